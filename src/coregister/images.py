@@ -1,0 +1,310 @@
+"""The door: whatever the caller holds becomes one validated `Image`, two of them a `Pair`.
+
+Nothing behind this module validates again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coregister.errors import InputError
+
+Boundary = Literal["overlap", "periodic"]
+
+#: fewest pixels along an axis from which a displacement can be measured
+MIN_SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One validated image.
+
+    Attributes
+    ----------
+    data : float64 array
+        Finite everywhere: invalid pixels hold the median of the valid ones.
+    valid : bool array or None
+        True = use this pixel; None = all of them.
+    sigma : float, float64 array or None
+        1-sigma pixel noise, positive; 0.0 = noiseless; None = to be learnt.
+    """
+
+    data: NDArray[np.float64]
+    valid: NDArray[np.bool_] | None = None
+    sigma: float | NDArray[np.float64] | None = None
+
+    @property
+    def constant(self) -> bool:
+        """True if the valid pixels all have one value."""
+        values = self.data if self.valid is None else self.data[self.valid]
+        return bool(np.ptp(values) <= 1e-13 * np.max(np.abs(values), initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two validated images and how they are to be compared.
+
+    Attributes
+    ----------
+    reference, moving : Image
+    boundary : {"overlap", "periodic"}
+    initial : (ndim,) array
+        Prior guess of the offset, pixels.
+    max_offset : (ndim,) array or None
+        The offset is looked for within ``initial +- max_offset``.
+    """
+
+    reference: Image
+    moving: Image
+    boundary: Boundary
+    initial: NDArray[np.float64]
+    max_offset: NDArray[np.float64] | None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.reference.data.ndim
+
+    def swapped(self) -> Pair:
+        """The same pair with the roles exchanged: its offset is the negative."""
+        return Pair(
+            reference=self.moving,
+            moving=self.reference,
+            boundary=self.boundary,
+            initial=-self.initial,
+            max_offset=self.max_offset,
+        )
+
+
+def prepare(
+    reference: Any,
+    moving: Any,
+    *,
+    reference_err: ArrayLike | None = None,
+    moving_err: ArrayLike | None = None,
+    reference_valid: ArrayLike | None = None,
+    moving_valid: ArrayLike | None = None,
+    boundary: str = "overlap",
+    max_offset: ArrayLike | None = None,
+    initial: ArrayLike | None = None,
+) -> Pair:
+    """Validate the arguments of `coregister.register`; see there for their meaning."""
+    first = as_image(reference, err=reference_err, valid=reference_valid, name="reference")
+    second = as_image(moving, err=moving_err, valid=moving_valid, name="moving")
+    ndim = first.data.ndim
+    if second.data.ndim != ndim:
+        raise InputError(
+            f"reference has {ndim} axes, shape {first.data.shape}, and moving "
+            f"{second.data.ndim}, shape {second.data.shape}; both need the same number: "
+            "pick one plane or channel of the larger one"
+        )
+    if boundary not in ("overlap", "periodic"):
+        raise InputError(
+            f"boundary={boundary!r} is not known; use 'overlap' (real edges) or 'periodic'"
+        )
+    if boundary == "periodic" and first.data.shape != second.data.shape:
+        raise InputError(
+            f"periodic images need one shape, found {first.data.shape} and {second.data.shape}; "
+            "crop one, or use boundary='overlap'"
+        )
+    start = _per_axis(initial, ndim, "initial")
+    reach = _per_axis(max_offset, ndim, "max_offset")
+    if reach is not None and not np.all(reach > 0):
+        raise InputError(
+            f"max_offset={max_offset!r} must be above 0 px on every axis; leave it out to search "
+            "everywhere"
+        )
+    if start is not None and boundary == "overlap":
+        _check_overlap(start, first.data.shape, second.data.shape)
+    return Pair(
+        reference=first,
+        moving=second,
+        boundary="periodic" if boundary == "periodic" else "overlap",
+        initial=np.zeros(ndim) if start is None else start,
+        max_offset=reach,
+    )
+
+
+def as_image(
+    source: Any, *, err: ArrayLike | None = None, valid: ArrayLike | None = None, name: str
+) -> Image:
+    """Validate one image.
+
+    Parameters
+    ----------
+    source : array_like
+        Array, masked array, NDData, DataArray, dask or zarr array, or the path of a file.
+    err : float or array_like, optional
+        1-sigma pixel noise. Array entries 0, NaN or infinite exclude the pixel.
+    valid : array_like of bool, optional
+        True = use this pixel.
+    name : str
+        What the caller calls it, for the messages.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
+    array, own_valid, own_err = _unpack(source, name)
+    _check_kind(array, name)
+    data = np.array(array, dtype=np.float64, order="C")
+    if data.ndim > 1:
+        _check_colour(array, name)
+    if data.ndim == 0 or min(data.shape) < MIN_SIDE:
+        raise InputError(
+            f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
+            "drop axes of length 1 with numpy.squeeze, or use a larger field"
+        )
+    usable = np.isfinite(data)
+    if own_valid is not None:
+        usable &= own_valid
+    if valid is not None:
+        usable &= _as_mask(valid, data.shape, name)
+    sigma: float | NDArray[np.float64] | None = None
+    err = own_err if err is None else err
+    if err is not None:
+        sigma = _as_sigma(err, data.shape, name)
+        if isinstance(sigma, np.ndarray):
+            usable &= np.isfinite(sigma) & (sigma > 0)
+    count = int(np.count_nonzero(usable))
+    if count == 0:
+        raise InputError(
+            f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
+            f"finite error above 0; check the file and mask, or leave {name}_err out"
+        )
+    if count < data.size:
+        data[~usable] = np.median(data[usable])
+        if isinstance(sigma, np.ndarray):
+            sigma[~usable] = np.median(sigma[usable])
+        return Image(data=data, valid=usable, sigma=sigma)
+    return Image(data=data, sigma=sigma)
+
+
+def _unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:
+    """Array, own validity and own errors of the containers that users hold."""
+    if isinstance(source, (str, os.PathLike)):
+        from coregister.io import read
+
+        loaded = read(source)
+        return loaded.data, loaded.valid, loaded.err
+    if isinstance(source, np.ma.MaskedArray):
+        return np.asarray(source.data), ~np.ma.getmaskarray(source), None
+    if isinstance(source, np.ndarray):
+        return np.asarray(source), None, None
+    if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
+        data = np.asarray(source.data)
+        mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
+        return data, mask, _nddata_sigma(source.uncertainty, name)
+    try:
+        return np.asarray(source), None, None
+    except Exception as error:
+        raise InputError(
+            f"{name} is a {type(source).__name__} that does not turn into an array ({error}); "
+            "give an array of numbers or the path of an image file"
+        ) from error
+
+
+def _nddata_sigma(uncertainty: Any, name: str) -> NDArray[np.float64] | None:
+    """1-sigma errors of an astropy uncertainty."""
+    if uncertainty is None:
+        return None
+    values = np.asarray(uncertainty.array, dtype=np.float64)
+    kind = uncertainty.uncertainty_type
+    if kind == "std":
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == "var":
+            return np.sqrt(values)
+        if kind == "ivar":
+            return np.asarray(1 / np.sqrt(values))
+    raise InputError(
+        f"the uncertainty of {name} is of type {kind!r}; 'std', 'var' or 'ivar' is needed: "
+        f"convert it, or set it to None and give {name}_err"
+    )
+
+
+def _check_kind(array: NDArray[Any], name: str) -> None:
+    if np.iscomplexobj(array):
+        raise InputError(f"{name} is complex; real data is needed: register its modulus or phase")
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"{name} has dtype {array.dtype}; numbers are needed: convert it with astype(float)"
+        )
+    if array.size == 0:
+        raise InputError(f"{name} is empty, shape {array.shape}; an image is needed")
+
+
+def _check_colour(array: NDArray[Any], name: str) -> None:
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] in (3, 4):
+        raise InputError(
+            f"{name} looks like a colour image, shape {array.shape}; one channel is needed: "
+            f"use {name}[..., 0], or {name}[..., :3].mean(axis=-1) for grey"
+        )
+
+
+def _as_mask(valid: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.bool_]:
+    mask = np.asarray(valid)
+    if mask.shape != shape:
+        raise InputError(f"{name}_valid has shape {mask.shape} and {name} {shape}; they must agree")
+    if mask.dtype != np.bool_ and not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"{name}_valid has dtype {mask.dtype} with values besides 0 and 1; "
+            "booleans are needed, True = use this pixel"
+        )
+    return mask.astype(bool)
+
+
+def _as_sigma(err: ArrayLike, shape: tuple[int, ...], name: str) -> float | NDArray[np.float64]:
+    values = np.asarray(err)
+    _check_kind(values, f"{name}_err")
+    sigma = np.array(values, dtype=np.float64)
+    if np.any(sigma < 0):
+        raise InputError(
+            f"{name}_err has negative values, down to {np.nanmin(sigma):.3g}; 1-sigma errors are "
+            "0 or above: mark bad pixels with NaN"
+        )
+    if sigma.ndim == 0:
+        if not np.isfinite(sigma):
+            raise InputError(
+                f"{name}_err is {float(sigma)}; a finite number is needed, or None to learn it"
+            )
+        return float(sigma)
+    if sigma.shape != shape:
+        raise InputError(
+            f"{name}_err has shape {sigma.shape} and {name} {shape}; give one number or an array "
+            "of the image's shape"
+        )
+    if not np.any(np.isfinite(sigma) & (sigma > 0)):
+        raise InputError(
+            f"{name}_err has no finite value above 0, so every pixel is excluded; "
+            f"leave {name}_err out (None) to learn the noise from the pair"
+        )
+    return sigma
+
+
+def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    numbers = np.asarray(value, dtype=np.float64)
+    if numbers.ndim > 1 or numbers.size not in (1, ndim) or not np.all(np.isfinite(numbers)):
+        raise InputError(
+            f"{name}={value!r} is not usable; one finite number, or one for each of {ndim} axes, "
+            "is needed"
+        )
+    return np.array(np.broadcast_to(numbers, (ndim,)))
+
+
+def _check_overlap(start: NDArray[np.float64], a: Sequence[int], b: Sequence[int]) -> None:
+    for axis, (d, n, m) in enumerate(zip(start, a, b, strict=True)):
+        if not -n < d < m:
+            raise InputError(
+                f"initial={start.tolist()} leaves no overlap on axis {axis} "
+                f"(sizes {n} and {m} px); it must lie between {-n} and {m}"
+            )

@@ -1,0 +1,539 @@
+"""The answer: `Registration`, what can be asked of it, and its printed forms."""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coregister.errors import InputError
+from coregister.fourier import TrigPolynomial
+from coregister.images import Pair, as_image
+from coregister.status import ADVISORY, Status
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Float = NDArray[np.float64]
+Interpolation = Literal["nearest", "linear", "cubic", "quintic"]
+
+
+class Coherence(NamedTuple):
+    """Correlation of the two images, ring by ring, at the measured offset.
+
+    Attributes
+    ----------
+    frequency : (n,) array
+        Mean frequency of the ring, cycles/px.
+    correlation : (n,) array
+        Fourier ring correlation, -1 to 1.
+    """
+
+    frequency: Float
+    correlation: Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One offset that the data allow.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        Pixels, array-axis order.
+    covariance : (ndim, ndim) array
+        px^2, given that this mode is the right one.
+    probability : float
+        Share of the posterior probability.
+    """
+
+    offset: Float
+    covariance: Float
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Registration:
+    """How far two images of one scene are displaced, and how well that is known.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        Where the content of `moving` lies with respect to `reference`: array-axis order, pixels.
+    covariance : (ndim, ndim) array
+        Statistical covariance of `offset`, px^2; infinite along an undetermined direction.
+    information : (ndim, ndim) array
+        Its inverse, always finite; eigenvalue 0 along an undetermined direction.
+    systematic : (ndim,) array
+        Bound on what the covariance cannot see (aliasing, interpolation), px.
+    dof : float
+        Effective number of independent modes behind the bars; regions are Student's.
+    flags : frozenset of Status
+        What holds besides OK.
+    false_alarm : float
+        Probability that two unrelated images give a peak this good.
+    modes : tuple of Mode
+        All offsets that the data allow, the answer first.
+    gain, background : float
+        ``moving = gain * reference + background``.
+    overlap : float
+        Share of the smaller image that both have.
+    coherence : Coherence
+        Correlation of the two images against frequency.
+    n_iter : int
+        Steps that the refinement took.
+    reference_shape, moving_shape : tuple of int
+        Shapes of the two images.
+    boundary : {"overlap", "periodic"}
+        How the edges were taken.
+    """
+
+    offset: Float
+    covariance: Float
+    information: Float
+    systematic: Float
+    dof: float
+    flags: frozenset[Status]
+    false_alarm: float
+    modes: tuple[Mode, ...]
+    gain: float
+    background: float
+    overlap: float
+    coherence: Coherence
+    n_iter: int
+    reference_shape: tuple[int, ...]
+    moving_shape: tuple[int, ...]
+    boundary: Literal["overlap", "periodic"]
+    _pair: Pair | None = field(default=None, repr=False)
+    _surface: TrigPolynomial | None = field(default=None, repr=False)
+
+    # ---------------------------------------------------------------- what it says
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.offset.size
+
+    @property
+    def stderr(self) -> Float:
+        """Marginal 1-sigma bars of `offset`, px."""
+        return np.asarray(np.sqrt(np.diag(self.covariance)))
+
+    @property
+    def status(self) -> Status:
+        """The first flag in the order of `Status`, or OK."""
+        return next((status for status in Status if status in self.flags), Status.OK)
+
+    @property
+    def trusted(self) -> bool:
+        """True if no flag holds but advisory ones: use the offset and its bars as they are."""
+        return self.flags <= ADVISORY
+
+    @property
+    def matrix(self) -> Float:
+        """Linear part for `scipy.ndimage.affine_transform(moving, matrix, offset)`."""
+        return np.eye(self.ndim)
+
+    # ---------------------------------------------------------------- regions
+
+    def pull(self, truth: ArrayLike) -> Float:
+        """Whitened error ``L^-1 (offset - truth)``, with ``L L^T = covariance``.
+
+        Unit variance over many pairs if the bars are true. Along an undetermined direction it
+        is 0, since nothing is claimed there.
+
+        Parameters
+        ----------
+        truth : (ndim,) array_like
+            True offset, px.
+        """
+        error = self.offset - self._truth(truth)
+        if np.all(np.isfinite(self.covariance)):
+            return np.linalg.solve(np.linalg.cholesky(self.covariance), error)
+        values, vectors = np.linalg.eigh(self.information)
+        return np.sqrt(np.clip(values, 0, None)) * (vectors.T @ error)
+
+    def contains(self, truth: ArrayLike, level: float = 0.6827) -> bool:
+        """True if `truth` lies in the joint region of probability `level`.
+
+        Parameters
+        ----------
+        truth : (ndim,) array_like
+            True offset, px.
+        level : float
+            Probability, between 0 and 1.
+        """
+        error = self.offset - self._truth(truth)
+        return bool(error @ self.information @ error <= self.region_level(level))
+
+    def region_level(self, level: float) -> float:
+        """Bound on ``error @ information @ error`` in the joint region of probability `level`."""
+        from scipy import stats
+
+        self._check_level(level)
+        rank = int(np.linalg.matrix_rank(self.information)) or 1
+        if math.isinf(self.dof):
+            return float(stats.chi2.ppf(level, rank))
+        return float(rank * stats.f.ppf(level, rank, self.dof))
+
+    def interval(self, level: float = 0.6827) -> Float:
+        """Marginal intervals of probability `level`: (ndim, 2), lower and upper, px."""
+        from scipy import stats
+
+        self._check_level(level)
+        tail = 0.5 + level / 2
+        factor = stats.norm.ppf(tail) if math.isinf(self.dof) else stats.t.ppf(tail, self.dof)
+        half = factor * self.stderr
+        return np.stack([self.offset - half, self.offset + half], axis=1)
+
+    def chi2_map(self, half_width: float = 4.0, points: int = 65) -> tuple[list[Float], Float]:
+        """Delta chi^2 around the answer, on a grid.
+
+        Parameters
+        ----------
+        half_width : float
+            Half-width of the grid in units of `stderr`.
+        points : int
+            Grid points an axis.
+
+        Returns
+        -------
+        positions : list of (points,) array
+            Offsets along each axis, px.
+        delta_chi2 : array, ``points`` on every axis
+            0 at the minimum. The correlation that was fitted, scaled to the bars; the parabola
+            of the bars for a result that was read back from a file.
+        """
+        bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0 / half_width)
+        steps = np.linspace(-half_width, half_width, points)
+        positions = [d + steps * bar for d, bar in zip(self.offset, bars, strict=True)]
+        if self._surface is not None:
+            chi2 = -2 * self._surface.grid(positions)
+            peak, _, _ = self._surface.derivatives(self.offset)
+            return positions, chi2 + 2 * peak
+        mesh = np.stack(np.meshgrid(*(steps * bar for bar in bars), indexing="ij"), axis=-1)
+        return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)
+
+    # ---------------------------------------------------------------- what it does
+
+    def apply(
+        self,
+        image: ArrayLike,
+        *,
+        output_shape: tuple[int, ...] | None = None,
+        interpolation: Interpolation = "cubic",
+        variance: ArrayLike | None = None,
+    ) -> Float | tuple[Float, Float]:
+        """Bring `image` (moving, or anything on its grid) onto the grid of the reference.
+
+        Parameters
+        ----------
+        image : array_like
+            Same number of axes as the pair; NaN where nothing is known.
+        output_shape : tuple of int, optional
+            Default: the shape of the reference.
+        interpolation : {"cubic", "quintic", "linear", "nearest"}
+            Splines; pass ``"nearest"`` for labels.
+        variance : array_like, optional
+            Variance of the pixels of `image`, which are taken as independent.
+
+        Returns
+        -------
+        array, or (array, array) if `variance` is given
+            Float64, NaN where nothing is known; the variance of the result likewise.
+        """
+        from coregister.resample import translate
+
+        return translate(
+            image,
+            self.offset,
+            output_shape=self.reference_shape if output_shape is None else output_shape,
+            interpolation=interpolation,
+            variance=variance,
+        )
+
+    def plot(self, reference: Any = None, moving: Any = None) -> Figure:
+        """Figure: before and after, residual, chi^2 surface with regions, coherence.
+
+        Parameters
+        ----------
+        reference, moving : array_like, optional
+            The images; needed only for a result that was read back from a file.
+        """
+        from coregister.plotting import plot_registration
+
+        pair = self.images(reference, moving)
+        return plot_registration(self, pair)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        reference: Any = None,
+        moving: Any = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a self-contained HTML report.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
+        reference, moving : array_like, optional
+            The images; needed only for a result that was read back from a file.
+        overwrite : bool
+            Replace an existing file.
+        """
+        from coregister.report import write_report
+
+        write_report(self, self.images(reference, moving), path, overwrite=overwrite)
+
+    def images(self, reference: Any = None, moving: Any = None) -> Pair:
+        """The pair that was registered, from the arguments if they are given."""
+        if reference is not None and moving is not None:
+            return Pair(
+                reference=as_image(reference, name="reference"),
+                moving=as_image(moving, name="moving"),
+                boundary=self.boundary,
+                initial=np.zeros(self.ndim),
+                max_offset=None,
+            )
+        if self._pair is None:
+            raise InputError(
+                "this result was read back and holds no images; both are needed to draw them: "
+                "pass reference= and moving="
+            )
+        return self._pair
+
+    # ---------------------------------------------------------------- files
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the images, in types that JSON knows; infinity becomes ``"inf"``."""
+        return {
+            "format": "coregister.Registration",
+            "version": 1,
+            "offset": _plain(self.offset),
+            "stderr": _plain(self.stderr),
+            "covariance": _plain(self.covariance),
+            "information": _plain(self.information),
+            "systematic": _plain(self.systematic),
+            "dof": _plain(self.dof),
+            "status": self.status.name,
+            "flags": [status.name for status in Status if status in self.flags],
+            "trusted": self.trusted,
+            "false_alarm": _plain(self.false_alarm),
+            "modes": [
+                {
+                    "offset": _plain(mode.offset),
+                    "covariance": _plain(mode.covariance),
+                    "probability": _plain(mode.probability),
+                }
+                for mode in self.modes
+            ],
+            "gain": _plain(self.gain),
+            "background": _plain(self.background),
+            "overlap": _plain(self.overlap),
+            "coherence": {
+                "frequency": _plain(self.coherence.frequency),
+                "correlation": _plain(self.coherence.correlation),
+            },
+            "n_iter": self.n_iter,
+            "reference_shape": list(self.reference_shape),
+            "moving_shape": list(self.moving_shape),
+            "boundary": self.boundary,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Registration:
+        """The result that `to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            If the record is not one of ours.
+        """
+        if record.get("format") != "coregister.Registration" or record.get("version") != 1:
+            raise InputError(
+                f"found a record of format {record.get('format')!r}, version "
+                f"{record.get('version')!r}; 'coregister.Registration', version 1, is needed: "
+                "give a dictionary that to_dict() or `coregister pair --json` wrote"
+            )
+        try:
+            return cls(
+                offset=_floats(record["offset"]),
+                covariance=_floats(record["covariance"]),
+                information=_floats(record["information"]),
+                systematic=_floats(record["systematic"]),
+                dof=float(record["dof"]),
+                flags=frozenset(Status[name] for name in record["flags"]),
+                false_alarm=float(record["false_alarm"]),
+                modes=tuple(
+                    Mode(
+                        offset=_floats(mode["offset"]),
+                        covariance=_floats(mode["covariance"]),
+                        probability=float(mode["probability"]),
+                    )
+                    for mode in record["modes"]
+                ),
+                gain=float(record["gain"]),
+                background=float(record["background"]),
+                overlap=float(record["overlap"]),
+                coherence=Coherence(
+                    _floats(record["coherence"]["frequency"]),
+                    _floats(record["coherence"]["correlation"]),
+                ),
+                n_iter=int(record["n_iter"]),
+                reference_shape=tuple(int(n) for n in record["reference_shape"]),
+                moving_shape=tuple(int(n) for n in record["moving_shape"]),
+                boundary=record["boundary"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the record is damaged ({type(error).__name__}: {error}); a complete one is "
+                "needed: write it again with to_dict()"
+            ) from error
+
+    # ---------------------------------------------------------------- printed forms
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Label and value of what the printed forms show."""
+        names = axis_names(self.ndim)
+        table = [
+            (f"offset {name}", f"{round_pdg(d, s)} px")
+            for name, d, s in zip(names, self.offset, self.stderr, strict=True)
+        ]
+        if self.ndim == 2 and np.all(np.isfinite(self.covariance)):
+            correlation = self.covariance[0, 1] / np.prod(self.stderr)
+            table.append(("correlation of the bars", f"{correlation:.2f}"))
+        table += [
+            ("false alarm", _probability(self.false_alarm)),
+            ("gain, background", f"{self.gain:.4g}, {self.background:.4g}"),
+            ("overlap", f"{100 * self.overlap:.1f} %"),
+        ]
+        if np.any(self.systematic > 0):
+            table.append(
+                ("systematic below", ", ".join(f"{value:.2g}" for value in self.systematic) + " px")
+            )
+        if len(self.modes) > 1:
+            table.append(("other modes", "; ".join(self._mode_text(m) for m in self.modes[1:4])))
+        return table
+
+    def verdict(self) -> str:
+        """One line: trusted, or which flags hold; good words small, bad words LOUD."""
+        names = [status.name for status in Status if status in self.flags]
+        if self.trusted:
+            return "trusted" + (f" (advisory: {', '.join(names)})" if names else "")
+        return "NOT TRUSTED: " + ", ".join(names)
+
+    def remedies(self) -> list[str]:
+        """What each flag means and what to do, one sentence a flag."""
+        return [f"{s.name}: {s.value}" for s in Status if s in self.flags]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        width = max(len(label) for label, _ in rows)
+        lines = [self.verdict(), *(f"  {label:<{width}}  {value}" for label, value in rows)]
+        return "\n".join([*lines, *(f"  ! {line}" for line in self.remedies())])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        colour = "#0b6e4f" if self.trusted else "#b3261e"
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
+            f"<td>{html.escape(value)}</td></tr>"
+            for label, value in self.rows()
+        )
+        notes = "".join(f"<li>{html.escape(line)}</li>" for line in self.remedies())
+        return (
+            f"<div><strong style='color:{colour}'>{html.escape(self.verdict())}</strong>"
+            f"<table>{cells}</table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
+        )
+
+    def _mode_text(self, mode: Mode) -> str:
+        place = ", ".join(f"{d:.2f}" for d in mode.offset)
+        return f"({place}) with probability {mode.probability:.2g}"
+
+    def _truth(self, truth: ArrayLike) -> Float:
+        values = np.asarray(truth, dtype=np.float64)
+        if values.shape != (self.ndim,):
+            raise InputError(
+                f"truth has shape {values.shape}; ({self.ndim},) is needed, in array-axis order"
+            )
+        return values
+
+    @staticmethod
+    def _check_level(level: float) -> None:
+        if not 0 < level < 1:
+            raise InputError(f"level={level!r} is not a probability between 0 and 1")
+
+
+def axis_names(ndim: int) -> list[str]:
+    """Labels of the array axes as people call them: the last is x, the one before y."""
+    letters = ["x", "y", "z"]
+    return [
+        f"axis {axis}" + (f" ({letters[ndim - 1 - axis]})" if ndim - 1 - axis < 3 else "")
+        for axis in range(ndim)
+    ]
+
+
+def round_pdg(value: float, stderr: float) -> str:
+    """``value +- stderr`` rounded by the rule of the Particle Data Group.
+
+    The three leading digits of the bar decide: up to 354 two digits are kept, up to 949 one,
+    above that it becomes 1000 and two are kept.
+
+    Examples
+    --------
+    >>> round_pdg(0.827, 0.119)
+    '0.83 +- 0.12'
+    >>> round_pdg(0.827, 0.367)
+    '0.8 +- 0.4'
+    >>> round_pdg(12.3456, 0.00096)
+    '12.3456 +- 0.0010'
+    """
+    if not math.isfinite(stderr):
+        return f"{value:.3g} +- inf (undetermined)"
+    if stderr <= 0:
+        return f"{value:.6g} +- 0"
+    exponent = math.floor(math.log10(stderr))
+    leading = round(stderr / 10.0 ** (exponent - 2))
+    if leading > 999:
+        leading, exponent = 100, exponent + 1
+    digits = 2 if leading <= 354 else 1
+    if leading >= 950:
+        digits, exponent, stderr = 2, exponent + 1, 10.0 ** (exponent + 1)
+    places = digits - 1 - exponent
+    if abs(places) > 12:
+        return f"{value:.6e} +- {stderr:.1e}"
+    scale = 10.0 ** (-places) if places < 0 else 1.0
+    shown = max(places, 0)
+    number = round(value / scale) * scale if places < 0 else value
+    bar = round(stderr / scale) * scale if places < 0 else stderr
+    return f"{number:.{shown}f} +- {bar:.{shown}f}"
+
+
+def _probability(value: float) -> str:
+    return f"{value:.1e}" if value < 0.01 else f"{value:.3f}"
+
+
+def _plain(value: ArrayLike) -> Any:
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim:
+        return [_plain(entry) for entry in array]
+    number = float(array)
+    return number if math.isfinite(number) else repr(number)
+
+
+def _floats(value: Iterable[Any]) -> Float:
+    return np.array(_nested(value), dtype=np.float64)
+
+
+def _nested(value: Any) -> Any:
+    return [_nested(entry) for entry in value] if isinstance(value, list) else float(value)
