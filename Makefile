@@ -1,0 +1,54 @@
+# `make demo` and `make test` need Python 3.11+, pip and make; all else goes into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint bench calibrate docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       register real images, write demo-output/"
+	@echo "make test       lint, types and the whole suite"
+	@echo "make bench      speed and accuracy, other packages beside"
+	@echo "make calibrate  many simulated pairs: are the bars true?"
+	@echo "make docs       run the code of README and docs, renew the outputs they show"
+	@echo "make clean      remove $(VENV) and what the tools left"
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/coregister demo --overwrite
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+calibrate: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m calibration $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python tests/test_readme.py
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "coregister needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed-demo: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --editable '.[demo,bench]' --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-output dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
