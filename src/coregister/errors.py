@@ -14,6 +14,10 @@ class InputError(CoregisterError, ValueError):
     """The input cannot be used: what was found, what is needed, what to do."""
 
 
+class OutputError(CoregisterError, OSError):
+    """An output could not be written; what stood in its place is untouched."""
+
+
 class MissingExtraError(CoregisterError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 

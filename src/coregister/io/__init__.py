@@ -1,0 +1,1 @@
+"""Files in and out: FITS, TIFF, PNG, JPEG, NPY."""
