@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+import coregister as cr
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<body>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
@@ -78,6 +80,16 @@ def test_links_inside_the_project_lead_somewhere(document):
     inside = [link for link in links if not re.match(r"\w+:", link)]
     missing = [link for link in inside if not (document.parent / link).exists()]
     assert not missing
+
+
+def test_every_flag_is_explained_in_its_own_words_and_in_order():
+    sections = re.split(r"^## ", (ROOT / "docs" / "trust.md").read_text(), flags=re.MULTILINE)[1:]
+    quoted = []
+    for section in sections:
+        name, *lines = section.splitlines()
+        sentence = " ".join(line.removeprefix("> ") for line in lines if line.startswith("> "))
+        quoted.append((name, sentence))
+    assert quoted == [(status.name, status.value) for status in cr.Status]
 
 
 def test_an_output_that_is_not_the_true_one_is_seen(tmp_path, monkeypatch):
