@@ -47,7 +47,7 @@ def test_the_core_needs_numpy_and_scipy_only():
 
 def test_every_extra_is_in_the_readme():
     readme = (ROOT / "README.md").read_text()
-    missing = [e for e in PROJECT["optional-dependencies"] if f"coregister[{e}]" not in readme]
+    missing = [e for e in PROJECT["optional-dependencies"] if f"pip install '.[{e}]'" not in readme]
     assert not missing
 
 
