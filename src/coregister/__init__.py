@@ -3,6 +3,8 @@
 from importlib.metadata import version
 
 from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
+from coregister.fourier import fourier_shift
+from coregister.register import register
 from coregister.result import Coherence, Mode, Registration
 from coregister.status import Status
 
@@ -17,4 +19,6 @@ __all__ = [
     "Registration",
     "RegistrationWarning",
     "Status",
+    "fourier_shift",
+    "register",
 ]

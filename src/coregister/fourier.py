@@ -16,13 +16,18 @@ Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
 
 
+def along(vector: NDArray[np.float64], axis: int, ndim: int) -> NDArray[np.float64]:
+    """`vector` as an array of `ndim` axes that varies along `axis` only."""
+    return vector.reshape([-1 if a == axis else 1 for a in range(ndim)])
+
+
 def frequencies(shape: Sequence[int]) -> list[NDArray[np.float64]]:
     """Angular frequencies (rad/px) of `scipy.fft.rfftn`, one broadcastable array an axis."""
     ndim = len(shape)
     grids = []
     for axis, n in enumerate(shape):
         f = scipy.fft.rfftfreq(n) if axis == ndim - 1 else scipy.fft.fftfreq(n)
-        grids.append((2 * np.pi * f).reshape([-1 if a == axis else 1 for a in range(ndim)]))
+        grids.append(along(2 * np.pi * f, axis, ndim))
     return grids
 
 
@@ -76,10 +81,10 @@ class TrigPolynomial:
     """A real periodic function known through its half spectrum, at any real position.
 
     ``c(d) = sum_k w_k Re(C_k exp(i k.d))``, with ``w_k`` counting the half of the plane that
-    `rfftn` leaves out, and cosines at the Nyquist frequencies of even axes. At integer ``d`` it
-    equals ``irfftn(C) * N``. One evaluation with gradient and Hessian costs a few passes over
-    the spectrum, far below one FFT: axis after axis is contracted with the vectors
-    ``exp(i k d), ik exp(i k d), -k^2 exp(i k d)``.
+    `rfftn` leaves out, and cosines at the Nyquist frequencies of even axes. At the samples,
+    integer ``d`` when `density` is 1, it equals ``irfftn(C) * N``. Evaluation contracts axis
+    after axis with vectors ``(ik)^m exp(i k d)``: a few passes over the spectrum, far below
+    one FFT.
 
     Parameters
     ----------
@@ -87,63 +92,80 @@ class TrigPolynomial:
         Half spectrum as `scipy.fft.rfftn` orders it.
     shape : sequence of int
         Shape of the real array.
+    density : int, default 1
+        Samples a pixel and axis: the period is ``shape / density`` pixels.
     """
 
-    def __init__(self, spectrum: Complex, shape: Sequence[int]) -> None:
+    def __init__(self, spectrum: Complex, shape: Sequence[int], *, density: int = 1) -> None:
         self.shape = tuple(shape)
+        self.density = density
         weight = np.full(spectrum.shape[-1], 2.0)
         weight[0] = 1.0
         if shape[-1] % 2 == 0:
             weight[-1] = 1.0
         self._spectrum = spectrum * weight
 
+    @classmethod
+    def from_samples(cls, samples: Real, *, density: int = 1) -> TrigPolynomial:
+        """The polynomial through `samples`, which stand ``1 / density`` pixels apart."""
+        spectrum = scipy.fft.rfftn(samples) / samples.size
+        return cls(spectrum, samples.shape, density=density)
+
     def _basis(self, axis: int, positions: NDArray[np.float64], order: int) -> Complex:
-        """exp(i k d) and its derivatives: (len(positions) * (order + 1), n_k)."""
-        k = frequencies(self.shape)[axis].reshape(-1)
-        wave = np.exp(1j * np.outer(positions, k))
-        rows = [wave, 1j * k * wave, -(k**2) * wave][: order + 1]
-        if self.shape[axis] % 2 == 0:
-            half = self.shape[axis] // 2
-            argument = np.pi * positions
-            nyquist = (np.cos(argument), -np.pi * np.sin(argument), -(np.pi**2) * np.cos(argument))
-            for row, value in zip(rows, nyquist, strict=False):
-                row[:, half] = value
-        return np.stack(rows).reshape(-1, k.size)
+        """Taylor coefficients of exp(i k d) at `positions`: (order + 1, len(positions), n_k)."""
+        k = self.density * frequencies(self.shape)[axis].reshape(-1)
+        rows = np.empty((order + 1, positions.size, k.size), dtype=np.complex128)
+        rows[0] = np.exp(1j * np.outer(positions, k))
+        for m in range(1, order + 1):
+            rows[m] = rows[m - 1] * (1j * k / m)
+        n = self.shape[axis]
+        if n % 2 == 0:
+            nyquist = abs(k[n // 2])
+            factor = 1.0
+            for m in range(order + 1):
+                rows[m, :, n // 2] = factor * np.cos(nyquist * positions + m * np.pi / 2)
+                factor *= nyquist / (m + 1)
+        return rows
+
+    def taylor(
+        self, position: Sequence[float] | NDArray[np.float64], order: int
+    ) -> NDArray[np.float64]:
+        """Taylor coefficients around one position, up to `order` along every axis.
+
+        Entry ``[a, b, ...]`` multiplies ``x**a * y**b * ...`` with ``(x, y, ...)`` counted from
+        `position`; shape ``(order + 1,) * ndim``. What is left out at a distance ``r`` along an
+        axis is at most ``(K r)**(order + 1) / (order + 1)!`` of the function's amplitude,
+        ``K = density * pi``.
+        """
+        tensor: Complex = self._spectrum
+        for axis in range(len(self.shape) - 1, -1, -1):  # the last is the contiguous one
+            point = np.array([position[axis]], dtype=np.float64)
+            basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype)
+            tensor = np.moveaxis(np.moveaxis(tensor, axis, -1) @ basis.T, -1, axis)
+        return np.asarray(tensor.real, dtype=np.float64)
 
     def derivatives(
         self, position: Sequence[float] | NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """Value, gradient (ndim,) and Hessian (ndim, ndim) at one position."""
-        ndim = len(self.shape)
-        tensor: Complex = self._spectrum
-        for axis in range(ndim - 1, -1, -1):  # the last axis first: it is the contiguous one
-            basis = self._basis(axis, np.atleast_1d(float(position[axis])), 2)
-            tensor = np.moveaxis(tensor, axis, -1) @ basis.astype(tensor.dtype).T
-            tensor = np.moveaxis(tensor, -1, axis)
-        values = tensor.real
-        gradient = np.empty(ndim)
-        hessian = np.empty((ndim, ndim))
-        for i in range(ndim):
-            index = [0] * ndim
-            index[i] = 1
-            gradient[i] = values[tuple(index)]
-            for j in range(ndim):
-                index = [0] * ndim
-                index[i] += 1
-                index[j] += 1
-                hessian[i, j] = values[tuple(index)]
-        return float(values[(0,) * ndim]), gradient, hessian
+        coefficients = self.taylor(position, 2)
+        ndim = coefficients.ndim
+        unit = np.eye(ndim, dtype=np.intp)
+        gradient = np.array([coefficients[tuple(u)] for u in unit])
+        hessian = np.array([[coefficients[tuple(u + v)] for v in unit] for u in unit])
+        hessian[np.diag_indices(ndim)] *= 2
+        return float(coefficients[(0,) * ndim]), gradient, hessian
 
     def grid(self, positions: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """Values on the outer grid of one vector of positions an axis."""
         tensor: Complex = self._spectrum
         for axis in range(len(self.shape) - 1, -1, -1):
-            basis = self._basis(axis, np.asarray(positions[axis], float), 0)
+            basis = self._basis(axis, np.asarray(positions[axis], float), 0)[0]
             tensor = np.moveaxis(np.moveaxis(tensor, axis, -1) @ basis.T, -1, axis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def samples(self, *, workers: int | None = None) -> Real:
-        """Values at all integer positions: one inverse FFT."""
+        """Values at the positions of the samples: one inverse FFT."""
         spectrum = self._spectrum.copy()
         weight_two = slice(1, -1 if self.shape[-1] % 2 == 0 else None)
         spectrum[..., weight_two] /= 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +46,11 @@ class Image:
         values = self.data if self.valid is None else self.data[self.valid]
         return bool(np.ptp(values) <= 1e-13 * np.max(np.abs(values), initial=0.0))
 
+    @cached_property
+    def filled(self) -> NDArray[np.float64]:
+        """The data with smooth values in the place of invalid pixels."""
+        return self.data if self.valid is None else _fill(self.data, self.valid)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -71,14 +77,16 @@ class Pair:
         """Number of axes."""
         return self.reference.data.ndim
 
-    def swapped(self) -> Pair:
-        """The same pair with the roles exchanged: its offset is the negative."""
-        return Pair(
-            reference=self.moving,
-            moving=self.reference,
-            boundary=self.boundary,
-            initial=-self.initial,
-            max_offset=self.max_offset,
+    @property
+    def images(self) -> tuple[Image, Image]:
+        """Reference and moving."""
+        return self.reference, self.moving
+
+    @property
+    def uniform(self) -> bool:
+        """True if all pixels count alike: no mask, no errors that vary over the field."""
+        return all(
+            image.valid is None and not isinstance(image.sigma, np.ndarray) for image in self.images
         )
 
 
@@ -132,7 +140,12 @@ def prepare(
 
 
 def as_image(
-    source: Any, *, err: ArrayLike | None = None, valid: ArrayLike | None = None, name: str
+    source: Any,
+    *,
+    err: ArrayLike | None = None,
+    valid: ArrayLike | None = None,
+    name: str,
+    err_name: str | None = None,
 ) -> Image:
     """Validate one image.
 
@@ -146,12 +159,15 @@ def as_image(
         True = use this pixel.
     name : str
         What the caller calls it, for the messages.
+    err_name : str, optional
+        What the caller calls its errors; ``<name>_err`` if not given.
 
     Raises
     ------
     InputError
         If it cannot be used.
     """
+    err_name = f"{name}_err" if err_name is None else err_name
     array, own_valid, own_err = _unpack(source, name)
     _check_kind(array, name)
     data = np.array(array, dtype=np.float64, order="C")
@@ -170,14 +186,14 @@ def as_image(
     sigma: float | NDArray[np.float64] | None = None
     err = own_err if err is None else err
     if err is not None:
-        sigma = _as_sigma(err, data.shape, name)
+        sigma = _as_sigma(err, data.shape, name, err_name)
         if isinstance(sigma, np.ndarray):
             usable &= np.isfinite(sigma) & (sigma > 0)
     count = int(np.count_nonzero(usable))
     if count == 0:
         raise InputError(
             f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
-            f"finite error above 0; check the file and mask, or leave {name}_err out"
+            f"finite error above 0; check the file and mask, or leave {err_name} out (None)"
         )
     if count < data.size:
         data[~usable] = np.median(data[usable])
@@ -185,6 +201,28 @@ def as_image(
             sigma[~usable] = np.median(sigma[usable])
         return Image(data=data, valid=usable, sigma=sigma)
     return Image(data=data, sigma=sigma)
+
+
+def _fill(data: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Smooth values for the invalid pixels: means over the nearest valid ones.
+
+    Gaussian windows of growing width, the narrowest that holds enough valid pixels.
+    """
+    from scipy import ndimage
+
+    filled = np.where(valid, data, 0.0)
+    missing = ~valid
+    result = np.where(valid, data, np.mean(data[valid]))
+    width = 0.8
+    while missing.any() and width < max(data.shape):
+        weight = ndimage.gaussian_filter(valid.astype(np.float64), width, truncate=3.0)
+        near = missing & (weight > 0.08)
+        if near.any():
+            value = ndimage.gaussian_filter(filled, width, truncate=3.0)
+            result[near] = value[near] / weight[near]
+            missing &= ~near
+        width *= 2.0
+    return result
 
 
 def _unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:
@@ -261,30 +299,32 @@ def _as_mask(valid: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.
     return mask.astype(bool)
 
 
-def _as_sigma(err: ArrayLike, shape: tuple[int, ...], name: str) -> float | NDArray[np.float64]:
+def _as_sigma(
+    err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str
+) -> float | NDArray[np.float64]:
     values = np.asarray(err)
-    _check_kind(values, f"{name}_err")
+    _check_kind(values, err_name)
     sigma = np.array(values, dtype=np.float64)
     if np.any(sigma < 0):
         raise InputError(
-            f"{name}_err has negative values, down to {np.nanmin(sigma):.3g}; 1-sigma errors are "
+            f"{err_name} has negative values, down to {np.nanmin(sigma):.3g}; 1-sigma errors are "
             "0 or above: mark bad pixels with NaN"
         )
     if sigma.ndim == 0:
         if not np.isfinite(sigma):
             raise InputError(
-                f"{name}_err is {float(sigma)}; a finite number is needed, or None to learn it"
+                f"{err_name} is {float(sigma)}; a finite number is needed, or None to learn it"
             )
         return float(sigma)
     if sigma.shape != shape:
         raise InputError(
-            f"{name}_err has shape {sigma.shape} and {name} {shape}; give one number or an array "
+            f"{err_name} has shape {sigma.shape} and {name} {shape}; give one number or an array "
             "of the image's shape"
         )
     if not np.any(np.isfinite(sigma) & (sigma > 0)):
         raise InputError(
-            f"{name}_err has no finite value above 0, so every pixel is excluded; "
-            f"leave {name}_err out (None) to learn the noise from the pair"
+            f"{err_name} has no finite value above 0, so every pixel is excluded; "
+            f"leave {err_name} out (None) to learn the noise from the pair"
         )
     return sigma
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -111,7 +111,7 @@ class Registration:
     moving_shape: tuple[int, ...]
     boundary: Literal["overlap", "periodic"]
     _pair: Pair | None = field(default=None, repr=False)
-    _surface: TrigPolynomial | None = field(default=None, repr=False)
+    _surface: Callable[[], TrigPolynomial] | None = field(default=None, repr=False)
 
     # ---------------------------------------------------------------- what it says
 
@@ -157,7 +157,7 @@ class Registration:
         if np.all(np.isfinite(self.covariance)):
             return np.linalg.solve(np.linalg.cholesky(self.covariance), error)
         values, vectors = np.linalg.eigh(self.information)
-        return np.sqrt(np.clip(values, 0, None)) * (vectors.T @ error)
+        return np.asarray(np.sqrt(np.clip(values, 0, None)) * (vectors.T @ error))
 
     def contains(self, truth: ArrayLike, level: float = 0.6827) -> bool:
         """True if `truth` lies in the joint region of probability `level`.
@@ -214,8 +214,9 @@ class Registration:
         steps = np.linspace(-half_width, half_width, points)
         positions = [d + steps * bar for d, bar in zip(self.offset, bars, strict=True)]
         if self._surface is not None:
-            chi2 = -2 * self._surface.grid(positions)
-            peak, _, _ = self._surface.derivatives(self.offset)
+            surface = self._surface()
+            chi2 = -2 * surface.grid(positions)
+            peak, _, _ = surface.derivatives(self.offset)
             return positions, chi2 + 2 * peak
         mesh = np.stack(np.meshgrid(*(steps * bar for bar in bars), indexing="ij"), axis=-1)
         return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)

@@ -1,0 +1,371 @@
+"""Two images at one offset: the equations from which the answer and its bars come.
+
+Both images are moved by half of the sub-pixel offset (a Fourier shift of the image extended
+beyond its edges), cut to their overlap, and compared in its cosine transform. The cosine
+transform sees no jump where the overlap ends, so no taper is needed, and a red scene does not
+leak over the faint high frequencies. Cutting *after* the shift makes the window the same piece of
+scene in both images: the answer is not pulled towards zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.fourier import along, frequencies
+from coregister.images import Image, Pair
+from coregister.spectrum import Rings, Spectra, cosine_frequency, photometry
+
+Float = NDArray[np.float64]
+
+#: pixels by which an image is extended on every side before it is moved
+EXTENSION = 16
+#: pixels dropped along the edges of the overlap, where the extension would be felt
+MARGIN = 3
+#: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
+#: noise that it passes does not depend on the shift
+FADE = (0.42, 0.5)
+#: a slope of the background is taken out where it is more significant than this
+SLOPE_SIGMA = 3.0
+#: the information along a direction counts where it exceeds what noise makes of it by this
+INFORMATION_SIGMA = 5.0
+
+
+class MovableImage:
+    """An image of which a window at any sub-pixel position can be taken.
+
+    Parameters
+    ----------
+    image : Image
+    periodic : bool
+        The image continues at its other side, and windows wrap around.
+    """
+
+    def __init__(self, image: Image, *, periodic: bool) -> None:
+        data = image.filled
+        self.level = float(np.mean(data))
+        self._periodic = periodic
+        self._pad = [0 if periodic else min(EXTENSION, n - 1) for n in data.shape]
+        self._shape = [
+            n if periodic else scipy.fft.next_fast_len(n + 2 * p, real=True)
+            for n, p in zip(data.shape, self._pad, strict=True)
+        ]
+        data = data - self.level
+        self._k = frequencies(self._shape)
+        if periodic:
+            self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
+        else:
+            self._spectrum = scipy.fft.rfftn(self._extended(data), overwrite_x=True)
+            low, high = FADE
+            for k in self._k:
+                ramp = np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)
+                self._spectrum *= np.cos(np.pi / 2 * ramp) ** 2
+
+    def _extended(self, data: Float) -> Float:
+        """A point reflection continues value and slope; it then fades to the mean."""
+        widths = [
+            (p, full - n - p) for n, p, full in zip(data.shape, self._pad, self._shape, strict=True)
+        ]
+        extended = np.pad(data, widths, mode="reflect", reflect_type="odd")
+        for axis, (before, after) in enumerate(widths):
+            fade = np.ones(self._shape[axis])
+            fade[:before] = np.sin(np.pi / 2 * (np.arange(before) + 0.5) / before) ** 2
+            fade[-after:] = np.sin(np.pi / 2 * (np.arange(after) + 0.5) / after)[::-1] ** 2
+            extended *= along(fade, axis, data.ndim)
+        return extended
+
+    def window(
+        self, start: Sequence[int], shape: Sequence[int], fraction: Float, *, gradient: bool
+    ) -> list[Float]:
+        """Values at ``start + fraction + index``, and the derivative along each axis if asked."""
+        spectrum = self._spectrum
+        for k, f in zip(self._k, fraction, strict=True):
+            spectrum = spectrum * np.exp(1j * k * f)
+        fields = [spectrum]
+        if gradient:
+            fields += [1j * k * spectrum for k in self._k]
+        return [
+            self._cut(scipy.fft.irfftn(field, s=self._shape, overwrite_x=True), start, shape)
+            for field in fields
+        ]
+
+    def _cut(self, field: Float, start: Sequence[int], shape: Sequence[int]) -> Float:
+        if self._periodic:
+            return np.roll(field, [-s for s in start], axis=tuple(range(field.ndim)))
+        return field[
+            tuple(slice(s + p, s + p + n) for s, p, n in zip(start, self._pad, shape, strict=True))
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The piece of scene that both images show at a whole-pixel offset.
+
+    Attributes
+    ----------
+    offset : (ndim,) int array
+    start, moving_start : tuple of int
+        Its first pixel in each image.
+    shape : tuple of int
+    """
+
+    offset: NDArray[np.int_]
+    start: tuple[int, ...]
+    moving_start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def at(cls, pair: Pair, offset: Float) -> Window:
+        """The overlap at the nearest whole-pixel offset, without its margin."""
+        whole = np.rint(offset).astype(int)
+        shapes = [image.data.shape for image in pair.images]
+        if pair.boundary == "periodic":
+            start = (0,) * pair.ndim
+            return cls(
+                offset=whole,
+                start=start,
+                moving_start=tuple(int(d) for d in whole),
+                shape=shapes[0],
+            )
+        starts, sizes = [], []
+        for d, n, m in zip(whole, *shapes, strict=True):
+            first, last = max(0, -int(d)), min(n, m - int(d))
+            margin = max(0, min(MARGIN, (last - first - MARGIN) // 4))
+            starts.append(first + margin)
+            sizes.append(last - first - 2 * margin)
+        return cls(
+            offset=whole,
+            start=tuple(starts),
+            moving_start=tuple(s + int(d) for s, d in zip(starts, whole, strict=True)),
+            shape=tuple(sizes),
+        )
+
+    def of(self, values: NDArray[Any], start: tuple[int, ...], *, wrap: bool) -> NDArray[Any]:
+        """The part of `values` in the window."""
+        if wrap:
+            return np.roll(values, [-s for s in start], axis=tuple(range(values.ndim)))
+        return values[tuple(slice(s, s + n) for s, n in zip(start, self.shape, strict=True))]
+
+
+def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
+    """Information along its principal directions, 0 where noise alone makes as much.
+
+    Parameters
+    ----------
+    information : (ndim, ndim) array
+    noise : (ndim, ndim) array
+        See `Equations.information_noise`.
+    """
+    values, vectors = np.linalg.eigh(information)
+    squares = vectors.T**2
+    scatter = np.sqrt(np.einsum("ui,ij,uj->u", squares, noise, squares))
+    floor = np.maximum(INFORMATION_SIGMA * scatter, 1e-9 * np.abs(values).max())
+    return np.where(values > floor, values, 0.0), vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equations:
+    """A pair at one offset, mode by mode: what the score and its variance are made of.
+
+    Attributes
+    ----------
+    spectra : Spectra
+        Of the scene and of what is left over.
+    weight : (n,) array
+        Maximum-likelihood weight of each mode.
+    residual : (n,) array
+        Moving minus gain times reference, background taken out.
+    gradient : (ndim, n) array
+        Best estimate of the scene's derivative, made insensitive to gain and background.
+    score : (ndim,) array
+        Derivative of the misfit with respect to the offset.
+    information : (ndim, ndim) array
+        From products of the two images' derivatives: noise does not count as signal.
+    information_noise : (ndim, ndim) array
+        Fourth moments of frequency weighted by the noise of both images: along a unit vector
+        ``u``, noise alone scatters the information by ``sqrt(u^2 @ this @ u^2)``.
+    leverage : (n,) array
+        Share of each mode's residual that the fit absorbed.
+    gain, background : float
+        ``moving = gain * reference + background``.
+    """
+
+    spectra: Spectra
+    weight: Float
+    residual: Float
+    gradient: Float
+    score: Float
+    information: Float
+    information_noise: Float
+    leverage: Float
+    gain: float
+    background: float
+
+    @cached_property
+    def directions(self) -> tuple[Float, Float]:
+        """Information along its principal directions, 0 where noise makes as much.
+
+        Returns
+        -------
+        values : (ndim,) array
+        vectors : (ndim, ndim) array
+            Unit directions, in columns.
+        """
+        return known_directions(self.information, self.information_noise)
+
+    def solve(self, vector: Float) -> Float:
+        """``information^-1 vector``, with no step where nothing is known."""
+        values, vectors = self.directions
+        inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+        return np.asarray(vectors @ (inverse * (vectors.T @ vector)))
+
+
+class Comparison:
+    """A pair cut to one window: its equations at any offset near it.
+
+    Parameters
+    ----------
+    pair : Pair
+    reference, moving : MovableImage
+    window : Window
+    gain : float, optional
+        First guess of the gain.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        reference: MovableImage,
+        moving: MovableImage,
+        window: Window,
+        gain: float | None = None,
+    ) -> None:
+        self.window = window
+        self._reference = reference
+        self._moving = moving
+        self._gain = gain
+        shape = window.shape
+        self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
+        self.rings = Rings(cosine_frequency(shape))
+        self.pixel_weight = _pixel_weight(pair, window)
+        ones = np.ones(shape)
+        slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
+        self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
+
+    def transform(self, values: Float) -> Float:
+        """Orthonormal cosine transform of the weighted values, flattened."""
+        if self.pixel_weight is not None:
+            values = values * self.pixel_weight
+        return np.asarray(scipy.fft.dctn(values, norm="ortho")).ravel()
+
+    def untransform(self, modes: Float) -> Float:
+        """Field of which the modes are given."""
+        return np.asarray(scipy.fft.idctn(modes.reshape(self.window.shape), norm="ortho"))
+
+    def fields(self, offset: Float, *, gradient: bool) -> tuple[list[Float], list[Float]]:
+        """Both windows, moved towards each other by half the sub-pixel offset."""
+        half = (offset - self.window.offset) / 2
+        shape = self.window.shape
+        return (
+            self._reference.window(self.window.start, shape, -half, gradient=gradient),
+            self._moving.window(self.window.moving_start, shape, half, gradient=gradient),
+        )
+
+    def equations(self, offset: Float) -> Equations:
+        """Score, information and all behind them at `offset`."""
+        x_fields, y_fields = self.fields(offset, gradient=True)
+        x, *x_slopes = (self.transform(field) for field in x_fields)
+        y, *y_slopes = (self.transform(field) for field in y_fields)
+        level = self._background[0] / (self._background[0] @ self._background[0])
+        x_level, y_level = float(level @ x), float(level @ y)
+        x = x - x_level * self._background[0]
+        y = y - y_level * self._background[0]
+        rings = self.rings
+        gain, spectra = photometry(
+            xx=rings.mean(x * x),
+            yy=rings.mean(y * y),
+            xy=rings.mean(x * y),
+            count=rings.count,
+            gain=self._gain,
+        )
+        self._gain = gain
+        weight = rings.spread(spectra.weight)
+        x = gain * x
+        dx, dy = gain * np.stack(x_slopes), np.stack(y_slopes)
+        share = spectra.share
+        scene = (1 - share) * x + share * y
+        slopes = (1 - share) * dx + share * dy
+        residual = y - x
+        nuisance = np.vstack([scene, self._background[: self._slopes(residual, weight)]])
+        weighted = nuisance * weight
+        inverse = np.linalg.pinv(weighted @ nuisance.T, rcond=1e-12, hermitian=True)
+        residual = residual - (inverse @ (weighted @ residual)) @ nuisance
+        coupling = (slopes * weight) @ nuisance.T @ inverse
+        gradient = slopes - coupling @ nuisance
+        cross = (dx * weight) @ dy.T - coupling @ (weighted @ slopes.T)
+        information = (cross + cross.T) / 2
+        spread = np.linalg.pinv(information, hermitian=True)
+        leverage = weight * (
+            np.einsum("in,ij,jn->n", gradient, spread, gradient)
+            + np.einsum("in,ij,jn->n", nuisance, inverse, nuisance)
+        )
+        return Equations(
+            spectra=spectra,
+            weight=weight,
+            residual=residual,
+            gradient=gradient,
+            score=(gradient * weight) @ residual,
+            information=information,
+            information_noise=self._information_noise(spectra, weight),
+            leverage=np.clip(leverage, 0.0, 0.9),
+            gain=gain,
+            background=self._moving.level + y_level - gain * (self._reference.level + x_level),
+        )
+
+    def _slopes(self, residual: Float, weight: Float) -> int:
+        """How many of the background's columns to take out: the level, or its slopes too."""
+        slopes = self._background[1:]
+        weighted = slopes * weight
+        amplitude = weighted @ residual
+        gram = weighted @ slopes.T
+        chi2 = amplitude @ np.linalg.pinv(gram, hermitian=True) @ amplitude
+        ndim = len(slopes)
+        return 1 + ndim if chi2 > ndim - 1 + SLOPE_SIGMA**2 else 1
+
+    def _information_noise(self, spectra: Spectra, weight: Float) -> Float:
+        """Fourth moments of frequency, weighted by the noise of both images."""
+        noise = self.rings.spread(spectra.noise_product) * weight**2
+        field = noise.reshape(self.window.shape)
+        ndim = len(self.k)
+        moments = np.empty((ndim, ndim))
+        for i in range(ndim):
+            for j in range(ndim):
+                moments[i, j] = np.sum(field * self.k[i] ** 2 * self.k[j] ** 2)
+        return moments
+
+
+def _pixel_weight(pair: Pair, window: Window) -> Float | None:
+    """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike."""
+    weight: Float | None = None
+    wrap = pair.boundary == "periodic"
+    starts = (window.start, window.moving_start)
+    variances = [
+        window.of(image.sigma, start, wrap=wrap) ** 2
+        for image, start in zip(pair.images, starts, strict=True)
+        if isinstance(image.sigma, np.ndarray)
+    ]
+    if variances:
+        variance = np.sum(variances, axis=0)
+        weight = np.sqrt(np.median(variance) / variance)
+    for image, start in zip(pair.images, starts, strict=True):
+        if image.valid is not None:
+            valid = window.of(image.valid, start, wrap=wrap)
+            if not valid.all():
+                weight = valid * (1.0 if weight is None else weight)
+    return weight

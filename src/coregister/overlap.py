@@ -1,0 +1,176 @@
+"""The route for real pairs: only what both images show is compared.
+
+Also taken by periodic images with masks or with errors that vary over the field.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import Comparison, MovableImage, Window
+from coregister.images import MIN_SIDE, Image, Pair
+from coregister.search import (
+    auto_filters,
+    normalised_correlation,
+    overlap_sums,
+    pick,
+    ring_power,
+    signed_lags,
+)
+from coregister.spectrum import Rings, cosine_frequency
+from coregister.stages import Candidate, Fit
+from coregister.uncertainty import conclude_fit
+
+Float = NDArray[np.float64]
+
+#: overlaps below this share of the smaller image are not searched
+MIN_OVERLAP = 0.04
+MAX_STEPS = 20
+#: a step below this share of the bar ends the refinement
+TOLERANCE = 0.01
+
+
+class OverlapRoute:
+    """Search and refinement on the overlap.
+
+    Parameters
+    ----------
+    pair : Pair
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._periodic = pair.boundary == "periodic"
+
+    @cached_property
+    def _movable(self) -> tuple[MovableImage, MovableImage]:
+        reference, moving = self._pair.images
+        return (
+            MovableImage(reference, periodic=self._periodic),
+            MovableImage(moving, periodic=self._periodic),
+        )
+
+    def search(self) -> list[Candidate]:
+        """Whole-pixel candidates, the best first."""
+        pair = self._pair
+        shapes = [image.data.shape for image in pair.images]
+        if self._periodic:
+            full = list(shapes[0])
+        else:
+            full = [
+                scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
+            ]
+        filtered, band = self._filtered()
+        energy, count = self._energies(filtered, full)
+        allowed = count >= max(
+            MIN_OVERLAP * min(image.data.size for image in pair.images), MIN_SIDE
+        )
+        lags = signed_lags(full)
+        if pair.max_offset is not None:
+            for lag, centre, reach in zip(lags, pair.initial, pair.max_offset, strict=True):
+                allowed = allowed & (np.abs(lag - np.rint(centre)) <= np.ceil(reach))
+        if not allowed.any():
+            allowed = count >= count.max()
+        correlation, null = normalised_correlation(*filtered, full, energy)
+        return pick(
+            correlation,
+            count * band,
+            null=null,
+            allowed=allowed,
+            lags=lags,
+            band=band,
+            edge=self._at_edge,
+        )
+
+    def _filtered(self) -> tuple[tuple[Float, Float], float]:
+        """Both images weighted in frequency, 0 where invalid; the band's share of the samples."""
+        rings, powers, transforms = [], [], []
+        for image in self._pair.images:
+            transform = scipy.fft.dctn(image.filled - image.filled.mean(), norm="ortho")
+            ring = Rings(cosine_frequency(image.data.shape))
+            rings.append(ring)
+            powers.append(ring_power(transform**2, ring))
+            transforms.append(transform)
+        frequency, count = rings[0].frequency, rings[0].count
+        powers[1] = np.exp(np.interp(frequency, rings[1].frequency, np.log(powers[1])))
+        filters = auto_filters(frequency, powers, count)
+        first, second = (
+            self._weighted(image, transform, np.interp(ring.mode_frequency, frequency, values))
+            for image, transform, ring, values in zip(
+                self._pair.images, transforms, rings, filters, strict=True
+            )
+        )
+        left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
+        band = (count @ left) * (count @ right) / (count.sum() * (count @ (left * right)))
+        return (first, second), float(band)
+
+    @staticmethod
+    def _weighted(image: Image, transform: Float, factor: Float) -> Float:
+        field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
+        return np.asarray(field if image.valid is None else field * image.valid)
+
+    def _energies(self, filtered: tuple[Float, Float], full: list[int]) -> tuple[Float, Float]:
+        """Root of the product of both energies in the overlap, and its pixels, at every lag."""
+        reference, moving = self._pair.images
+        valid = [
+            np.ones(image.data.shape) if image.valid is None else image.valid.astype(np.float64)
+            for image in (reference, moving)
+        ]
+        squares = [field**2 for field in filtered]
+        if not self._periodic and reference.valid is None and moving.valid is None:
+            first = overlap_sums(squares[0], moving.data.shape, full, forward=True)
+            second = overlap_sums(squares[1], reference.data.shape, full, forward=False)
+            count = overlap_sums(valid[0], moving.data.shape, full, forward=True)
+        else:
+            spectra = [scipy.fft.rfftn(field, s=full) for field in (*squares, *valid)]
+            first, second, count = (
+                np.clip(
+                    scipy.fft.irfftn(np.conj(spectra[a]) * spectra[b], s=full, overwrite_x=True),
+                    0.0,
+                    None,
+                )
+                for a, b in ((0, 3), (2, 1), (2, 3))
+            )
+        energy = np.sqrt(first * second)
+        return np.maximum(energy, 1e-9 * float(energy.max()) + 1e-300), np.rint(count)
+
+    def _at_edge(self, offset: Float) -> bool:
+        reach = self._pair.max_offset
+        if reach is None:
+            return False
+        return bool(np.any(np.abs(offset - self._pair.initial) > reach - 0.5))
+
+    def refine(self, candidate: Candidate) -> Fit:
+        """Fisher scoring on the continuous offset, from one candidate."""
+        offset = candidate.offset.copy()
+        comparison = self._compare(offset)
+        equations = comparison.equations(offset)
+        converged = False
+        n_iter = 0
+        while not converged and n_iter < MAX_STEPS:
+            n_iter += 1
+            step = -equations.solve(equations.score)
+            converged = bool(
+                np.sqrt(abs(step @ equations.information @ step)) < TOLERANCE
+                or np.max(np.abs(step)) < 1e-10
+            )
+            offset = offset + np.clip(step, -1.0, 1.0)
+            if np.any(np.abs(offset - comparison.window.offset) > 0.75):
+                if not self._overlaps(offset):
+                    offset = candidate.offset.copy()
+                    break
+                comparison = self._compare(offset, equations.gain)
+            equations = comparison.equations(offset)
+        return conclude_fit(
+            self._pair, candidate, comparison, equations, offset, n_iter=n_iter, converged=converged
+        )
+
+    def _compare(self, offset: Float, gain: float | None = None) -> Comparison:
+        return Comparison(self._pair, *self._movable, Window.at(self._pair, offset), gain)
+
+    def _overlaps(self, offset: Float) -> bool:
+        return min(Window.at(self._pair, offset).shape) >= 4

@@ -1,0 +1,112 @@
+"""The pipeline: the only module that knows the order of the stages."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
+from coregister.errors import InputError
+from coregister.images import prepare
+from coregister.overlap import OverlapRoute
+from coregister.periodic import PeriodicRoute
+from coregister.result import Registration
+from coregister.stages import Route
+from coregister.trust import conclude, rivals, unknown
+
+
+def register(
+    reference: Any,
+    moving: Any,
+    *,
+    reference_err: ArrayLike | None = None,
+    moving_err: ArrayLike | None = None,
+    reference_valid: ArrayLike | None = None,
+    moving_valid: ArrayLike | None = None,
+    boundary: Literal["overlap", "periodic"] = "overlap",
+    max_offset: ArrayLike | None = None,
+    initial: ArrayLike | None = None,
+    model: Literal["translation"] = "translation",
+) -> Registration:
+    """Measure how far two images of one scene are displaced, and how well that is known.
+
+    Nothing need be known about the noise, the gain or the background: they are learnt from the
+    pair. Only what both images show is compared, so contents may enter and leave.
+
+    Parameters
+    ----------
+    reference, moving : array_like
+        Real, the same number of axes (1 to 3 or more), any sizes that can overlap, any dtype and
+        byte order. Also `numpy.ma`, ``NDData``/``CCDData``, ``xarray.DataArray``, dask and zarr
+        arrays, or the path of a file. NaN and infinite pixels are left out. Never modified.
+    reference_err, moving_err : float or array_like, optional
+        1-sigma noise of the pixels. None = learnt from the pair. Only the variation over the
+        field matters: the level is learnt in any case. A scalar 0 means noiseless; array
+        entries 0, NaN or infinite exclude the pixel.
+    reference_valid, moving_valid : array_like of bool, optional
+        True = use this pixel.
+    boundary : {"overlap", "periodic"}
+        "overlap": real edges. "periodic": the images are one period each, of one shape.
+    max_offset : float or array_like, optional
+        The offset is looked for within ``initial +- max_offset`` pixels.
+    initial : array_like, optional
+        Prior guess of the offset, pixels.
+    model : {"translation"}
+        What may differ between the images.
+
+    Returns
+    -------
+    Registration
+        ``offset`` is where the content of `moving` lies with respect to `reference`: array-axis
+        order, pixels. A difficult pair does not raise: it comes back flagged.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used; the message says what to do.
+
+    Warns
+    -----
+    RegistrationWarning
+        If the result is flagged.
+
+    Notes
+    -----
+    Coherence-weighted generalised least squares on the overlap: the maximum-likelihood weight of
+    Knapp & Carter (1976, doi:10.1109/TASSP.1976.1162830) with spectra read from the pair, and a
+    sandwich covariance from what is left over.
+
+    Examples
+    --------
+    >>> import numpy as np, coregister as cr
+    >>> rng = np.random.default_rng(1)
+    >>> scene = cr.fourier_shift(rng.normal(size=(96, 96)).cumsum(0).cumsum(1), (0, 0))
+    >>> result = cr.register(scene[8:72, 8:72], scene[5:69, 13:77])
+    >>> result.offset.round(3) + 0.0
+    array([ 3., -5.])
+    """
+    if model != "translation":
+        raise InputError(
+            f"model={model!r} is not available; 'translation' is the only one: leave model out"
+        )
+    pair = prepare(
+        reference,
+        moving,
+        reference_err=reference_err,
+        moving_err=moving_err,
+        reference_valid=reference_valid,
+        moving_valid=moving_valid,
+        boundary=boundary,
+        max_offset=max_offset,
+        initial=initial,
+    )
+    if any(image.constant for image in pair.images):
+        return unknown(pair)
+    route: Route
+    if pair.boundary == "periodic" and pair.uniform:
+        route = PeriodicRoute(pair)
+    else:
+        route = OverlapRoute(pair)
+    candidates = route.search()
+    fits = [route.refine(candidate) for candidate in rivals(candidates)]
+    return conclude(pair, fits)

@@ -1,0 +1,188 @@
+"""Candidates for the offset, and how likely chance is to make one as good.
+
+Both images are filtered by the weight that their own spectra suggest, which leaves their samples
+nearly independent; the correlation over the overlap, normalised by the energies found there, then
+has a known distribution for unrelated images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.fourier import along
+from coregister.spectrum import Rings
+from coregister.stages import Candidate
+
+Float = NDArray[np.float64]
+
+#: candidates kept
+MAX_CANDIDATES = 5
+#: pixels around a candidate in which no other is looked for
+SEPARATION = 3
+#: coherence above which auto-spectra cannot tell signal from noise any more
+MAX_COHERENCE = 0.95
+
+
+def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> list[Float]:
+    """Factors for the amplitude of each image, from the two auto-spectra alone.
+
+    Their product is the maximum-likelihood weight of the cross-spectrum if what stands above the
+    floor at high frequencies is scene. It does not know the cross-spectrum, so it favours no
+    offset and leaves the distribution for unrelated images alone.
+
+    Parameters
+    ----------
+    frequency : array
+        Where the spectra are given, cycles/px.
+    powers : two arrays
+        Auto-spectra of reference and moving.
+    samples : array
+        Number of modes behind each value.
+    """
+    signals = []
+    for power in powers:
+        high = frequency > 0.6 * frequency.max()
+        floor = np.min(power[high]) if high.any() else np.min(power)
+        doubt = floor * np.sqrt(2.0 / samples)
+        signals.append(np.clip(power - floor - doubt, 0.0, None) / power)
+    coherence = np.clip(np.sqrt(signals[0] * signals[1]), 1e-3, MAX_COHERENCE)
+    shape = np.sqrt(coherence / (1 - coherence**2))
+    return [shape / np.sqrt(np.maximum(p, 1e-9 * p.max())) for p in powers]
+
+
+def normalised_correlation(
+    reference: Float, moving: Float, shape: list[int], energy: Float
+) -> tuple[Float, Float]:
+    """Correlation at every lag, and the same with the reference reversed.
+
+    Reversing keeps the spectra and destroys the common content, unless the scene is symmetric.
+    """
+    first = scipy.fft.rfftn(reference, s=shape)
+    second = scipy.fft.rfftn(moving, s=shape)
+    correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
+    null = scipy.fft.irfftn(first * second, s=shape, overwrite_x=True)
+    # lags of the reversed reference are counted from its last pixel
+    back = tuple(1 - n for n in reference.shape)
+    null = np.roll(null, back, axis=tuple(range(reference.ndim)))
+    return correlation / energy, null / energy
+
+
+def ring_power(spectrum_power: Float, rings: Rings) -> Float:
+    """Ring averages, never zero."""
+    mean = rings.mean(spectrum_power)
+    return np.asarray(np.maximum(mean, 1e-14 * mean.max() + 1e-300))
+
+
+def overlap_sums(
+    values: Float, other: tuple[int, ...], shape: list[int], *, forward: bool
+) -> Float:
+    """Sums of `values` over its overlap with a rectangle of shape `other`, for every lag.
+
+    Parameters
+    ----------
+    values : array
+        Sampled at ``r`` (`forward`) or at ``r + d``.
+    other : tuple of int
+        Shape of the other image.
+    shape : list of int
+        Lags ``0..shape-1`` an axis, in the order of an FFT (negative ones wrapped).
+    forward : bool
+        True if ``d`` is counted from `values` to the other image.
+    """
+    total = values
+    for axis, (n, m, full) in enumerate(zip(values.shape, other, shape, strict=True)):
+        cumulative = np.concatenate(
+            [np.zeros_like(total.take([0], axis=axis)), np.cumsum(total, axis=axis)], axis=axis
+        )
+        lag = scipy.fft.fftfreq(full, 1.0 / full).round().astype(int)
+        if not forward:
+            lag = -lag
+        first = np.clip(-lag, 0, n)
+        last = np.clip(m - lag, 0, n)
+        total = cumulative.take(np.maximum(last, first), axis=axis) - cumulative.take(
+            first, axis=axis
+        )
+    return total
+
+
+def signed_lags(shape: list[int]) -> list[Float]:
+    """Lag of every sample along each axis of a circular correlation."""
+    ndim = len(shape)
+    return [
+        along(scipy.fft.fftfreq(n, 1.0 / n).round(), axis, ndim) for axis, n in enumerate(shape)
+    ]
+
+
+def log_tail(z: Float) -> Float:
+    """Logarithm of the upper tail of the normal distribution."""
+    from scipy.special import log_ndtr
+
+    return np.asarray(log_ndtr(-z))
+
+
+def pick(
+    correlation: Float,
+    samples: Float,
+    *,
+    null: Float,
+    allowed: NDArray[np.bool_],
+    lags: list[Float],
+    band: float,
+    edge: Callable[[Float], bool],
+) -> list[Candidate]:
+    """The highest peaks, with the probability that chance makes them.
+
+    Parameters
+    ----------
+    correlation : array
+        Normalised correlation at every lag, -1 to 1.
+    samples : array
+        Independent samples in the overlap at every lag.
+    null : array
+        The same correlation with one image reversed: same spectra, no common content.
+    allowed : bool array
+        Lags that may be answered.
+    lags : list of array
+        Lag of every sample along each axis.
+    band : float
+        Share of lags that are independent of each other.
+    edge : callable
+        Tells if an offset lies at the limit of the search.
+    """
+    evidence = -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
+    score = np.where(allowed, evidence * samples, -1.0)
+    # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
+    chance = null[allowed] * np.sqrt(samples[allowed])
+    scatter = max(1.0, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
+    trials = max(1.0, float(np.count_nonzero(allowed)) * band)
+    candidates = []
+    for _ in range(MAX_CANDIDATES):
+        best = np.unravel_index(int(np.argmax(score)), score.shape)
+        if score[best] < 0:
+            break
+        z = np.sqrt(2 * score[best]) / scatter
+        false_alarm = -np.expm1(trials * np.log1p(-np.exp(log_tail(z))))
+        offset = np.array(
+            [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
+        )
+        candidates.append(
+            Candidate(
+                offset=offset,
+                evidence=float(evidence[best]),
+                samples=float(samples[best]),
+                false_alarm=float(np.clip(false_alarm, 0.0, 1.0)),
+                at_edge=edge(offset),
+            )
+        )
+        near = np.ix_(
+            *(
+                (np.arange(-SEPARATION, SEPARATION + 1) + index) % n
+                for index, n in zip(best, score.shape, strict=True)
+            )
+        )
+        score[near] = -1.0
+    return candidates

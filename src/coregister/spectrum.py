@@ -1,0 +1,242 @@
+"""What the two images share and what they do not, ring by ring in frequency.
+
+Model of a pair at the right offset, mode by mode, in units of the moving image:
+``x = s + n1`` (reference times gain) and ``y = s + n2``. The two auto-spectra and the
+cross-spectrum, averaged over rings of one frequency, give the power of the scene ``S``, of the
+residual ``E = n2 - n1`` and the share of the reference in it. No noise level is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.fourier import along
+
+Float = NDArray[np.float64]
+
+#: fewest modes in a ring
+MIN_MODES = 8
+#: bins of frequency from which the rings are put together
+FINE_BINS = 8192
+#: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
+SCENE_STIFFNESS = 30.0
+#: the same for the noise spectrum
+NOISE_STIFFNESS = 30.0
+#: pull of the scene spectrum towards a hundredth of what noise alone scatters about: power that
+#: the data do not ask for is not there
+DOUBT = 0.2
+DOUBT_LEVEL = 0.01
+#: the residual is nowhere taken as smaller than this share of its largest ring: below, modes
+#: hold only what leaks from stronger ones, and are not independent of them
+LEAKAGE = 1e-5
+
+
+def cosine_frequency(shape: Sequence[int]) -> Float:
+    """Frequency (cycles/px) of every mode of a cosine transform."""
+    ndim = len(shape)
+    squares = (along(np.arange(n) / (2.0 * n), a, ndim) ** 2 for a, n in enumerate(shape))
+    return np.asarray(np.sqrt(sum(squares)))
+
+
+class Rings:
+    """Rings of one frequency in an array of modes.
+
+    Parameters
+    ----------
+    frequency : array
+        Frequency of every mode, cycles/px; zero frequency belongs to no ring.
+    multiplicity : array, optional
+        How many modes of the full plane an entry stands for; default 1.
+    """
+
+    def __init__(self, frequency: Float, multiplicity: Float | None = None) -> None:
+        flat = frequency.ravel()
+        weight = None if multiplicity is None else multiplicity.ravel()
+        top = float(flat.max())
+        fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
+        fine[flat < 1e-12] = FINE_BINS  # zero frequency: a ring of its own, dropped from every sum
+        population = np.bincount(fine, minlength=FINE_BINS + 1)[:FINE_BINS]
+        ring_of = self._group(population, top)
+        self.size = int(ring_of[-1]) + 1
+        self.label = np.append(ring_of, self.size)[fine]
+        self.mode_frequency = flat
+        self._weight = weight
+        self.count = np.bincount(self.label, weights=weight, minlength=self.size + 1)[
+            : self.size
+        ].astype(np.float64)
+        self.frequency = self.mean(flat)
+
+    @staticmethod
+    def _group(population: NDArray[np.int_], top: float) -> NDArray[np.intp]:
+        """Ring of every fine bin: logarithmic steps where a red scene changes fast, then linear."""
+        ring_of = np.empty(FINE_BINS, dtype=np.intp)
+        cumulative = np.append(0, np.cumsum(population))
+        start, ring = 0, 0
+        while start < FINE_BINS:
+            first = int(np.searchsorted(cumulative, cumulative[start], side="right")) - 1
+            low = top * first / FINE_BINS
+            width = int(np.ceil(min(0.12 * low, 0.008) / top * FINE_BINS))
+            enough = int(np.searchsorted(cumulative, cumulative[start] + MIN_MODES))
+            stop = min(max(first + max(width, 1), enough), FINE_BINS)
+            if cumulative[-1] - cumulative[stop] < MIN_MODES:
+                stop = FINE_BINS
+            ring_of[start:stop] = ring
+            start, ring = stop, ring + 1
+        return ring_of
+
+    def mean(self, values: Float) -> Float:
+        """Average of `values` over each ring."""
+        flat = values.ravel() if self._weight is None else values.ravel() * self._weight
+        total = np.bincount(self.label, weights=flat, minlength=self.size + 1)[: self.size]
+        return np.asarray(total / self.count)
+
+    def spread(self, ring_values: Float) -> Float:
+        """Ring values interpolated to every mode; 0 at zero frequency."""
+        values = np.interp(self.mode_frequency, self.frequency, ring_values)
+        values[self.label == self.size] = 0.0
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectra:
+    """Smooth spectra of a pair, per ring, in units of the moving image.
+
+    Attributes
+    ----------
+    scene : array
+        Power of what the images share.
+    residual : array
+        Power of ``moving - gain * reference``: the two noises added.
+    share : float
+        Part of `residual` that the reference brings, 0 to 1.
+    coherence : array
+        Raw ring correlation.
+    """
+
+    scene: Float
+    residual: Float
+    share: float
+    coherence: Float
+
+    @property
+    def noise_product(self) -> Float:
+        """Product of the two noise powers."""
+        return self.share * (1 - self.share) * self.residual**2
+
+    def evidence(self, count: Float) -> float:
+        """Log-likelihood ratio of the pair against two unrelated images of these spectra."""
+        first = self.scene + self.share * self.residual
+        second = self.scene + (1 - self.share) * self.residual
+        return float(
+            -0.5 * count @ np.log1p(-np.minimum(self.scene**2 / (first * second), 1 - 1e-12))
+        )
+
+    @property
+    def weight(self) -> Float:
+        """Maximum-likelihood weight of a mode, ``S / (S (N1 + N2) + N1 N2)``.
+
+        Hannan & Thomson; Knapp & Carter 1976, doi:10.1109/TASSP.1976.1162830.
+        """
+        return np.asarray(self.scene / (self.scene * self.residual + self.noise_product))
+
+
+def fit_spectra(*, xx: Float, yy: Float, xy: Float, residual: Float, count: Float) -> Spectra:
+    """Smooth spectra from ring averages.
+
+    Parameters
+    ----------
+    xx, yy, xy : array
+        Ring averages of the auto-spectra (the reference times the gain) and the cross-spectrum.
+    residual : array
+        Ring averages of the residual power.
+    count : array
+        Modes in each ring.
+    """
+    floor = max(LEAKAGE * float(residual.max()), 1e-15 * float((xx + yy).max()))
+    noise = _smooth_log(np.maximum(residual, floor), count)
+    scale = float((xx + yy).max())
+    strength = np.clip(xy, 0.0, None) / noise
+    # yy - xx = N2 - N1; where the scene dominates, its own noise-scene terms blur the difference
+    precision = count / (1.0 + 4.0 * strength)
+    difference = float(np.sum(precision * (yy - xx) / noise) / np.sum(precision))
+    share = float(np.clip((1.0 - difference) / 2.0, 0.0, 1.0))
+    scene = _fit_scene(xy, noise, share, count, scale)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        coherence = np.nan_to_num(xy / np.sqrt(xx * yy))
+    return Spectra(scene=scene, residual=noise, share=share, coherence=coherence)
+
+
+def photometry(
+    *, xx: Float, yy: Float, xy: Float, count: Float, gain: float | None
+) -> tuple[float, Spectra]:
+    """Gain of moving over reference, and the spectra in units of moving.
+
+    Parameters
+    ----------
+    xx, yy, xy : array
+        Ring averages of the raw auto-spectra and the cross-spectrum.
+    count : array
+        Modes in each ring.
+    gain : float or None
+        First guess.
+    """
+    if gain is None:
+        gain = float(np.copysign(np.sqrt((count @ yy) / (count @ xx)), count @ xy))
+    for _ in range(5):
+        first, cross = gain**2 * xx, gain * xy
+        spectra = fit_spectra(
+            xx=first,
+            yy=yy,
+            xy=cross,
+            residual=np.maximum(yy - 2 * cross + first, 0.0),
+            count=count,
+        )
+        share = spectra.share
+        weight = count * spectra.weight
+        # the gain is right where the residual holds none of the scene
+        left_over = weight @ ((1 - share) * (cross - first) + share * (yy - cross))
+        change = float(left_over / (weight @ ((1 - share) * first + share * cross)))
+        gain *= 1 + float(np.clip(change, -0.5, 0.5))
+        if abs(change) < 1e-3:
+            break
+    return gain, spectra
+
+
+def _second_difference(size: int) -> Float:
+    rows = np.zeros((max(size - 2, 0), size))
+    for row in range(size - 2):
+        rows[row, row : row + 3] = (1.0, -2.0, 1.0)
+    return np.asarray(rows.T @ rows)
+
+
+def _smooth_log(power: Float, count: Float) -> Float:
+    """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
+    precision = count / 2.0
+    log = np.log(power) + 1.0 / count
+    matrix = np.diag(precision) + NOISE_STIFFNESS * _second_difference(power.size)
+    return np.asarray(np.exp(np.linalg.solve(matrix, precision * log)))
+
+
+def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float) -> Float:
+    """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
+    product = share * (1.0 - share) * noise**2
+    tiny = 1e-16 * scale
+    power = np.maximum(xy, tiny)
+    penalty = SCENE_STIFFNESS * _second_difference(xy.size)
+    log = np.log(np.maximum(power, np.sqrt(product / count) + tiny))
+    doubt = np.log(DOUBT_LEVEL * np.sqrt(product / count) + tiny)
+    for _ in range(12):
+        model = np.exp(log)
+        variance = (2.0 * model**2 + model * noise + product) / count + tiny**2
+        slope = model / np.sqrt(variance)
+        pull = (xy - model) / np.sqrt(variance)
+        matrix = np.diag(slope**2 + DOUBT) + penalty
+        step = np.linalg.solve(matrix, slope * pull - penalty @ log - DOUBT * (log - doubt))
+        log = np.clip(log + np.clip(step, -2.0, 2.0), np.log(tiny) - 5.0, np.log(scale) + 5.0)
+        if np.max(np.abs(step)) < 0.02:
+            break
+    return np.asarray(np.exp(log))

@@ -1,0 +1,98 @@
+"""What passes from stage to stage: candidates of the search, fits of the refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.fourier import TrigPolynomial
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An offset that the search found.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        Whole pixels.
+    evidence : float
+        Log-likelihood ratio against "no common content", per independent sample.
+    samples : float
+        Independent samples in the overlap there.
+    false_alarm : float
+        Probability that the highest peak of two unrelated images is this high.
+    at_edge : bool
+        True if it lies at the limit of the search.
+    """
+
+    offset: Float
+    evidence: float
+    samples: float
+    false_alarm: float
+    at_edge: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The optimum that the refinement reached from one candidate.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        Where it started.
+    offset, covariance, information
+        As in `coregister.Registration`; the covariance is 0 along an undetermined direction.
+    evidence : float
+        Log-likelihood ratio per mode against "no common content".
+    modes : float
+        Number of modes compared.
+    dof : float
+        Effective number of modes behind the bars.
+    distortion : float
+        Probability of a local displacement this uneven if the pair is only shifted.
+    systematic : (ndim,) array
+        Bound on the error by aliasing, px.
+    gain, background, overlap
+        As in `coregister.Registration`.
+    frequency, coherence : array
+        Ring correlation.
+    surface : callable
+        Makes the log-likelihood against offset.
+    n_iter : int
+    converged : bool
+    """
+
+    candidate: Candidate
+    offset: Float
+    covariance: Float
+    information: Float
+    evidence: float
+    modes: float
+    dof: float
+    distortion: float
+    systematic: Float
+    gain: float
+    background: float
+    overlap: float
+    frequency: Float
+    coherence: Float
+    surface: Callable[[], TrigPolynomial]
+    n_iter: int
+    converged: bool
+
+
+class Route(Protocol):
+    """One way of comparing a pair: real edges, or periodic images."""
+
+    def search(self) -> list[Candidate]:
+        """Whole-pixel candidates, the best first; never empty."""
+
+    def refine(self, candidate: Candidate) -> Fit:
+        """The optimum near a candidate."""

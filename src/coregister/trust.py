@@ -1,0 +1,189 @@
+"""From fits to a verdict: which flags hold, and what the answer then is."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import RegistrationWarning
+from coregister.images import Pair
+from coregister.result import Coherence, Mode, Registration
+from coregister.stages import Candidate, Fit
+from coregister.status import Status
+
+Float = NDArray[np.float64]
+
+#: unrelated images give a peak that is trusted with this probability
+MAX_FALSE_ALARM = 1e-4
+#: another offset is an alternative while it is less likely than the best by at most this
+MAX_LOG_ODDS = 12.0
+#: a pair that is only shifted is flagged as distorted with this probability
+MAX_DISTORTION = 1e-6
+#: share of the smaller image below which an overlap is too small
+LOW_OVERLAP = 0.1
+#: bars do not go below what the arithmetic gives, px
+PRECISION = 1e-10
+
+
+def rivals(candidates: list[Candidate]) -> list[Candidate]:
+    """The best candidate and those that could be as good after refinement."""
+    best = candidates[0]
+    limit = 0.6 * best.evidence
+    return [best] + [c for c in candidates[1:] if c.evidence > limit]
+
+
+def conclude(pair: Pair, fits: list[Fit]) -> Registration:
+    """The result, with every flag that holds.
+
+    Parameters
+    ----------
+    pair : Pair
+    fits : list of Fit
+        Refinements of the rivals, at least one.
+    """
+    fits = _distinct(fits)
+    best = fits[0]
+    odds = np.exp([_log_odds(fit, best) for fit in fits])
+    probability = odds / odds.sum()
+    information, covariance = _with_open_directions(best)
+    flags = set()
+    if best.candidate.false_alarm > MAX_FALSE_ALARM:
+        flags.add(Status.NO_MATCH)
+    if np.any(odds[1:] > np.exp(-MAX_LOG_ODDS)):
+        flags.add(Status.AMBIGUOUS)
+    if not np.all(np.isfinite(covariance)):
+        flags.add(Status.UNDETERMINED_AXIS)
+    if best.candidate.at_edge or _outside(pair, best.offset):
+        flags.add(Status.SEARCH_EDGE)
+    if best.overlap < LOW_OVERLAP:
+        flags.add(Status.LOW_OVERLAP)
+    if best.distortion < MAX_DISTORTION:
+        flags.add(Status.MISFIT)
+    if not best.converged:
+        flags.add(Status.NOT_CONVERGED)
+    stderr = np.sqrt(np.diag(covariance))
+    if np.any(best.systematic > stderr):
+        flags.add(Status.UNDERSAMPLED)
+    offset = best.offset
+    if Status.UNDETERMINED_AXIS in flags:
+        if Status.NO_MATCH in flags:  # a guess with finite bars: as wide as the images
+            sides = np.array([max(n) for n in zip(*_shapes(pair), strict=True)], dtype=float)
+            covariance = np.diag(sides**2 / 12)
+            information = np.diag(12 / sides**2)
+            flags.discard(Status.UNDETERMINED_AXIS)
+        else:
+            values, vectors = np.linalg.eigh(information)
+            known = vectors[:, values > 1e-10 * values.max(initial=1e-300)]
+            offset = pair.initial + known @ (known.T @ (offset - pair.initial))
+    kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
+    return announce(
+        Registration(
+            offset=offset,
+            covariance=covariance,
+            information=information,
+            systematic=best.systematic,
+            dof=best.dof,
+            flags=frozenset(flags),
+            false_alarm=best.candidate.false_alarm,
+            modes=tuple(
+                Mode(
+                    offset=offset if i == 0 else fits[i].offset,
+                    covariance=covariance if i == 0 else _with_open_directions(fits[i])[1],
+                    probability=float(probability[i]),
+                )
+                for i in kept
+            ),
+            gain=best.gain,
+            background=best.background,
+            overlap=best.overlap,
+            coherence=Coherence(best.frequency, best.coherence),
+            n_iter=best.n_iter,
+            reference_shape=pair.reference.data.shape,
+            moving_shape=pair.moving.data.shape,
+            boundary=pair.boundary,
+            _pair=pair,
+            _surface=best.surface,
+        )
+    )
+
+
+def unknown(pair: Pair) -> Registration:
+    """The result for a pair of which one image is constant: nothing is known."""
+    ndim = pair.ndim
+    covariance = np.where(np.eye(ndim, dtype=bool), np.inf, 0.0)
+    nothing = np.zeros(0)
+    return announce(
+        Registration(
+            offset=pair.initial.copy(),
+            covariance=covariance,
+            information=np.zeros((ndim, ndim)),
+            systematic=np.zeros(ndim),
+            dof=np.inf,
+            flags=frozenset({Status.UNDETERMINED_AXIS, Status.CONSTANT_IMAGE}),
+            false_alarm=1.0,
+            modes=(Mode(offset=pair.initial.copy(), covariance=covariance, probability=1.0),),
+            gain=1.0,
+            background=0.0,
+            overlap=1.0,
+            coherence=Coherence(nothing, nothing),
+            n_iter=0,
+            reference_shape=pair.reference.data.shape,
+            moving_shape=pair.moving.data.shape,
+            boundary=pair.boundary,
+            _pair=pair,
+        )
+    )
+
+
+def announce(result: Registration) -> Registration:
+    """Warn once if the result must not be used as it is."""
+    if not result.trusted:
+        # the caller's line: announce <- conclude or unknown <- register <- caller
+        warnings.warn("; ".join(result.remedies()), RegistrationWarning, stacklevel=4)
+    return result
+
+
+def _shapes(pair: Pair) -> list[tuple[int, ...]]:
+    return [image.data.shape for image in pair.images]
+
+
+def _distinct(fits: list[Fit]) -> list[Fit]:
+    """Fits in order of likelihood, without those that reached one and the same optimum."""
+    ordered = sorted(fits, key=lambda fit: _log_odds(fit, fits[0]), reverse=True)
+    kept: list[Fit] = []
+    for fit in ordered:
+        if all(np.max(np.abs(fit.offset - other.offset)) > 0.5 for other in kept):
+            kept.append(fit)
+    return kept
+
+
+def _log_odds(fit: Fit, other: Fit) -> float:
+    """Log-odds of two offsets, on as much of the scene as both compare.
+
+    An offset with less overlap is not the less likely for it.
+    """
+    return (fit.evidence - other.evidence) * min(fit.modes, other.modes)
+
+
+def _outside(pair: Pair, offset: Float) -> bool:
+    if pair.max_offset is None:
+        return False
+    return bool(np.any(np.abs(offset - pair.initial) > pair.max_offset))
+
+
+def _with_open_directions(fit: Fit) -> tuple[Float, Float]:
+    """Information and covariance that belong together; infinite where nothing is known."""
+    ndim = len(fit.offset)
+    values, vectors = np.linalg.eigh(fit.information)
+    determined = values > 1e-10 * values.max(initial=1e-300)
+    known = vectors[:, determined]
+    inner = known.T @ fit.covariance @ known + PRECISION**2 * np.eye(known.shape[1])
+    covariance = known @ inner @ known.T
+    information = known @ np.linalg.inv(inner) @ known.T
+    for u in vectors[:, ~determined].T:
+        product = np.outer(u, u)
+        open_entries = np.abs(product) > 1e-6
+        covariance[open_entries] = np.sign(product[open_entries]) * np.inf
+    return (information + information.T) / 2, covariance.reshape(ndim, ndim)

@@ -1,0 +1,240 @@
+"""How well the offset is known, read from what is left over.
+
+The covariance is a sandwich ``H^-1 V H^-1``. ``H`` comes from products of the two images'
+derivatives, whose noises are independent. ``V``, the variance of the score, is taken pixel by
+pixel from residual and gradient, both whitened with the residual's own smooth spectrum: noise of
+any colour and noise that varies over the field count as they are, and nothing needs to be known.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import Comparison, Equations, known_directions
+from coregister.fourier import TrigPolynomial, along, frequencies
+from coregister.images import Pair
+from coregister.spectrum import Rings, Spectra
+from coregister.stages import Candidate, Fit
+
+Float = NDArray[np.float64]
+
+
+def conclude_fit(
+    pair: Pair,
+    candidate: Candidate,
+    comparison: Comparison,
+    equations: Equations,
+    offset: Float,
+    *,
+    n_iter: int,
+    converged: bool,
+) -> Fit:
+    """Everything that is known at the optimum."""
+    rings = comparison.rings
+    values, vectors = equations.directions
+    bread = _pseudo_inverse(values, vectors)
+    left, pulls = whitened_score(comparison, equations)
+    scores = (pulls * left).reshape(pair.ndim, -1)
+    meat = scores @ scores.T
+    per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
+    dof = float(per_mode.sum() ** 2 / max(np.sum(per_mode**2), 1e-300))
+    smaller = min(image.data.size for image in pair.images)
+    used = comparison.pixel_weight
+    pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
+    return Fit(
+        candidate=candidate,
+        offset=offset,
+        covariance=bread @ meat @ bread,
+        information=(vectors * values) @ vectors.T,
+        evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
+        modes=pixels,
+        dof=dof,
+        distortion=distortion(left, pulls),
+        systematic=aliasing(comparison, equations, bread),
+        gain=equations.gain,
+        background=equations.background,
+        overlap=float(np.prod(_full_window(pair, offset))) / smaller,
+        frequency=rings.frequency,
+        coherence=equations.spectra.coherence,
+        surface=partial(likelihood, comparison, equations, offset),
+        n_iter=n_iter,
+        converged=converged,
+    )
+
+
+def conclude_modes(
+    candidate: Candidate,
+    offset: Float,
+    *,
+    k: list[Float],
+    rings: Rings,
+    multiplicity: Float,
+    aligned: NDArray[np.complex128],
+    spectra: Spectra,
+    weight: Float,
+    gain: float,
+    background: float,
+    shape: tuple[int, ...],
+    n_iter: int,
+    converged: bool,
+) -> Fit:
+    """The same for periodic images, whose modes are independent: the sandwich mode by mode.
+
+    Parameters
+    ----------
+    aligned : complex array
+        Half of the cross-spectrum, times the gain, with the displacement taken out.
+    k, multiplicity, weight : array
+        Frequency, number of full-plane modes and weight of each of its modes.
+    """
+    signal = multiplicity * weight * aligned.real
+    pull = multiplicity * weight * aligned.imag
+    noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
+    ndim = len(k)
+    information, meat, moments = np.empty((3, ndim, ndim))
+    square = pull**2
+    for i in range(ndim):
+        for j in range(i, ndim):
+            information[i, j] = information[j, i] = np.sum(signal * k[i] * k[j])
+            meat[i, j] = meat[j, i] = np.sum(square * k[i] * k[j])
+            moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
+    values, vectors = known_directions(information, moments)
+    bread = _pseudo_inverse(values, vectors)
+    per_mode = np.abs(signal) * sum(f**2 for f in k)
+    dof = 0.5 * float(per_mode.sum() ** 2 / max(float(np.sum(per_mode**2)), 1e-300))
+    log_spectrum = _folded(rings, spectra)
+    bias = np.zeros((ndim, ndim))
+    if log_spectrum is not None:
+        folded = rings.spread(log_spectrum).reshape(weight.shape)
+        power = multiplicity * weight**2 * folded * np.abs(aligned.real)
+        for i in range(ndim):
+            for j in range(ndim):
+                bias[i, j] = np.sum(power * k[i] * k[j])
+
+    def surface() -> TrigPolynomial:
+        product = aligned * weight
+        for frequency, d in zip(k, offset, strict=True):
+            product = product * np.exp(-1j * frequency * d)
+        return TrigPolynomial(product, shape)
+
+    return Fit(
+        candidate=candidate,
+        offset=offset,
+        covariance=bread @ meat @ bread,
+        information=(vectors * values) @ vectors.T,
+        evidence=spectra.evidence(rings.count) / rings.count.sum(),
+        modes=float(rings.count.sum()),
+        dof=dof,
+        distortion=1.0,
+        systematic=_three_sigma(bread @ bias @ bread),
+        gain=gain,
+        background=background,
+        overlap=1.0,
+        frequency=rings.frequency,
+        coherence=spectra.coherence,
+        surface=surface,
+        n_iter=n_iter,
+        converged=converged,
+    )
+
+
+def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
+    """Residual (unit variance) and the gradients whose product with it is the score, in pixels."""
+    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
+    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+    left = comparison.untransform(equations.residual * inverse / np.sqrt(1.0 - equations.leverage))
+    pulls = np.stack(
+        [comparison.untransform(g * equations.weight * white) for g in equations.gradient]
+    )
+    return left, pulls
+
+
+def distortion(left: Float, pulls: Float) -> float:
+    """Probability of a displacement this uneven over the field, if the pair is only shifted.
+
+    The score is resolved along rotation, scale and shear: ``ndim^2`` numbers that are 0 within
+    their scatter when the displacement is the same everywhere.
+    """
+    from scipy.special import gammaincc
+
+    ndim = len(pulls)
+    scores = pulls * left
+    terms = []
+    for axis, n in enumerate(left.shape):
+        arm = along(np.linspace(-1.0, 1.0, n), axis, ndim)
+        energy = np.sum(pulls**2, axis=0)
+        total = float(energy.sum())
+        if total > 0:
+            arm = arm - float(np.sum(energy * arm)) / total
+        terms += [score * arm for score in scores]
+    columns = np.stack([term.ravel() for term in terms])
+    amplitude = columns.sum(axis=1)
+    scatter = columns @ columns.T
+    chi2 = float(amplitude @ np.linalg.pinv(scatter, rcond=1e-10, hermitian=True) @ amplitude)
+    return float(gammaincc(ndim * ndim / 2, chi2 / 2))
+
+
+def aliasing(comparison: Comparison, equations: Equations, bread: Float) -> Float:
+    """Bound on the error by power above the Nyquist frequency, which no residual shows, px.
+
+    The scene's spectrum is continued beyond Nyquist along its slope there; what folds back moves
+    with another phase than it should.
+    """
+    folded = _folded(comparison.rings, equations.spectra)
+    if folded is None:
+        return np.zeros(len(bread))
+    power = comparison.rings.spread(folded) * equations.weight**2
+    bias = np.einsum("in,jn,n->ij", equations.gradient, equations.gradient, power)
+    return _three_sigma(bread @ bias @ bread)
+
+
+def _folded(rings: Rings, spectra: Spectra) -> Float | None:
+    """Power that folds back from above the Nyquist frequency onto each ring."""
+    upper = (rings.frequency > 0.3) & (rings.frequency <= 0.42)
+    if np.count_nonzero(upper) < 3:
+        return None
+    slope, level = np.polyfit(
+        rings.frequency[upper], np.log(spectra.scene[upper]), 1, w=np.sqrt(rings.count[upper])
+    )
+    mirrored = 1.0 - np.minimum(rings.frequency, 0.5)
+    return np.asarray(np.exp(level + min(float(slope), 0.0) * mirrored))
+
+
+def _three_sigma(variance: Float) -> Float:
+    return np.asarray(3.0 * np.sqrt(np.clip(np.diag(variance), 0.0, None)))
+
+
+def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:
+    """Log-likelihood against offset, up to a constant, with the curvature of the information."""
+    x, y = (fields[0] for fields in comparison.fields(offset, gradient=False))
+    if comparison.pixel_weight is not None:
+        x, y = x * comparison.pixel_weight, y * comparison.pixel_weight
+    shape = x.shape
+    product = np.conj(scipy.fft.rfftn(x - x.mean())) * scipy.fft.rfftn(y - y.mean())
+    k = frequencies(shape)
+    radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
+    rings = comparison.rings
+    weight = np.interp(radius, rings.frequency, equations.spectra.weight)
+    product *= weight * equations.gain / np.prod(shape)
+    for frequency, d in zip(k, offset, strict=True):
+        product *= np.exp(-1j * frequency * d)
+    surface = TrigPolynomial(product, shape)
+    curvature = -surface.derivatives(offset)[2]
+    scale = np.trace(equations.information) / max(float(np.trace(curvature)), 1e-300)
+    return TrigPolynomial(product * scale, shape)
+
+
+def _pseudo_inverse(values: Float, vectors: Float) -> Float:
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+    return np.asarray((vectors * inverse) @ vectors.T)
+
+
+def _full_window(pair: Pair, offset: Float) -> list[float]:
+    shapes = [image.data.shape for image in pair.images]
+    if pair.boundary == "periodic":
+        return [float(n) for n in shapes[0]]
+    return [max(0.0, min(n, m - d) - max(0.0, -d)) for d, n, m in zip(offset, *shapes, strict=True)]
