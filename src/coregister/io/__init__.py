@@ -1,1 +1,231 @@
-"""Files in and out: FITS, TIFF, PNG, JPEG, NPY."""
+"""Files in and out: FITS, TIFF, PNG, JPEG, NPY; the suffix of the name decides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import CoregisterError, InputError
+from coregister.io import fits, npy, picture, tiff
+from coregister.io.atomic import atomic_write, check_output
+from coregister.io.loaded import Loaded, Part
+from coregister.io.sky import SkyOffset, sky_jacobian, sky_offset
+
+__all__ = [
+    "Loaded",
+    "Part",
+    "SkyOffset",
+    "atomic_write",
+    "check_output",
+    "contents",
+    "float_for",
+    "read",
+    "same_format",
+    "sky_jacobian",
+    "sky_offset",
+    "write",
+]
+
+FORMATS: dict[str, tuple[str, ModuleType]] = {
+    **dict.fromkeys((".fits", ".fit", ".fts", ".fz"), ("FITS", fits)),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF", tiff)),
+    ".png": ("PNG", picture),
+    **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", picture)),
+    ".npy": ("NPY", npy),
+}
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    ext: int | str | None = None,
+    channel: int | str | None = None,
+    err_ext: int | str | None = None,
+    mask_ext: int | str | None = None,
+) -> Loaded:
+    """Read one image.
+
+    Parameters
+    ----------
+    path : path
+        FITS (also ``.gz``, ``.bz2`` and ``.fz``), TIFF, PNG, JPEG or NPY.
+    ext : int or str, optional
+        HDU by number or name (``"SCI,2"`` for a version), page of a TIFF file, or ``"all"`` for
+        all its pages as a volume. Default: the first image.
+    channel : int or str, optional
+        Channel of a colour image: a number, a colour, or ``"grey"`` for the mean.
+    err_ext, mask_ext : int or str, optional
+        FITS extension with the errors, and with a mask whose nonzero pixels are bad. Default:
+        those with the usual names; ``"none"`` ignores them.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, damaged, or does not say which image is meant, or if
+        an option does not apply to it.
+    """
+    place = _existing(path)
+    name, module = _format(place)
+    with _refusing(place, name):
+        loaded: Loaded = module.read(
+            place, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext
+        )
+    return loaded
+
+
+def contents(path: str | os.PathLike[str]) -> list[Part]:
+    """What a file holds: HDUs, series of pages, or the one picture.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable or damaged.
+    """
+    place = _existing(path)
+    name, module = _format(place)
+    with _refusing(place, name):
+        parts: list[Part] = module.contents(place)
+    return parts
+
+
+def write(
+    path: str | os.PathLike[str],
+    data: NDArray[Any],
+    *,
+    like: Loaded,
+    reference: Loaded | None = None,
+    offset: Sequence[float] | NDArray[np.float64] = (),
+    history: str = "",
+    cards: Sequence[tuple[str, float | str, str]] = (),
+    err: NDArray[Any] | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write an aligned image in the format of the file it came from; whole, or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; its suffix must be one of the format of `like`.
+    data : array
+        Floating point, NaN where nothing is known.
+    like : Loaded
+        The image before alignment: its format, header and depth are kept. Integers become
+        float32 where the format can hold NaN.
+    reference : Loaded, optional
+        The image that was aligned to; its world coordinates go into the result.
+    offset : sequence of float
+        Pixels, array-axis order, for formats with world coordinates.
+    history : str
+        A line for the header, where there is one.
+    cards : sequence of (keyword, value, comment)
+        Entries for a FITS header.
+    err : array, optional
+        1-sigma errors of `data`, kept by FITS.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    list of str
+        What the format could not keep, one sentence each.
+
+    Raises
+    ------
+    InputError
+        If the name is not one of the format, or cannot be written to.
+    OutputError
+        If the writing fails.
+    """
+    module = same_format(path, like)
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        notes: list[str] = module.write(
+            temporary,
+            data.astype(float_for(like), copy=False),
+            like=like,
+            reference=reference,
+            offset=offset if len(offset) else np.zeros(data.ndim),
+            history=history,
+            cards=cards,
+            err=None if err is None else err.astype(float_for(like), copy=False),
+        )
+    return notes
+
+
+def same_format(path: str | os.PathLike[str], like: Loaded) -> ModuleType:
+    """The module that writes `path`.
+
+    Raises
+    ------
+    InputError
+        If the suffix is not one of the format of `like`.
+    """
+    name, module = _format(Path(path))
+    if name != like.format:
+        raise InputError(
+            f"{path} has the suffix of a {name} file and {like.path} is {like.format}; the "
+            f"format is kept: name it {Path(path).stem}{_suffix(like.path)}"
+        )
+    return module
+
+
+def float_for(like: Loaded) -> np.dtype[Any]:
+    """The type of aligned pixels: that of the file if it can hold NaN, else float32."""
+    kind = like.data.dtype
+    if kind.kind == "f" and kind.itemsize >= 4:
+        return kind.newbyteorder("=")
+    return np.dtype(np.float32)
+
+
+def _suffix(path: Path) -> str:
+    """Lower-case suffix, that of the packed file for ``.gz`` and ``.bz2``."""
+    suffixes = [suffix.lower() for suffix in path.suffixes] or [""]
+    if suffixes[-1] in (".gz", ".bz2") and len(suffixes) > 1:
+        return suffixes[-2] if FORMATS.get(suffixes[-2], ("",))[0] == "FITS" else suffixes[-1]
+    return suffixes[-1]
+
+
+def _format(path: Path) -> tuple[str, ModuleType]:
+    suffix = _suffix(path)
+    if suffix not in FORMATS:
+        found = f"the suffix {suffix!r}" if suffix else "no suffix"
+        raise InputError(
+            f"{path} has {found}; one of {', '.join(FORMATS)} is needed: convert or rename it"
+        )
+    return FORMATS[suffix]
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    if place.is_dir():
+        raise InputError(f"{path} is a folder; an image file is needed: name one inside it")
+    if not place.exists():
+        raise InputError(f"{path} does not exist; an image file is needed: check the name")
+    if not place.is_file():
+        raise InputError(f"{path} is not a regular file; an image file is needed: save it as one")
+    if not os.access(place, os.R_OK):
+        raise InputError(f"{path} may not be read; change its permissions, or copy it")
+    if place.stat().st_size == 0:
+        raise InputError(f"{path} is empty, 0 bytes; an image file is needed: fetch it again")
+    return place
+
+
+@contextlib.contextmanager
+def _refusing(path: Path, name: str) -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into one sentence."""
+    try:
+        yield
+    except (CoregisterError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
+        raise InputError(
+            f"{path} is not a readable {name} file ({reason}); it may be truncated or damaged: "
+            "fetch it again, or check its suffix"
+        ) from error

@@ -1,0 +1,168 @@
+"""What a reader gives: the image and what its writer needs to keep."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import InputError
+
+#: names that ``channel`` takes besides a number
+CHANNELS = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2, "alpha": 3, "a": 3}
+
+
+class Part(NamedTuple):
+    """One thing inside a file: an HDU, a series of pages, the picture.
+
+    Attributes
+    ----------
+    label : str
+        What people call it, ``"HDU 1 SCI"`` for instance.
+    shape : tuple of int
+        Shape of its array, empty if it holds none.
+    dtype : str
+        Type of its numbers, empty if it holds none.
+    """
+
+    label: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """An image as it stands in a file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    format : str
+        "FITS", "TIFF", "PNG", "JPEG" or "NPY".
+    part : str
+        Label of the part that was read.
+    data : array
+        The image; axes of length 1 are dropped in FITS.
+    valid : bool array or None
+        True = use this pixel.
+    err : float array or None
+        1-sigma pixel noise.
+    header : object
+        What the writer keeps: the FITS header, tags, or the picture's own information.
+    stored_shape : tuple of int
+        Shape in the file.
+    details : dict
+        More that only the module of the format understands.
+    """
+
+    path: Path
+    format: str
+    part: str
+    data: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+    err: NDArray[np.float64] | None = None
+    header: Any = None
+    stored_shape: tuple[int, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def wcs(self) -> Any:
+        """World coordinates of the pixels (`astropy.wcs.WCS`), or None without a usable set."""
+        if self.format != "FITS":
+            return None
+        from coregister.io import fits
+
+        return fits.wcs_of(self)
+
+
+def pick_channel(
+    array: NDArray[Any], channel: int | str | None, path: Path, axis: int = -1
+) -> NDArray[Any]:
+    """One channel of a colour image whose channels lie along `axis`.
+
+    Parameters
+    ----------
+    array : array
+        The image with its channels.
+    channel : int, str or None
+        A number, a colour, or "grey" for the mean of red, green and blue.
+    path : Path
+        For the message.
+    axis : int
+        The axis of the channels.
+
+    Raises
+    ------
+    InputError
+        If `channel` is None or there is no such channel.
+    """
+    count = array.shape[axis]
+    if channel is None:
+        raise InputError(
+            f"{path} has {count} channels; one is needed: give channel=0 (--channel 0) to "
+            f"channel={count - 1}, or channel='grey' for their mean"
+        )
+    if channel == "grey":
+        colours = np.take(array, range(min(count, 3)) if count >= 3 else [0], axis=axis)
+        return np.asarray(colours.mean(axis=axis), dtype=np.float32)
+    number = channel_number(channel)
+    if not 0 <= number < count:
+        raise InputError(
+            f"channel={channel!r} is not in {path}, which has {count}; "
+            f"a number from 0 to {count - 1} is needed"
+        )
+    return np.asarray(np.take(array, number, axis=axis))
+
+
+def only_channel(channel: int | str | None, path: Path) -> None:
+    """Refuse a channel that an image without channels cannot give.
+
+    Raises
+    ------
+    InputError
+        If `channel` is anything but None, 0 or "grey".
+    """
+    if channel not in (None, "grey") and channel_number(channel) != 0:
+        raise InputError(f"{path} has one channel and channel={channel!r} was asked; leave it out")
+
+
+def channel_number(channel: int | str | None) -> int:
+    """Number of a channel given by number or colour.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(channel, int):
+        return channel
+    name = str(channel).lower()
+    if re.fullmatch(r"-?\d+", name):
+        return int(name)
+    if name not in CHANNELS:
+        raise InputError(
+            f"channel={channel!r} is not known; give a number, red, green, blue, alpha or grey"
+        )
+    return CHANNELS[name]
+
+
+def refuse(path: Path, format_name: str, **options: object) -> None:
+    """Refuse options that a format does not have.
+
+    Raises
+    ------
+    InputError
+        If any of `options` is not None.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"{name}={value!r} does not apply to {path}: a {format_name} file has none; "
+                "leave it out"
+            )
