@@ -207,19 +207,38 @@ class Registration:
         positions : list of (points,) array
             Offsets along each axis, px.
         delta_chi2 : array, ``points`` on every axis
-            0 at the minimum. The correlation that was fitted, scaled to the bars; the parabola
-            of the bars for a result that was read back from a file.
+            0 at the answer. The correlation that was fitted, with its maximum at `offset` and
+            its curvature that of the bars; or the parabola of the bars, where there is no such
+            correlation: in a result that was read back, and where bars are within rounding of 0
+            or are not those of a peak.
         """
         bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0 / half_width)
-        steps = np.linspace(-half_width, half_width, points)
-        positions = [d + steps * bar for d, bar in zip(self.offset, bars, strict=True)]
-        if self._surface is not None:
-            surface = self._surface()
-            chi2 = -2 * surface.grid(positions)
-            peak, _, _ = surface.derivatives(self.offset)
-            return positions, chi2 + 2 * peak
-        mesh = np.stack(np.meshgrid(*(steps * bar for bar in bars), indexing="ij"), axis=-1)
+        steps = [np.linspace(-half_width, half_width, points) * bar for bar in bars]
+        positions = [d + step for d, step in zip(self.offset, steps, strict=True)]
+        peak = None if self._surface is None else self._peak(self._surface())
+        if peak is not None:
+            surface, top, place, scale = peak
+            values = surface.grid([d + step for d, step in zip(place, steps, strict=True)])
+            return positions, 2 * scale * (top - values)
+        mesh = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
         return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)
+
+    def _peak(self, surface: TrigPolynomial) -> tuple[TrigPolynomial, float, Float, float] | None:
+        """The maximum of the fitted correlation and what scales it to the bars, if they belong."""
+        bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0)
+        place = self.offset
+        for _ in range(8):
+            top, gradient, hessian = surface.derivatives(place)
+            step = np.linalg.pinv(-hessian, rcond=1e-10, hermitian=True) @ gradient
+            place = place + np.clip(step, -bars, bars)
+        curvature = -float(np.trace(hessian))
+        wanted = float(np.trace(self.information))
+        if not curvature * 0.1 < wanted < curvature * 10:
+            return None
+        scale = wanted / curvature
+        if scale * abs(top) * 1e-14 > 0.01 or np.any(np.abs(place - self.offset) > 3 * bars):
+            return None
+        return surface, top, place, scale
 
     # ---------------------------------------------------------------- what it does
 
@@ -257,20 +276,28 @@ class Registration:
             output_shape=self.reference_shape if output_shape is None else output_shape,
             interpolation=interpolation,
             variance=variance,
+            periodic=self.boundary == "periodic",
         )
 
-    def plot(self, reference: Any = None, moving: Any = None) -> Figure:
+    def plot(
+        self,
+        reference: Any = None,
+        moving: Any = None,
+        *,
+        origin: Literal["upper", "lower"] | None = None,
+    ) -> Figure:
         """Figure: before and after, residual, chi^2 surface with regions, coherence.
 
         Parameters
         ----------
         reference, moving : array_like, optional
             The images; needed only for a result that was read back from a file.
+        origin : {"upper", "lower"}, optional
+            Where index (0, 0) is drawn. Default: matplotlib's ``rcParams["image.origin"]``.
         """
         from coregister.plotting import plot_registration
 
-        pair = self.images(reference, moving)
-        return plot_registration(self, pair)
+        return plot_registration(self, self.images(reference, moving), origin=origin)
 
     def report(
         self,
@@ -278,6 +305,7 @@ class Registration:
         reference: Any = None,
         moving: Any = None,
         *,
+        origin: Literal["upper", "lower"] | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write a self-contained HTML report.
@@ -288,12 +316,14 @@ class Registration:
             File to write.
         reference, moving : array_like, optional
             The images; needed only for a result that was read back from a file.
+        origin : {"upper", "lower"}, optional
+            Where index (0, 0) is drawn. Default: matplotlib's ``rcParams["image.origin"]``.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.report import write_report
 
-        write_report(self, self.images(reference, moving), path, overwrite=overwrite)
+        write_report(self, self.images(reference, moving), path, origin=origin, overwrite=overwrite)
 
     def images(self, reference: Any = None, moving: Any = None) -> Pair:
         """The pair that was registered, from the arguments if they are given."""
@@ -521,6 +551,8 @@ def round_pdg(value: float, stderr: float) -> str:
 
 
 def _probability(value: float) -> str:
+    if value < 1e-16:
+        return "below 1e-16"
     return f"{value:.1e}" if value < 0.01 else f"{value:.3f}"
 
 
