@@ -27,7 +27,7 @@ Float = NDArray[np.float64]
 #: pixels by which an image is extended on every side before it is moved
 EXTENSION = 16
 #: pixels dropped along the edges of the overlap, where the extension would be felt
-MARGIN = 3
+MARGIN = 2
 #: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
 #: noise that it passes does not depend on the shift
 FADE = (0.42, 0.5)

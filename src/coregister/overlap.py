@@ -15,6 +15,7 @@ from coregister.compare import Comparison, MovableImage, Window
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
+    independence,
     normalised_correlation,
     overlap_sums,
     pick,
@@ -64,7 +65,7 @@ class OverlapRoute:
             full = [
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
-        filtered, band = self._filtered()
+        filtered, band, roughness = self._filtered()
         energy, count = self._energies(filtered, full)
         allowed = count >= max(
             MIN_OVERLAP * min(image.data.size for image in pair.images), MIN_SIDE
@@ -82,12 +83,12 @@ class OverlapRoute:
             null=null,
             allowed=allowed,
             lags=lags,
-            band=band,
+            roughness=roughness,
             edge=self._at_edge,
         )
 
-    def _filtered(self) -> tuple[tuple[Float, Float], float]:
-        """Both images weighted in frequency, 0 where invalid; the band's share of the samples."""
+    def _filtered(self) -> tuple[tuple[Float, Float], float, float]:
+        """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
         rings, powers, transforms = [], [], []
         for image in self._pair.images:
             transform = scipy.fft.dctn(image.filled - image.filled.mean(), norm="ortho")
@@ -105,8 +106,7 @@ class OverlapRoute:
             )
         )
         left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
-        band = (count @ left) * (count @ right) / (count.sum() * (count @ (left * right)))
-        return (first, second), float(band)
+        return (first, second), *independence(frequency, count, left, right, self._pair.ndim)
 
     @staticmethod
     def _weighted(image: Image, transform: Float, factor: Float) -> Float:

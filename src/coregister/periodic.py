@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coregister.fourier import TrigPolynomial, frequencies, phase_ramp
 from coregister.images import Pair
-from coregister.search import auto_filters, pick, ring_power, signed_lags
+from coregister.search import auto_filters, independence, pick, ring_power, signed_lags
 from coregister.spectrum import Rings, Spectra, photometry
 from coregister.stages import Candidate, Fit
 from coregister.uncertainty import conclude_modes
@@ -78,8 +78,7 @@ class PeriodicRoute:
         rings, powers = self._rings, self._powers
         filters = auto_filters(rings.frequency, powers, rings.count)
         left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
-        band = (rings.count @ left) * (rings.count @ right)
-        band /= rings.count.sum() * (rings.count @ (left * right))
+        band, roughness = independence(rings.frequency, rings.count, left, right, self._pair.ndim)
         energy = np.sqrt((rings.count @ left) * (rings.count @ right))
         weight = rings.spread(filters[0] * filters[1]).reshape(self._cross.shape) / energy
         correlation = scipy.fft.irfftn(self._cross * weight, s=self._shape, overwrite_x=True)
@@ -98,11 +97,11 @@ class PeriodicRoute:
         size = float(np.prod(self._shape))
         return pick(
             correlation,
-            np.full(self._shape, size * float(band)),
+            np.full(self._shape, size * band),
             null=null,
             allowed=allowed,
             lags=lags,
-            band=float(band),
+            roughness=roughness,
             edge=self._at_edge,
         )
 

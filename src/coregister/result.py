@@ -73,7 +73,8 @@ class Registration:
     systematic : (ndim,) array
         Bound on what the covariance cannot see (aliasing, interpolation), px.
     dof : float
-        Effective number of independent modes behind the bars; regions are Student's.
+        Degrees of freedom behind the bars, above 2: errors follow Student's distribution, of
+        which `covariance` is the covariance. Infinite: Gaussian.
     flags : frozenset of Status
         What holds besides OK.
     false_alarm : float
@@ -180,7 +181,9 @@ class Registration:
         rank = int(np.linalg.matrix_rank(self.information)) or 1
         if math.isinf(self.dof):
             return float(stats.chi2.ppf(level, rank))
-        return float(rank * stats.f.ppf(level, rank, self.dof))
+        # the covariance is that of Student's distribution, wider than its scale matrix
+        shrink = (self.dof - 2) / self.dof
+        return float(shrink * rank * stats.f.ppf(level, rank, self.dof))
 
     def interval(self, level: float = 0.6827) -> Float:
         """Marginal intervals of probability `level`: (ndim, 2), lower and upper, px."""
@@ -188,7 +191,10 @@ class Registration:
 
         self._check_level(level)
         tail = 0.5 + level / 2
-        factor = stats.norm.ppf(tail) if math.isinf(self.dof) else stats.t.ppf(tail, self.dof)
+        if math.isinf(self.dof):
+            factor = stats.norm.ppf(tail)
+        else:
+            factor = stats.t.ppf(tail, self.dof) * math.sqrt((self.dof - 2) / self.dof)
         half = factor * self.stderr
         return np.stack([self.offset - half, self.offset + half], axis=1)
 

@@ -21,6 +21,8 @@ Float = NDArray[np.float64]
 
 #: candidates kept
 MAX_CANDIDATES = 5
+#: a further candidate must be less likely by chance than this
+MAX_CHANCE = 0.01
 #: pixels around a candidate in which no other is looked for
 SEPARATION = 3
 #: coherence above which auto-spectra cannot tell signal from noise any more
@@ -71,6 +73,32 @@ def normalised_correlation(
     return correlation / energy, null / energy
 
 
+def independence(
+    frequency: Float, count: Float, left: Float, right: Float, ndim: int
+) -> tuple[float, float]:
+    """How many of the samples are independent, and how fast their correlation varies.
+
+    Parameters
+    ----------
+    frequency, count : array
+        Rings.
+    left, right : array
+        Spectra of the two filtered images.
+    ndim : int
+
+    Returns
+    -------
+    band : float
+        Independent samples per pixel of overlap.
+    roughness : float
+        Root mean square frequency of the correlation along an axis, rad/px.
+    """
+    product = count * left * right
+    band = (count @ left) * (count @ right) / (count.sum() * product.sum())
+    square = (product @ (2 * np.pi * frequency) ** 2) / product.sum() / ndim
+    return float(band), float(np.sqrt(square))
+
+
 def ring_power(spectrum_power: Float, rings: Rings) -> Float:
     """Ring averages, never zero."""
     mean = rings.mean(spectrum_power)
@@ -117,11 +145,30 @@ def signed_lags(shape: list[int]) -> list[Float]:
     ]
 
 
-def log_tail(z: Float) -> Float:
-    """Logarithm of the upper tail of the normal distribution."""
-    from scipy.special import log_ndtr
+def chance_of_peak(z: float, lags: float, roughness: float, ndim: int) -> float:
+    """Probability that the highest of many lags of a Gaussian correlation exceeds `z`.
 
-    return np.asarray(log_ndtr(-z))
+    Lags that are independent count one by one. Neighbours that are not count by the expected
+    Euler characteristic of the excursion set, its leading term (Adler 1981,
+    doi:10.1137/1.9780898719222).
+
+    Parameters
+    ----------
+    z : float
+        Height in units of the scatter.
+    lags : float
+        Number of lags.
+    roughness : float
+        Root mean square frequency of the correlation along an axis, rad/px.
+    ndim : int
+    """
+    from scipy.special import ndtr
+
+    one_by_one = lags * float(ndtr(-z))
+    euler = float(ndtr(-z)) + lags * (roughness / np.sqrt(2 * np.pi)) ** ndim * z ** (
+        ndim - 1
+    ) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    return float(-np.expm1(-min(one_by_one, euler)))
 
 
 def pick(
@@ -131,7 +178,7 @@ def pick(
     null: Float,
     allowed: NDArray[np.bool_],
     lags: list[Float],
-    band: float,
+    roughness: float,
     edge: Callable[[Float], bool],
 ) -> list[Candidate]:
     """The highest peaks, with the probability that chance makes them.
@@ -148,8 +195,8 @@ def pick(
         Lags that may be answered.
     lags : list of array
         Lag of every sample along each axis.
-    band : float
-        Share of lags that are independent of each other.
+    roughness : float
+        Root mean square frequency of the correlation along an axis, rad/px.
     edge : callable
         Tells if an offset lies at the limit of the search.
     """
@@ -157,15 +204,18 @@ def pick(
     score = np.where(allowed, evidence * samples, -1.0)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
     chance = null[allowed] * np.sqrt(samples[allowed])
-    scatter = max(1.0, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
-    trials = max(1.0, float(np.count_nonzero(allowed)) * band)
+    scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
+    lags_allowed = float(np.count_nonzero(allowed))
     candidates = []
     for _ in range(MAX_CANDIDATES):
         best = np.unravel_index(int(np.argmax(score)), score.shape)
         if score[best] < 0:
             break
         z = np.sqrt(2 * score[best]) / scatter
-        false_alarm = -np.expm1(trials * np.log1p(-np.exp(log_tail(z))))
+        false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
+        plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
+        if candidates and plain > MAX_CHANCE:
+            break  # no match in its own right, so no rival of the first
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
@@ -174,7 +224,7 @@ def pick(
                 offset=offset,
                 evidence=float(evidence[best]),
                 samples=float(samples[best]),
-                false_alarm=float(np.clip(false_alarm, 0.0, 1.0)),
+                false_alarm=false_alarm,
                 at_edge=edge(offset),
             )
         )

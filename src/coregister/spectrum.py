@@ -25,7 +25,7 @@ FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
 SCENE_STIFFNESS = 30.0
 #: the same for the noise spectrum
-NOISE_STIFFNESS = 30.0
+NOISE_STIFFNESS = 300.0
 #: pull of the scene spectrum towards a hundredth of what noise alone scatters about: power that
 #: the data do not ask for is not there
 DOUBT = 0.2

@@ -41,14 +41,15 @@ def conclude_fit(
     scores = (pulls * left).reshape(pair.ndim, -1)
     meat = scores @ scores.T
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
-    dof = float(per_mode.sum() ** 2 / max(np.sum(per_mode**2), 1e-300))
+    dof = _degrees_of_freedom(per_mode, pair.ndim)
+    student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=bread @ meat @ bread,
+        covariance=student * bread @ meat @ bread,
         information=(vectors * values) @ vectors.T,
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
@@ -105,7 +106,8 @@ def conclude_modes(
     values, vectors = known_directions(information, moments)
     bread = _pseudo_inverse(values, vectors)
     per_mode = np.abs(signal) * sum(f**2 for f in k)
-    dof = 0.5 * float(per_mode.sum() ** 2 / max(float(np.sum(per_mode**2)), 1e-300))
+    dof = _degrees_of_freedom(per_mode, ndim)
+    student = dof / (dof - 2.0)
     log_spectrum = _folded(rings, spectra)
     bias = np.zeros((ndim, ndim))
     if log_spectrum is not None:
@@ -124,7 +126,7 @@ def conclude_modes(
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=bread @ meat @ bread,
+        covariance=student * bread @ meat @ bread,
         information=(vectors * values) @ vectors.T,
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
@@ -140,6 +142,16 @@ def conclude_modes(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def _degrees_of_freedom(information: Float, ndim: int) -> float:
+    """Effective number of modes, less the parameters (offset, gain, background).
+
+    The bar itself is estimated from them, so the errors follow Student's distribution; the
+    covariance is that distribution's.
+    """
+    effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
+    return max(effective - (ndim + 2), 3.0)
 
 
 def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
