@@ -34,6 +34,7 @@ INK, FAINT = "#1f2328", "#8a929b"
 DIVERGING = ("#053061", "#0072B2", "#8fc3e0", "#ffffff", "#f3b27a", "#D55E00", "#6b2400")
 #: ground and hatching where nothing is known: no grey, so that it is no value of an image
 UNKNOWN = ("#f7e6c8", "#d9b46a")
+DELTA_CHI2 = "\N{GREEK CAPITAL LETTER DELTA}\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}"
 #: probabilities of the regions that are drawn
 LEVELS = (0.6827, 0.95)
 
@@ -58,7 +59,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.5,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
-    "image.interpolation": "nearest",
+    "image.interpolation": "antialiased",
     "image.cmap": "gray",
     "figure.dpi": 100.0,
     "savefig.dpi": 100.0,
@@ -321,28 +322,37 @@ def draw_before_after(before: Axes, after: Axes, views: Views) -> None:
 
 def draw_differences(before: Axes, after: Axes, views: Views, *, origin: Origin) -> None:
     """Moving minus reference before and after alignment, in one scale."""
-    scale = views.difference_scale()
-    image = None
-    for axes, values, name in (
-        (before, views.difference_before, "before"),
-        (after, views.difference_after, "after"),
-    ):
-        if values.ndim == 1:
-            axes.axhline(0, color=FAINT, linewidth=0.8)
-            axes.plot(values, color=VERMILLION if name == "before" else BLUE)
-            axes.set(xlabel=f"{axis_names(1)[0]}, px", ylabel="moving minus reference")
-            axes.set_ylim(-1.15 * scale, 1.15 * scale)
-            axes.margins(x=0)
-        else:
-            image = _draw_image(
-                axes, values, views.ndim, origin, cmap=diverging(), vmin=-scale, vmax=scale
-            )
-        axes.set_title(f"difference {name}, {_rms(values)}")
+    draw_difference(before, views, "before", origin=origin)
+    image = draw_difference(after, views, "after", origin=origin)
     if image is not None:
-        bar = before.figure.colorbar(
-            image, ax=[before, after], shrink=0.6, aspect=32, pad=0.02, extend="both"
+        add_bar(image, [before, after], shrink=0.6, aspect=32)
+
+
+def draw_difference(
+    axes: Axes, views: Views, which: Literal["before", "after"], *, origin: Origin
+) -> Any:
+    """One of the two, in the scale of both; returns the image, for a colour bar."""
+    scale = views.difference_scale()
+    values = views.difference_before if which == "before" else views.difference_after
+    axes.set_title(f"difference {which}, {_rms(values)}")
+    if values.ndim > 1:
+        return _draw_image(
+            axes, values, views.ndim, origin, cmap=diverging(), vmin=-scale, vmax=scale
         )
-        bar.outline.set_visible(False)
+    axes.axhline(0, color=FAINT, linewidth=0.8)
+    axes.plot(values, color=VERMILLION if which == "before" else BLUE)
+    axes.set(xlabel=f"{axis_names(1)[0]}, px", ylabel="moving minus reference")
+    axes.set_ylim(-1.15 * scale, 1.15 * scale)
+    axes.margins(x=0)
+    return None
+
+
+def add_bar(image: Any, axes: Any, **options: Any) -> None:
+    """A colour bar, open where values may lie beyond."""
+    extend = "max" if image.norm.vmin == 0 else "both"
+    bar = image.figure.colorbar(image, ax=axes, pad=0.02, extend=extend, **options)
+    bar.outline.set_visible(False)
+    bar.solids.set_rasterized(True)
 
 
 def draw_residual(axes: Axes, views: Views, *, origin: Origin) -> None:
@@ -355,8 +365,7 @@ def draw_residual(axes: Axes, views: Views, *, origin: Origin) -> None:
         axes.margins(x=0)
     else:
         image = _draw_image(axes, values, views.ndim, origin, cmap=diverging(), vmin=-4, vmax=4)
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="both")
-        bar.outline.set_visible(False)
+        add_bar(image, axes, shrink=0.9)
     axes.set_title(f"residual, unit {views.noise():.3g}")
 
 
@@ -367,7 +376,14 @@ def draw_histogram(axes: Axes, views: Views) -> None:
     edges = np.linspace(-6, 6, 61)
     if values.size:
         values = values - np.median(values)
-        axes.hist(np.clip(values, -6, 6), list(edges), density=True, color=BLUE, alpha=0.75)
+        axes.hist(
+            np.clip(values, -6, 6),
+            list(edges),
+            density=True,
+            color=BLUE,
+            alpha=0.75,
+            histtype="stepfilled",
+        )
     axes.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color=VERMILLION)
     axes.set_yscale("log")
     axes.set_ylim(1e-5, 1)
@@ -441,7 +457,7 @@ def draw_surface(axes: Axes, result: Registration, *, origin: Origin) -> None:
     shown = min(result.ndim, 2)
     names = axis_names(result.ndim)[-shown:]
     axes.set_title(
-        "$\\Delta\\chi^2$"
+        DELTA_CHI2
         + (f" of axes {result.ndim - 2} and {result.ndim - 1}" if result.ndim > 2 else "")
         + ", regions of 68 and 95 %"
     )
@@ -473,7 +489,7 @@ def draw_surface(axes: Axes, result: Registration, *, origin: Origin) -> None:
     bars = np.einsum("...i,ij,...j->...", mesh, result.information[-shown:, -shown:], mesh)
     if shown == 1:
         _draw_curve(axes, grids[0], delta, bars, levels, marks)
-        axes.set(xlabel=labels[0], ylabel="$\\Delta\\chi^2$")
+        axes.set(xlabel=labels[0], ylabel=DELTA_CHI2)
         return
     _draw_map(axes, grids, delta, bars, levels, marks, origin)
     axes.set(xlabel=labels[1], ylabel=labels[0])
@@ -553,8 +569,7 @@ def _draw_map(
     axes.set_xlim(extent[0], extent[1])
     axes.set_ylim(*(extent[2:] if origin == "lower" else extent[:1:-1]))
     _label_in_full(axes, (columns, rows))
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.02, aspect=24, extend="max")
-    bar.outline.set_visible(False)
+    add_bar(image, axes, aspect=24)
 
 
 def _label_in_full(axes: Axes, grids: tuple[Float, ...]) -> None:

@@ -332,21 +332,39 @@ class Registration:
         write_report(self, self.images(reference, moving), path, origin=origin, overwrite=overwrite)
 
     def images(self, reference: Any = None, moving: Any = None) -> Pair:
-        """The pair that was registered, from the arguments if they are given."""
-        if reference is not None and moving is not None:
-            return Pair(
-                reference=as_image(reference, name="reference"),
-                moving=as_image(moving, name="moving"),
-                boundary=self.boundary,
-                initial=np.zeros(self.ndim),
-                max_offset=None,
-            )
-        if self._pair is None:
+        """The pair that was registered, from the arguments if they are given.
+
+        Raises
+        ------
+        InputError
+            If there are no images, one alone is given, or their shapes are not those of the pair.
+        """
+        if reference is None and moving is None:
+            if self._pair is None:
+                raise InputError(
+                    "this result was read back and holds no images; both are needed to draw them: "
+                    "pass reference= and moving="
+                )
+            return self._pair
+        if reference is None or moving is None:
             raise InputError(
-                "this result was read back and holds no images; both are needed to draw them: "
-                "pass reference= and moving="
+                f"{'reference' if reference is None else 'moving'} is missing; both images are "
+                "needed: pass reference= and moving="
             )
-        return self._pair
+        pair = Pair(
+            reference=as_image(reference, name="reference"),
+            moving=as_image(moving, name="moving"),
+            boundary=self.boundary,
+            initial=np.zeros(self.ndim),
+            max_offset=None,
+        )
+        shapes = pair.reference.data.shape, pair.moving.data.shape
+        if shapes != (self.reference_shape, self.moving_shape):
+            raise InputError(
+                f"the images have shapes {shapes[0]} and {shapes[1]}, and this result is of "
+                f"{self.reference_shape} and {self.moving_shape}; give the pair that was registered"
+            )
+        return pair
 
     # ---------------------------------------------------------------- files
 
