@@ -59,6 +59,8 @@ def fourier_shift(
         Real, any number of dimensions; taken as one period.
     offset : sequence of float
         Pixels in array-axis order; content moves towards larger indices.
+    workers : int, optional
+        Threads of the FFT.
 
     Returns
     -------
