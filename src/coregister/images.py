@@ -168,8 +168,8 @@ def as_image(
         If it cannot be used.
     """
     err_name = f"{name}_err" if err_name is None else err_name
-    array, own_valid, own_err = _unpack(source, name)
-    _check_kind(array, name)
+    array, own_valid, own_err = unpack(source, name)
+    check_kind(array, name)
     data = np.array(array, dtype=np.float64, order="C")
     if data.ndim > 1:
         _check_colour(array, name)
@@ -225,8 +225,8 @@ def _fill(data: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.flo
     return result
 
 
-def _unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:
-    """Array, own validity and own errors of the containers that users hold."""
+def unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:
+    """Array, validity and errors of the containers that users hold."""
     if isinstance(source, (str, os.PathLike)):
         from coregister.io import read
 
@@ -268,7 +268,8 @@ def _nddata_sigma(uncertainty: Any, name: str) -> NDArray[np.float64] | None:
     )
 
 
-def _check_kind(array: NDArray[Any], name: str) -> None:
+def check_kind(array: NDArray[Any], name: str) -> None:
+    """Refuse what is not an array of real numbers."""
     if np.iscomplexobj(array):
         raise InputError(f"{name} is complex; real data is needed: register its modulus or phase")
     if array.dtype.kind not in "buif":
@@ -303,7 +304,7 @@ def _as_sigma(
     err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str
 ) -> float | NDArray[np.float64]:
     values = np.asarray(err)
-    _check_kind(values, err_name)
+    check_kind(values, err_name)
     sigma = np.array(values, dtype=np.float64)
     if np.any(sigma < 0):
         raise InputError(

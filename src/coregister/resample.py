@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.images import _check_kind, _unpack
+from coregister.images import check_kind, unpack
 
 Float = NDArray[np.float64]
 
@@ -115,8 +115,8 @@ def translate(
 
 
 def _values(image: Any) -> tuple[Float, NDArray[np.bool_]]:
-    array, valid, _ = _unpack(image, "image")
-    _check_kind(array, "image")
+    array, valid, _ = unpack(image, "image")
+    check_kind(array, "image")
     values = np.asarray(array, dtype=np.float64)
     known = np.isfinite(values)
     return values, known if valid is None else known & valid
@@ -124,7 +124,7 @@ def _values(image: Any) -> tuple[Float, NDArray[np.bool_]]:
 
 def _variance(variance: ArrayLike, shape: tuple[int, ...]) -> Float:
     array: Any = np.ma.asanyarray(variance)
-    _check_kind(array.data, "variance")
+    check_kind(array.data, "variance")
     if array.shape not in ((), shape):
         raise InputError(
             f"variance has shape {array.shape} and image {shape}; give one number or an array of "
