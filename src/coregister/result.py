@@ -413,6 +413,11 @@ class Registration:
         InputError
             If the record is not one of ours.
         """
+        if not isinstance(record, Mapping):
+            raise InputError(
+                f"found a {type(record).__name__}; a dictionary that to_dict() or "
+                "`coregister pair --json` wrote is needed: read the file with json.load"
+            )
         if record.get("format") != "coregister.Registration" or record.get("version") != 1:
             raise InputError(
                 f"found a record of format {record.get('format')!r}, version "
@@ -420,7 +425,7 @@ class Registration:
                 "give a dictionary that to_dict() or `coregister pair --json` wrote"
             )
         try:
-            return cls(
+            result = cls(
                 offset=_floats(record["offset"]),
                 covariance=_floats(record["covariance"]),
                 information=_floats(record["information"]),
@@ -448,11 +453,36 @@ class Registration:
                 moving_shape=tuple(int(n) for n in record["moving_shape"]),
                 boundary=record["boundary"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+            result._check_shapes()
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the record is damaged ({type(error).__name__}: {error}); a complete one is "
                 "needed: write it again with to_dict()"
             ) from error
+        return result
+
+    def _check_shapes(self) -> None:
+        """That the entries of a record belong together."""
+        ndim = self.offset.size
+        vector, matrix = (ndim,), (ndim, ndim)
+        expected: list[tuple[Float, tuple[int, ...]]] = [
+            (self.offset, vector),
+            (self.covariance, matrix),
+            (self.information, matrix),
+            (self.systematic, vector),
+            (self.coherence.correlation, self.coherence.frequency.shape),
+            *((mode.offset, vector) for mode in self.modes),
+            *((mode.covariance, matrix) for mode in self.modes),
+        ]
+        for array, shape in expected:
+            if array.shape != shape:
+                raise ValueError(f"shape {array.shape} where {shape} is needed")
+        if not len(self.reference_shape) == len(self.moving_shape) == ndim > 0:
+            raise ValueError(f"shapes of the images that are not of {ndim} axes")
+        if self.boundary not in ("overlap", "periodic"):
+            raise ValueError(f"boundary {self.boundary!r}")
+        if not self.dof > 2:
+            raise ValueError(f"dof {self.dof}, above 2 is needed")
 
     # ---------------------------------------------------------------- printed forms
 
@@ -569,7 +599,7 @@ def round_pdg(value: float, stderr: float) -> str:
         return f"{value:.6e} +- {stderr:.1e}"
     scale = 10.0 ** (-places) if places < 0 else 1.0
     shown = max(places, 0)
-    number = round(value / scale) * scale if places < 0 else value
+    number = round(value / scale) * scale if places < 0 else round(value, places) + 0.0
     bar = round(stderr / scale) * scale if places < 0 else stderr
     return f"{number:.{shown}f} +- {bar:.{shown}f}"
 
