@@ -1,0 +1,539 @@
+"""The command. Each subcommand calls one function of the library a step.
+
+Exit status: 0 trusted, 3 registered but flagged, 2 usage or unusable input, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+try:
+    import click
+except ImportError:
+    raise SystemExit(
+        "coregister: error: click is not installed and is needed here: "
+        "pip install 'coregister[cli]'"
+    ) from None
+
+from coregister.errors import InputError, RegistrationWarning, optional
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from coregister.io import Loaded, SkyOffset
+    from coregister.result import Registration
+
+FLAGGED = 3
+DEBUG = "COREGISTER_DEBUG"
+
+
+def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | list[float] | None:
+    """One number, which stands for every axis, or one for each, separated by commas."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a number, or numbers separated by commas."
+        ) from None
+    return values[0] if len(values) == 1 else values
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say what to read of a file."""
+    for option in (
+        click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
+        click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
+        click.option(
+            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
+        ),
+        click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coregister", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Measure how far two images of one scene are displaced, with error bars that are true.
+
+    \b
+    Examples:
+      coregister pair reference.fits moving.fits -o aligned.fits
+      coregister info moving.fits
+      coregister demo
+
+    Exit status: 0 trusted, 3 registered but flagged, 2 usage or unusable input, 1 anything else.
+    COREGISTER_DEBUG=1 shows where an error came from.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command()
+@click.argument("reference", metavar="REF", type=click.Path(path_type=Path))
+@click.argument("moving", metavar="MOV", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write MOV aligned to REF, in the format of MOV.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the result as JSON.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write an HTML report with pictures.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@reading_options
+@click.option("--ref-ext", metavar="EXT", help="As --ext, for REF alone.")
+@click.option("--mov-ext", metavar="EXT", help="As --ext, for MOV alone.")
+@click.option("--ref-err", type=float, metavar="NUMBER", help="1-sigma pixel noise of REF.")
+@click.option("--mov-err", type=float, metavar="NUMBER", help="1-sigma pixel noise of MOV.")
+@click.option(
+    "--boundary",
+    type=click.Choice(["overlap", "periodic"]),
+    default="overlap",
+    show_default=True,
+    help="Real edges, or images that repeat.",
+)
+@click.option(
+    "--max-offset",
+    metavar="NUMBER[,NUMBER...]",
+    callback=numbers,
+    help="Look within this of --initial, px; one number or one for each axis (y,x).",
+)
+@click.option(
+    "--initial",
+    metavar="NUMBER[,NUMBER...]",
+    callback=numbers,
+    help="Prior guess of the offset, px (y,x).",
+)
+@click.option(
+    "--interpolation",
+    default="cubic",
+    show_default=True,
+    type=click.Choice(["nearest", "linear", "cubic", "quintic"]),
+    help="Spline of the aligned image.",
+)
+@click.pass_context
+def pair(
+    context: click.Context,
+    reference: Path,
+    moving: Path,
+    output: Path | None,
+    json_path: Path | None,
+    report: Path | None,
+    overwrite: bool,
+    ext: str | None,
+    ref_ext: str | None,
+    mov_ext: str | None,
+    channel: str | None,
+    err_ext: str | None,
+    mask_ext: str | None,
+    ref_err: float | None,
+    mov_err: float | None,
+    boundary: str,
+    max_offset: float | list[float] | None,
+    initial: float | list[float] | None,
+    interpolation: str,
+) -> None:
+    """Measure the offset of MOV with respect to REF.
+
+    The content of MOV sits at +offset from where it sits in REF; axis 0 is y, axis 1 is x.
+
+    \b
+    Examples:
+      coregister pair a.fits b.fits
+      coregister pair a.fits b.fits -o b-on-a.fits --json pair.json --report pair.html
+      coregister pair a.fits b.fits --ext SCI --max-offset 20
+      coregister pair a.png b.png --channel green
+      coregister pair a.tif b.tif --ref-ext 0 --mov-ext 5 --initial -3.5,12
+    """
+    from coregister.io import read
+
+    check_outputs([output, json_path, report], [reference, moving], overwrite=overwrite)
+    if report is not None:
+        needs_report()
+    choice = {"channel": channel, "err_ext": err_ext, "mask_ext": mask_ext}
+    result = measure(
+        read(reference, ext=ref_ext or ext, **choice),
+        read(moving, ext=mov_ext or ext, **choice),
+        output=output,
+        json_path=json_path,
+        report=report,
+        overwrite=overwrite,
+        interpolation=interpolation,
+        options={
+            "reference_err": ref_err,
+            "moving_err": mov_err,
+            "boundary": boundary,
+            "max_offset": max_offset,
+            "initial": initial,
+        },
+    )
+    if not result.trusted:
+        context.exit(FLAGGED)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@reading_options
+def info(
+    file: Path,
+    ext: str | None,
+    channel: str | None,
+    err_ext: str | None,
+    mask_ext: str | None,
+) -> None:
+    """Show what FILE holds and what would be used of it.
+
+    \b
+    Examples:
+      coregister info image.fits
+      coregister info image.fits --ext SCI,2
+      coregister info photo.png --channel green
+    """
+    from coregister.io import contents, read
+
+    for part in contents(file):
+        click.echo("  ".join(str(x) for x in (part.label, part.shape or "", part.dtype) if x))
+    loaded = read(file, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
+    rows = describe(loaded)
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        click.echo(f"  {label:<{width}}  {value}")
+
+
+@cli.command()
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    default="demo-output",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier demo wrote there.")
+@click.pass_context
+def demo(context: click.Context, output: Path, overwrite: bool) -> None:
+    """Measure the rotation of the Sun from two images taken an hour apart.
+
+    The images are real (SOHO/EIT) if the package that carries them is installed; else a pair is
+    simulated.
+
+    \b
+    Example:
+      coregister demo --output demo-output
+    """
+    from coregister.demo import prepare_demo
+    from coregister.errors import MissingExtraError
+    from coregister.io import read
+
+    paths = {name: output / name for name in ("aligned.fits", "result.json", "report.html")}
+    prepared = prepare_demo(output, also=list(paths.values()), overwrite=overwrite)
+    click.echo(prepared.story)
+    report: Path | None = paths["report.html"]
+    try:
+        needs_report()
+    except MissingExtraError as error:
+        click.echo(f"No report: {error}")
+        report = None
+    result = measure(
+        read(prepared.reference),
+        read(prepared.moving),
+        output=paths["aligned.fits"],
+        json_path=paths["result.json"],
+        report=report,
+        overwrite=overwrite,
+    )
+    for line in prepared.compare(result):
+        click.echo(line)
+    click.echo("Written: " + ", ".join(str(path) for path in paths.values() if path.exists()))
+    click.echo(f"The same by hand: coregister pair {prepared.reference} {prepared.moving}")
+    if not result.trusted:
+        context.exit(FLAGGED)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+def completion(shell: str | None) -> None:
+    """Print the script that completes this command in SHELL (default: the one in $SHELL).
+
+    \b
+    Examples:
+      eval "$(coregister completion bash)"      in ~/.bashrc
+      eval "$(coregister completion zsh)"       in ~/.zshrc
+      coregister completion fish | source       in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    name = shell or Path(os.environ.get("SHELL", "")).name
+    kind = get_completion_class(name)
+    if kind is None:
+        raise InputError(f"the shell {name!r} is not known; name one: bash, zsh or fish")
+    click.echo(kind(cli, {}, "coregister", "_COREGISTER_COMPLETE").source())
+
+
+# -------------------------------------------------------------------- steps
+
+
+def measure(
+    reference: Loaded,
+    moving: Loaded,
+    *,
+    output: Path | None,
+    json_path: Path | None,
+    report: Path | None,
+    overwrite: bool,
+    interpolation: str = "cubic",
+    options: dict[str, Any] | None = None,
+) -> Registration:
+    """Register, print, write what was asked for."""
+    from coregister.io import same_format, sky_offset
+    from coregister.register import register
+
+    if output is not None:
+        same_format(output, moving)
+    chosen = {key: value for key, value in (options or {}).items() if value is not None}
+    result = register(
+        reference.data,
+        moving.data,
+        reference_valid=reference.valid,
+        moving_valid=moving.valid,
+        **{"reference_err": reference.err, "moving_err": moving.err, **chosen},
+    )
+    sky = sky_offset(reference, result.offset, result.covariance)
+    click.echo("\n".join([str(result), *sky_lines(sky)]))
+    if output is not None:
+        write_aligned(output, result, reference, moving, interpolation, overwrite=overwrite)
+    if json_path is not None:
+        write_json(json_path, result, reference, moving, sky, chosen, overwrite=overwrite)
+    if report is not None:
+        result.report(report, overwrite=overwrite)
+    return result
+
+
+def sky_lines(sky: SkyOffset | None) -> list[str]:
+    """The offset on the sky, as people read it."""
+    from coregister.result import round_pdg
+
+    if sky is None:
+        return []
+    return [
+        f"  on the sky along {name:<4}  {round_pdg(value, bar)} arcsec"
+        for name, value, bar in zip(sky.names, sky.offset, sky.stderr, strict=True)
+    ]
+
+
+def write_aligned(
+    path: Path,
+    result: Registration,
+    reference: Loaded,
+    moving: Loaded,
+    interpolation: Any,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write `moving` on the grid of `reference`; pixels that are not valid count as unknown."""
+    import numpy as np
+
+    from coregister import __version__
+    from coregister.io import write
+
+    image = np.where(moving.valid, moving.data, np.nan) if moving.valid is not None else moving.data
+    variance = None if moving.err is None else moving.err**2
+    aligned = result.apply(image, interpolation=interpolation, variance=variance)
+    pixels, spread = aligned if isinstance(aligned, tuple) else (aligned, None)
+    place = ", ".join(f"{value:.5f}" for value in result.offset)
+    notes = write(
+        path,
+        pixels,
+        like=moving,
+        reference=reference,
+        offset=result.offset,
+        history=f"coregister {__version__}: resampled to the grid of {reference.path.name}, "
+        f"offset ({place}) px in array-axis order",
+        cards=fits_cards(result, reference),
+        err=None if spread is None else np.sqrt(spread),
+        overwrite=overwrite,
+    )
+    for note in notes:
+        say(f"note: {path}: {note}")
+
+
+def fits_cards(result: Registration, reference: Loaded) -> list[tuple[str, float | str, str]]:
+    """The result as FITS keywords; FITS counts axes from the last array axis."""
+    cards: list[tuple[str, float | str, str]] = [
+        ("CRGREF", reference.path.name, "image that this one is aligned to"),
+        ("CRGSTAT", result.status.name, "coregister: OK, or what is wrong"),
+    ]
+    for number, (offset, bar) in enumerate(
+        zip(result.offset[::-1], result.stderr[::-1], strict=True), start=1
+    ):
+        cards += [
+            (f"CRGOFF{number}", float(offset), "[pix] offset that was taken out"),
+            (f"CRGERR{number}", float(bar), "[pix] its standard error"),
+        ]
+    return cards
+
+
+def write_json(
+    path: Path,
+    result: Registration,
+    reference: Loaded,
+    moving: Loaded,
+    sky: SkyOffset | None,
+    options: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the result and where it came from; `Registration.from_dict` reads it back."""
+    from coregister import __version__
+    from coregister.io import atomic_write
+
+    record = result.to_dict()
+    record["provenance"] = {
+        "coregister": __version__,
+        "reference": {"file": str(reference.path), "part": reference.part},
+        "moving": {"file": str(moving.path), "part": moving.part},
+        "options": options,
+    }
+    if sky is not None:
+        record["sky"] = {
+            "axes": list(sky.names),
+            "unit": "arcsec",
+            "offset": plain(sky.offset),
+            "stderr": plain(sky.stderr),
+            "covariance": [plain(row) for row in sky.covariance],
+        }
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        text = json.dumps(record, indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(values: NDArray[np.float64]) -> list[float | str]:
+    """Numbers that JSON knows; infinity as in `Registration.to_dict`."""
+    return [float(value) if abs(value) < float("inf") else repr(float(value)) for value in values]
+
+
+def describe(loaded: Loaded) -> list[tuple[str, str]]:
+    """Label and value of what `info` shows of an image."""
+    import numpy as np
+
+    usable = np.isfinite(loaded.data)
+    if loaded.valid is not None:
+        usable &= loaded.valid
+    values = loaded.data[usable]
+    bad = loaded.data.size - values.size
+    rows = [
+        ("used", f"{loaded.format} {loaded.part}"),
+        ("shape, type", f"{loaded.data.shape}, {loaded.data.dtype.name}"),
+        ("not usable", f"{bad} of {loaded.data.size} pixels (NaN, blank or masked)"),
+    ]
+    if values.size:
+        numbers = (values.min(), np.median(values), values.max())
+        rows.append(("min, median, max", ", ".join(f"{float(n):.6g}" for n in numbers)))
+    if loaded.err is not None:
+        rows.append(("median error", f"{np.nanmedian(loaded.err):.6g}"))
+    return [*rows, *describe_scale(loaded)]
+
+
+def describe_scale(loaded: Loaded) -> list[tuple[str, str]]:
+    """Size of the pixels and where they look, as far as the file says it."""
+    import numpy as np
+
+    from coregister.io import sky_jacobian
+
+    if loaded.format == "TIFF":
+        sizes = {k: v for k, v in loaded.header["metadata"].items() if k != "Info"}
+        return [(key, str(value)) for key, value in sizes.items()]
+    if loaded.format != "FITS":
+        return []
+    if loaded.wcs is None:
+        return [("WCS", "none that can be used")]
+    kinds = ", ".join(str(kind) for kind in loaded.wcs.wcs.ctype)
+    jacobian = sky_jacobian(loaded)
+    if jacobian is None:
+        return [("WCS", f"{kinds}; not celestial")]
+    scale = ", ".join(f"{value:.6g}" for value in np.hypot(*jacobian))
+    return [("WCS", kinds), ("pixel size", f"{scale} arcsec along the array axes")]
+
+
+def check_outputs(outputs: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
+    """Refuse outputs that exist, that are inputs, or that share a name, before any work."""
+    from coregister.io import check_output
+
+    seen = {Path(os.path.realpath(path)) for path in inputs}
+    for path in outputs:
+        if path is None:
+            continue
+        if Path(os.path.realpath(path)) in seen:
+            raise InputError(f"{path} is named twice; every output needs a name of its own")
+        seen.add(check_output(path, overwrite=overwrite))
+
+
+def needs_report() -> None:
+    """Say before any work if the report cannot be made."""
+    optional("matplotlib", "report")
+    optional("jinja2", "report")
+
+
+# -------------------------------------------------------------------- process
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    click.echo(f"coregister: {' '.join(line.split())}", err=True)
+
+
+def main() -> None:
+    """Run the command; every error is one line, and the exit status tells its kind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # lets temporary files be removed
+    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    warnings.simplefilter("always", RegistrationWarning)
+    try:
+        status = cli.main(prog_name="coregister", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        status = fail(error)
+    sys.exit(status)
+
+
+def fail(error: BaseException) -> int:
+    """Say what went wrong; the exit status."""
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "coregister"
+        say(f"error: {error.format_message()} See '{where} --help'.")
+        return 2
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        say("error: interrupted")
+        return 1
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if type(error).__module__.startswith("coregister.") and text:
+        say(f"error: {text}")
+    else:
+        say(f"error: {type(error).__name__}: {text} ({DEBUG}=1 shows where)")
+    return 2 if isinstance(error, InputError) else 1
