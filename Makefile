@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# SOHO/EIT frames of the Sun, 1.6 MB inside a package whose own requirements are not needed.
+# Without them the demo simulates a pair.
+FRAMES := --no-deps 'dkist>=1.18,<2'
 
-.PHONY: help demo test lint bench calibrate docs clean
+.PHONY: help demo test lint bench calibrate docs pictures clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +17,7 @@ help:
 	@echo "make bench      speed and accuracy, other packages beside"
 	@echo "make calibrate  many simulated pairs: are the bars true?"
 	@echo "make docs       run the code of README and docs, renew the outputs they show"
+	@echo "make pictures   draw the pictures that the documents show"
 	@echo "make clean      remove $(VENV) and what the tools left"
 
 demo: $(VENV)/.installed-demo
@@ -34,6 +38,9 @@ calibrate: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tests/test_readme.py
 
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_pictures.py
+
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "coregister needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
@@ -44,10 +51,12 @@ $(VENV)/.made:
 
 $(VENV)/.installed-demo: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	-$(BIN)/python -m pip install --quiet $(FRAMES)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable '.[demo,bench]' --group dev
+	-$(BIN)/python -m pip install --quiet $(FRAMES)
 	@touch $@
 
 clean:

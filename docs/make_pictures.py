@@ -1,0 +1,76 @@
+"""Draw the pictures of the documents: ``make pictures``.
+
+The frames of the Sun are those of ``coregister demo``; see `coregister.demo` for what they are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import coregister as cr
+from coregister.demo import HALF_WINDOW, REBINNED, find_frames, mean_rotation, middle_of_disc
+from coregister.io import read
+from coregister.plotting import BLUE, FAINT, INK, ORANGE, style
+
+IMAGES = Path(__file__).parent / "images"
+
+
+def sun() -> Figure:
+    """Half a day of the Sun: every frame against the first, and the rotation that is known."""
+    found = find_frames()
+    if found is None:
+        raise SystemExit("the frames are not installed: make pictures")
+    frames = [read(path) for path in sorted(found[0].parent.glob("efz*.fits"))]
+    cuts = [middle_of_disc(frame) for frame in frames]
+    times = [datetime.fromisoformat(cut.header["DATE_OBS"]) for cut in cuts]
+    hours = np.array([(time - times[0]).total_seconds() / 3600 for time in times[1:]])
+    results = [cr.register(cuts[0].data, cut.data) for cut in cuts[1:]]
+    header = cuts[0].header
+    radius = float(header["SOLAR_R"]) / REBINNED
+    speed = mean_rotation(radius, np.radians(float(header["SOLAR_B0"])))
+
+    with style():
+        figure = Figure(figsize=(10, 4.2), layout="constrained")
+        disc, plot = figure.subplots(1, 2, width_ratios=(1, 1.5))
+        light = np.sqrt(np.clip(frames[0].data - np.percentile(frames[0].data, 1), 0, None))
+        disc.imshow(light, cmap="gray", vmax=np.percentile(light, 99.7), origin="lower")
+        corner = [float(frames[0].header[f"CRPIX{n}"]) // 1 - HALF_WINDOW - 0.5 for n in (1, 2)]
+        disc.add_patch(
+            Rectangle(corner, 2 * HALF_WINDOW, 2 * HALF_WINDOW, fill=False, edgecolor=ORANGE)
+        )
+        disc.set_title(f"SOHO/EIT 195 \N{ANGSTROM SIGN}, {times[0]:%d %B %Y}")
+        disc.set_axis_off()
+
+        plot.plot([0, 13], [0, -13 * speed], color=FAINT, zorder=1)
+        plot.plot([0, 13], [0, 0], color=FAINT, zorder=1)
+        for axis, colour in ((1, BLUE), (0, ORANGE)):
+            plot.errorbar(
+                hours,
+                [result.offset[axis] for result in results],
+                [result.stderr[axis] for result in results],
+                fmt="o",
+                markersize=3.5,
+                capsize=2,
+                color=colour,
+            )
+        plot.text(12.8, -0.45, "along y", color=ORANGE, ha="right", va="top")
+        plot.text(7.6, -2.45, "along x", color=BLUE)
+        plot.text(1.0, -4.9, "lines: the known rotation, not a fit", color=INK)
+        plot.set(
+            title="offset of the middle of the disc from the first frame",
+            xlabel="hours",
+            ylabel="px",
+            xlim=(0, 13),
+            ylim=(-5.9, 0.6),
+        )
+    return figure
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(exist_ok=True)
+    sun().savefig(IMAGES / "sun.png", dpi=110, metadata={"Software": None})
