@@ -13,6 +13,7 @@ import math
 import os
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +107,8 @@ class Trials:
         white = np.linalg.solve(self.covariance[known], self.error[known][..., None])[..., 0]
         q = np.sum(white * self.error[known], axis=1)
         dof = np.minimum(self.dof[known], 1e9)
-        probability[known] = stats.f.sf(q / ndim, ndim, dof)
+        # the covariance is that of Student's distribution, wider than its scale matrix
+        probability[known] = stats.f.sf(q / ndim * dof / (dof - 2), ndim, dof)
         return probability
 
     def to_dict(self) -> dict[str, Any]:
@@ -290,10 +292,10 @@ class Calibration:
             bound=_rms(bound),
             error=_rms(error2),
             claimed=_rms(np.einsum("nii->ni", trials.covariance)[use]),
-            efficiency=_root_ratio(error2.mean(axis=1), bound2.mean(axis=1)),
-            pull_width=_root_ratio(np.mean(pulls**2, axis=1), np.ones(len(pulls))),
+            efficiency=_root_ratio(error2.mean(axis=1), bound2.mean(axis=1), ndim),
+            pull_width=_root_ratio(np.mean(pulls**2, axis=1), np.ones(len(pulls)), ndim),
             pull_mean=tuple(
-                Measured(value=float(z.mean()), stderr=float(z.std() / math.sqrt(len(z))))
+                Measured(value=float(z.mean()), stderr=max(float(z.std()), 0.5) / math.sqrt(len(z)))
                 if has_bars
                 else Measured(value=math.nan, stderr=math.nan)
                 for z in (pulls.T if has_bars else np.empty((ndim, 0)))
@@ -543,10 +545,10 @@ def calibrate(
 
     Examples
     --------
-    >>> import coregister as cr
-    >>> proof = cr.calibrate("power-law-2", noise=0.2, shape=(48, 48), n_pairs=20)
+    >>> from coregister.calibrate import calibrate
+    >>> proof = calibrate("power-law-2", noise=0.2, shape=(48, 48), n_pairs=5)
     >>> proof.figures().trusted
-    20
+    5
     """
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:
@@ -839,7 +841,8 @@ class Cell:
     group: Literal["standard", "undersampled", "unrelated", "flagged"] = "standard"
 
     def run(self, *, n_pairs: int, seed: int, methods: Sequence[str]) -> Calibration:
-        """`calibrate` with these options."""
+        """`calibrate` with these options; cells differ in their pairs by their names."""
+        seed += zlib.crc32(self.name.encode())
         arguments = {"related": self.group != "unrelated", **self.options}
         return calibrate(n_pairs=n_pairs, seed=seed, methods=methods, **arguments)
 
@@ -1100,13 +1103,14 @@ def _rms(squares: Float) -> float:
     return float(np.sqrt(np.mean(squares))) if squares.size else math.nan
 
 
-def _root_ratio(squares: Float, expected: Float) -> Measured:
+def _root_ratio(squares: Float, expected: Float, axes: int) -> Measured:
     """``sqrt(sum squares / sum expected)`` with its uncertainty from the scatter of the pairs."""
     n = len(squares)
     if n < 2 or not np.all(np.isfinite(expected)):
         return Measured(value=math.nan, stderr=math.nan)
     ratio = squares.sum() / expected.sum()
     scatter = np.std(squares - ratio * expected, ddof=1) * math.sqrt(n) / expected.sum()
+    scatter = max(float(scatter), ratio * math.sqrt(2 / (n * axes)))  # a few pairs may agree
     root = math.sqrt(ratio)
     return Measured(value=root, stderr=float(scatter / (2 * root)) if root > 0 else 0.0)
 

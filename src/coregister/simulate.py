@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.compare import MovableImage
 from coregister.errors import InputError
+from coregister.fill import fill
 from coregister.fourier import along, fourier_shift, frequencies
-from coregister.images import Boundary, Image, as_image
+from coregister.images import Boundary, as_image
 from coregister.spectrum import Rings, cosine_frequency
 
 Float = NDArray[np.float64]
@@ -158,8 +159,8 @@ def scene_from_image(image: Any, *, noise: float | None = None) -> Float:
         Float64, same shape.
     """
     prepared = as_image(image, name="image")
-    data = prepared.filled
-    variance = _own_variance(prepared, noise)
+    data = fill(prepared)
+    variance = _own_variance(data, noise)
     if variance == 0:
         return data.copy()
     rings, modes = _cosine_modes(data)
@@ -420,14 +421,15 @@ class _Frame:
         periodic = observation.boundary == "periodic"
         first = coarse if periodic else observation.shape or tuple(n // 2 for n in coarse)
         second = observation.moving_shape or first
+        if not len(first) == len(second) == ndim:
+            raise InputError(
+                f"the scene has {ndim} axes, shape {first} and moving_shape {second}; they must "
+                "have as many numbers"
+            )
         origin = observation.origin
         if origin is None:
             origin = tuple(
-                (n - m) // 2 for n, m in zip(coarse, map(max, first, second), strict=True)
-            )
-        if not len(first) == len(second) == len(origin) == ndim:
-            raise InputError(
-                f"the scene has {ndim} axes; shape, moving_shape and origin need as many numbers"
+                (n - max(m, p)) // 2 for n, m, p in zip(coarse, first, second, strict=True)
             )
         if not periodic:
             for axis, (n, m, p, d) in enumerate(zip(coarse, first, second, offset, strict=True)):
@@ -707,10 +709,9 @@ def expected_stderr(
             f"offset={displacement.tolist()} leaves no overlap of images of shape "
             f"{prepared.data.shape}; give a smaller one"
         )
-    own = _own_variance(prepared, image_noise)
-    window = MovableImage(prepared, periodic=False).window(
-        start, shape, np.zeros(ndim), gradient=True
-    )
+    data = fill(prepared)
+    own = _own_variance(data, image_noise)
+    window = MovableImage(data, periodic=False).window(start, shape, np.zeros(ndim), gradient=True)
     rings, _ = _cosine_modes(window[0])
     radius = rings.mode_frequency
     modes = np.stack([_cosine_modes(field)[1] for field in window])
@@ -802,13 +803,13 @@ def _cosine_modes(values: Float) -> tuple[Rings, Float]:
     return Rings(cosine_frequency(values.shape)), scipy.fft.dctn(values, norm="ortho").ravel()
 
 
-def _own_variance(image: Image, noise: float | None) -> float:
+def _own_variance(data: Float, noise: float | None) -> float:
     """Variance of the noise of an image: as given, or that of its highest frequencies."""
     if noise is not None:
         if not np.isfinite(noise) or noise < 0:
             raise InputError(f"noise of the image: {noise!r}; a sigma of 0 or above, or None")
         return float(noise) ** 2
-    rings, modes = _cosine_modes(image.filled)
+    rings, modes = _cosine_modes(data)
     highest = rings.mode_frequency > 0.9 * min(0.5, rings.mode_frequency.max())
     return float(np.median(modes[highest] ** 2) / 0.4549)  # median of chi^2 with one degree
 
