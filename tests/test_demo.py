@@ -130,7 +130,7 @@ def test_the_demo_prints_measured_beside_known(tmp_path):
     done = run("demo", cwd=tmp_path, missing=("matplotlib",))
     assert "SOHO/EIT" in done.stdout
     assert "px/h (rotation of Howard et al. 1990" in done.stdout
-    assert "on the sky along HPLN" in done.stdout
+    assert "on the sky, along HPLN" in done.stdout
     again = run(
         "pair", "demo-output/reference.fits", "demo-output/moving.fits", cwd=tmp_path
     ).stdout

@@ -325,7 +325,7 @@ def measure(
         **{"reference_err": reference.err, "moving_err": moving.err, **chosen},
     )
     sky = sky_offset(reference, result.offset, result.covariance)
-    click.echo("\n".join([str(result), *sky_lines(sky)]))
+    click.echo("\n".join([str(result), *sky_lines(sky, result)]))
     if output is not None:
         write_aligned(output, result, reference, moving, interpolation, overwrite=overwrite)
     if json_path is not None:
@@ -335,14 +335,15 @@ def measure(
     return result
 
 
-def sky_lines(sky: SkyOffset | None) -> list[str]:
-    """The offset on the sky, as people read it."""
+def sky_lines(sky: SkyOffset | None, result: Registration) -> list[str]:
+    """The offset on the sky, in line with the rows of the result."""
     from coregister.result import round_pdg
 
     if sky is None:
         return []
+    width = max(len(label) for label, _ in result.rows())
     return [
-        f"  on the sky along {name:<4}  {round_pdg(value, bar)} arcsec"
+        f"  {f'on the sky, along {name}':<{width}}  {round_pdg(value, bar)} arcsec"
         for name, value, bar in zip(sky.names, sky.offset, sky.stderr, strict=True)
     ]
 
@@ -362,8 +363,12 @@ def write_aligned(
     from coregister import __version__
     from coregister.io import write
 
-    image = np.where(moving.valid, moving.data, np.nan) if moving.valid is not None else moving.data
-    variance = None if moving.err is None else moving.err**2
+    usable = np.ones(moving.data.shape, bool) if moving.valid is None else moving.valid
+    variance = None
+    if moving.err is not None:  # errors that exclude a pixel, see `register`
+        usable = usable & np.isfinite(moving.err) & (moving.err > 0)
+        variance = np.where(usable, moving.err, np.nan) ** 2
+    image = np.where(usable, moving.data, np.nan)
     aligned = result.apply(image, interpolation=interpolation, variance=variance)
     pixels, spread = aligned if isinstance(aligned, tuple) else (aligned, None)
     place = ", ".join(f"{value:.5f}" for value in result.offset)
