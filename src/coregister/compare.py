@@ -9,8 +9,8 @@ scene in both images: the answer is not pulled towards zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.fourier import along, frequencies
-from coregister.images import Image, Pair
+from coregister.images import Pair
 from coregister.spectrum import Rings, Spectra, cosine_frequency, photometry
 
 Float = NDArray[np.float64]
@@ -42,13 +42,21 @@ class MovableImage:
 
     Parameters
     ----------
-    image : Image
+    data : array
+        No holes: see `coregister.fill`.
     periodic : bool
         The image continues at its other side, and windows wrap around.
+    amplitude : callable, optional
+        Amplitude factor against frequency (cycles/px), applied before anything is cut.
     """
 
-    def __init__(self, image: Image, *, periodic: bool) -> None:
-        data = image.filled
+    def __init__(
+        self,
+        data: Float,
+        *,
+        periodic: bool,
+        amplitude: Callable[[Float], Float] | None = None,
+    ) -> None:
         self.level = float(np.mean(data))
         self._periodic = periodic
         self._pad = [0 if periodic else min(EXTENSION, n - 1) for n in data.shape]
@@ -66,6 +74,9 @@ class MovableImage:
             for k in self._k:
                 ramp = np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)
                 self._spectrum *= np.cos(np.pi / 2 * ramp) ** 2
+        if amplitude is not None:
+            radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
+            self._spectrum *= amplitude(np.asarray(radius))
 
     def _extended(self, data: Float) -> Float:
         """A point reflection continues value and slope; it then fades to the mean."""
@@ -121,8 +132,8 @@ class Window:
     shape: tuple[int, ...]
 
     @classmethod
-    def at(cls, pair: Pair, offset: Float) -> Window:
-        """The overlap at the nearest whole-pixel offset, without its margin."""
+    def at(cls, pair: Pair, offset: Float, margin: int = MARGIN) -> Window:
+        """The overlap at the nearest whole-pixel offset, without `margin` pixels at its edges."""
         whole = np.rint(offset).astype(int)
         shapes = [image.data.shape for image in pair.images]
         if pair.boundary == "periodic":
@@ -136,9 +147,9 @@ class Window:
         starts, sizes = [], []
         for d, n, m in zip(whole, *shapes, strict=True):
             first, last = max(0, -int(d)), min(n, m - int(d))
-            margin = max(0, min(MARGIN, (last - first - MARGIN) // 4))
-            starts.append(first + margin)
-            sizes.append(last - first - 2 * margin)
+            drop = max(0, min(margin, (last - first - margin) // 4))
+            starts.append(first + drop)
+            sizes.append(last - first - 2 * drop)
         return cls(
             offset=whole,
             start=tuple(starts),
@@ -236,6 +247,11 @@ class Comparison:
     window : Window
     gain : float, optional
         First guess of the gain.
+    weighted : bool
+        Weigh the pixels by their errors and leave out the invalid ones; else all count alike.
+    scene : callable, optional
+        Power of the scene against frequency (cycles/px), per pixel that counts, if it is known
+        better than from this window.
     """
 
     def __init__(
@@ -244,7 +260,10 @@ class Comparison:
         reference: MovableImage,
         moving: MovableImage,
         window: Window,
+        *,
         gain: float | None = None,
+        weighted: bool = True,
+        scene: Callable[[Float], Float] | None = None,
     ) -> None:
         self.window = window
         self._reference = reference
@@ -253,7 +272,8 @@ class Comparison:
         shape = window.shape
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
         self.rings = Rings(cosine_frequency(shape))
-        self.pixel_weight = _pixel_weight(pair, window)
+        self._scene = scene
+        self.pixel_weight = _pixel_weight(pair, window) if weighted else None
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
@@ -295,6 +315,9 @@ class Comparison:
             gain=self._gain,
         )
         self._gain = gain
+        if self._scene is not None and self.pixel_weight is not None:
+            known = self._scene(rings.frequency) * float(np.mean(self.pixel_weight**2))
+            spectra = replace(spectra, scene=known)
         weight = rings.spread(spectra.weight)
         x = gain * x
         dx, dy = gain * np.stack(x_slopes), np.stack(y_slopes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -45,11 +44,6 @@ class Image:
         """True if the valid pixels all have one value."""
         values = self.data if self.valid is None else self.data[self.valid]
         return bool(np.ptp(values) <= 1e-13 * np.max(np.abs(values), initial=0.0))
-
-    @cached_property
-    def filled(self) -> NDArray[np.float64]:
-        """The data with smooth values in the place of invalid pixels."""
-        return self.data if self.valid is None else _fill(self.data, self.valid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,28 +195,6 @@ def as_image(
             sigma[~usable] = np.median(sigma[usable])
         return Image(data=data, valid=usable, sigma=sigma)
     return Image(data=data, sigma=sigma)
-
-
-def _fill(data: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Smooth values for the invalid pixels: means over the nearest valid ones.
-
-    Gaussian windows of growing width, the narrowest that holds enough valid pixels.
-    """
-    from scipy import ndimage
-
-    filled = np.where(valid, data, 0.0)
-    missing = ~valid
-    result = np.where(valid, data, np.mean(data[valid]))
-    width = 0.8
-    while missing.any() and width < max(data.shape):
-        weight = ndimage.gaussian_filter(valid.astype(np.float64), width, truncate=3.0)
-        near = missing & (weight > 0.08)
-        if near.any():
-            value = ndimage.gaussian_filter(filled, width, truncate=3.0)
-            result[near] = value[near] / weight[near]
-            missing &= ~near
-        width *= 2.0
-    return result
 
 
 def unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:

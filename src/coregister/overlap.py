@@ -5,13 +5,17 @@ Also taken by periodic images with masks or with errors that vary over the field
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import Comparison, MovableImage, Window
+from coregister.compare import FADE, MARGIN, Comparison, Equations, MovableImage, Window
+from coregister.fill import fill, without_rims
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
@@ -33,6 +37,25 @@ MIN_OVERLAP = 0.04
 MAX_STEPS = 20
 #: a step below this share of the bar ends the refinement
 TOLERANCE = 0.01
+#: noise whose spectrum varies by more than this factor is made white first
+COLOUR = 30.0
+#: margin where the frequencies are weighed before the cut: that kernel is wider
+WIDE_MARGIN = 8
+
+
+class _State(NamedTuple):
+    """Where the refinement stands."""
+
+    comparison: Comparison
+    equations: Equations
+    offset: Float
+    n_iter: int
+    converged: bool
+
+
+def _scene(comparison: Comparison, equations: Equations) -> Callable[[Float], Float]:
+    """Power of the scene against frequency."""
+    return partial(np.interp, xp=comparison.rings.frequency, fp=equations.spectra.scene)
 
 
 class OverlapRoute:
@@ -48,12 +71,27 @@ class OverlapRoute:
         self._periodic = pair.boundary == "periodic"
 
     @cached_property
-    def _movable(self) -> tuple[MovableImage, MovableImage]:
+    def _compared(self) -> Pair:
+        reference, moving = (without_rims(image, MARGIN) for image in self._pair.images)
+        return replace(self._pair, reference=reference, moving=moving)
+
+    @cached_property
+    def _filled(self) -> tuple[Float, Float]:
         reference, moving = self._pair.images
-        return (
-            MovableImage(reference, periodic=self._periodic),
-            MovableImage(moving, periodic=self._periodic),
+        return fill(reference), fill(moving)
+
+    @cached_property
+    def _movable(self) -> tuple[MovableImage, MovableImage]:
+        return self._movables(None)
+
+    def _movables(
+        self, amplitude: Callable[[Float], Float] | None
+    ) -> tuple[MovableImage, MovableImage]:
+        first, second = (
+            MovableImage(data, periodic=self._periodic, amplitude=amplitude)
+            for data in self._filled
         )
+        return first, second
 
     def search(self) -> list[Candidate]:
         """Whole-pixel candidates, the best first."""
@@ -90,9 +128,9 @@ class OverlapRoute:
     def _filtered(self) -> tuple[tuple[Float, Float], float, float]:
         """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
         rings, powers, transforms = [], [], []
-        for image in self._pair.images:
-            transform = scipy.fft.dctn(image.filled - image.filled.mean(), norm="ortho")
-            ring = Rings(cosine_frequency(image.data.shape))
+        for data in self._filled:
+            transform = scipy.fft.dctn(data - data.mean(), norm="ortho")
+            ring = Rings(cosine_frequency(data.shape))
             rings.append(ring)
             powers.append(ring_power(transform**2, ring))
             transforms.append(transform)
@@ -146,8 +184,50 @@ class OverlapRoute:
 
     def refine(self, candidate: Candidate) -> Fit:
         """Fisher scoring on the continuous offset, from one candidate."""
-        offset = candidate.offset.copy()
-        comparison = self._compare(offset)
+        uniform = self._pair.uniform
+        state = self._descend(self._movable, candidate.offset, MARGIN, weighted=uniform)
+        if not uniform:
+            # holes and steps of the error spread strong frequencies over faint ones: the scene's
+            # spectrum is the one that was seen before they were cut out
+            state = self._descend(
+                self._movable, state.offset, MARGIN, scene=_scene(state.comparison, state.equations)
+            )
+        frequency = state.comparison.rings.frequency
+        noise = state.equations.spectra.residual
+        if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
+            # what noise of a steep spectrum leaks over its faint frequencies is not independent:
+            # make it white before the overlap is cut
+            white = self._movables(
+                partial(np.interp, xp=frequency, fp=np.sqrt(noise.max() / noise))
+            )
+            state = self._descend(white, state.offset, WIDE_MARGIN)
+        return conclude_fit(
+            self._pair,
+            candidate,
+            state.comparison,
+            state.equations,
+            state.offset,
+            n_iter=state.n_iter,
+            converged=state.converged,
+        )
+
+    def _descend(
+        self,
+        movable: tuple[MovableImage, MovableImage],
+        start: Float,
+        margin: int,
+        *,
+        weighted: bool = True,
+        scene: Callable[[Float], Float] | None = None,
+    ) -> _State:
+        def compare(offset: Float, gain: float | None = None) -> Comparison:
+            window = Window.at(self._pair, offset, margin)
+            return Comparison(
+                self._compared, *movable, window, gain=gain, weighted=weighted, scene=scene
+            )
+
+        offset = start.copy()
+        comparison = compare(offset)
         equations = comparison.equations(offset)
         converged = False
         n_iter = 0
@@ -161,16 +241,11 @@ class OverlapRoute:
             offset = offset + np.clip(step, -1.0, 1.0)
             if np.any(np.abs(offset - comparison.window.offset) > 0.75):
                 if not self._overlaps(offset):
-                    offset = candidate.offset.copy()
+                    offset = start.copy()
                     break
-                comparison = self._compare(offset, equations.gain)
+                comparison = compare(offset, equations.gain)
             equations = comparison.equations(offset)
-        return conclude_fit(
-            self._pair, candidate, comparison, equations, offset, n_iter=n_iter, converged=converged
-        )
-
-    def _compare(self, offset: Float, gain: float | None = None) -> Comparison:
-        return Comparison(self._pair, *self._movable, Window.at(self._pair, offset), gain)
+        return _State(comparison, equations, offset, n_iter, converged)
 
     def _overlaps(self, offset: Float) -> bool:
         return min(Window.at(self._pair, offset).shape) >= 4

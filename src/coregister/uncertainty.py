@@ -97,14 +97,18 @@ def conclude_modes(
     noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
     ndim = len(k)
     information, meat, moments = np.empty((3, ndim, ndim))
-    square = pull**2
     for i in range(ndim):
         for j in range(i, ndim):
             information[i, j] = information[j, i] = np.sum(signal * k[i] * k[j])
-            meat[i, j] = meat[j, i] = np.sum(square * k[i] * k[j])
             moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
     values, vectors = known_directions(information, moments)
     bread = _pseudo_inverse(values, vectors)
+    # the fit absorbed a part of each mode's residual: more where the mode counts for more
+    absorbed = sum(bread[i, j] * k[i] * k[j] for i in range(ndim) for j in range(ndim))
+    square = pull**2 / (1.0 - np.clip(signal * absorbed, 0.0, 0.9))
+    for i in range(ndim):
+        for j in range(ndim):
+            meat[i, j] = np.sum(square * k[i] * k[j])
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
     student = dof / (dof - 2.0)

@@ -1,0 +1,97 @@
+"""Values for pixels that have none, so that an image can be moved.
+
+They carry no weight in any comparison; but a moved pixel is a mean over its neighbours, so what
+stands in a hole matters to the valid pixels around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.images import Image
+from coregister.spectrum import Rings, cosine_frequency
+
+Float = NDArray[np.float64]
+
+#: rounds of the conditional mean; each leaves about the share of pixels that are missing
+ROUNDS = 12
+#: shares of the scene below which the noise floor is looked for, in frequency
+FLOOR_FREQUENCY = 0.6
+
+
+def fill(image: Image) -> Float:
+    """The image with its invalid pixels replaced by what the others make most likely.
+
+    A start from local means, then the conditional mean of a Gaussian field whose spectrum is
+    read from the image itself, by repeated Wiener filtering of the valid data and the last guess.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    array
+        The data itself if nothing is missing.
+    """
+    if image.valid is None:
+        return image.data
+    missing = ~image.valid
+    values = _local_means(image.data, image.valid)
+    level = float(np.mean(values))
+    values -= level
+    rings = Rings(cosine_frequency(values.shape))
+    high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
+    known = float(np.mean(image.valid))
+    for _ in range(ROUNDS):
+        modes = scipy.fft.dctn(values, norm="ortho")
+        power = rings.mean(modes**2)
+        # filled pixels hold no noise, so the floor seen is that of the valid ones
+        floor = float(np.min(power[high])) / known
+        gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
+        modes *= rings.spread(gain).reshape(modes.shape)
+        guess = scipy.fft.idctn(modes, norm="ortho")
+        change = float(np.max(np.abs(guess[missing] - values[missing])))
+        values[missing] = guess[missing]
+        if change < 1e-4 * float(np.std(values)):
+            break
+    return np.asarray(values + level)
+
+
+def without_rims(image: Image, rim: int) -> Image:
+    """The same image, where holes wider than three pixels are wider by `rim` on every side.
+
+    A single missing pixel is filled from all around; next to a large hole a moved pixel is half
+    made of guesses.
+    """
+    if image.valid is None:
+        return image
+    from scipy import ndimage
+
+    block = np.ones((3,) * image.valid.ndim, dtype=bool)
+    large = ndimage.binary_opening(~image.valid, structure=block)
+    if not large.any():
+        return image
+    return replace(image, valid=image.valid & ~ndimage.binary_dilation(large, block, rim))
+
+
+def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
+    """Means over the nearest valid pixels: the narrowest Gaussian that holds enough of them."""
+    from scipy import ndimage
+
+    known = np.where(valid, data, 0.0)
+    result = np.where(valid, data, np.mean(data[valid]))
+    missing = ~valid
+    width = 0.8
+    while missing.any() and width < max(data.shape):
+        weight = ndimage.gaussian_filter(valid.astype(np.float64), width, truncate=3.0)
+        near = missing & (weight > 0.08)
+        if near.any():
+            result[near] = ndimage.gaussian_filter(known, width, truncate=3.0)[near] / weight[near]
+            missing &= ~near
+        width *= 2.0
+    return result
