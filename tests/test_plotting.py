@@ -269,6 +269,18 @@ def test_views_are_in_units_of_the_reference(image):
     np.testing.assert_allclose(views.moving, image, atol=1e-9)
 
 
+def test_faint_parts_are_lifted_where_bright_places_would_hide_them(image):
+    rng = np.random.default_rng(7)
+    even = rng.uniform(0, 1, (40, 40))
+    field = rng.normal(100, 1, (40, 40))
+    field[::8, ::8] = 5000
+    for reference, expected in ((even, 1.0), (field, 0.35)):
+        result, pair = by_hand(reference, reference, [0.0, 0.0], np.eye(2))
+        low, high, exponent = Views.of(result, pair).grey_scale()
+        assert exponent == expected
+        assert low <= np.median(reference) <= high
+
+
 def test_noise_is_robust():
     rng = np.random.default_rng(6)
     image = np.zeros((60, 60))

@@ -163,13 +163,20 @@ class Views:
                 return scale
         return 1.0
 
-    def grey_scale(self) -> tuple[float, float]:
-        """Range of values that shows the reference well."""
+    def grey_scale(self) -> tuple[float, float, float]:
+        """Black, white and exponent that show the reference well.
+
+        The exponent is 1, or less where a few bright places would leave all else in the dark.
+        """
         known = self.reference[np.isfinite(self.reference)]
         if known.size == 0:
-            return 0.0, 1.0
-        low, high = (float(value) for value in np.percentile(known, (0.5, 99.7)))
-        return (low, high) if high > low else (low - 0.5, low + 0.5)
+            return 0.0, 1.0, 1.0
+        low, middle, high = (float(value) for value in np.percentile(known, (0.5, 50.0, 99.7)))
+        if high <= low:
+            return low - 0.5, low + 0.5, 1.0
+        level = (middle - low) / (high - low)
+        lifted = np.log(0.25) / np.log(min(max(level, 1e-3), 0.999))
+        return low, high, float(np.clip(lifted, 0.35, 1.0))
 
     def noise(self) -> float:
         """Robust 1-sigma of the difference after: 1.48 times its median absolute deviation."""
@@ -297,12 +304,14 @@ def draw_headline(figure: Figure, result: Registration) -> float:
 
 def draw_images(reference: Axes, moving: Axes, views: Views, *, origin: Origin) -> None:
     """The two images in one grey scale, each on its own grid; what both show is outlined."""
-    low, high = views.grey_scale()
+    colors = optional("matplotlib.colors", "report")
+    low, high, exponent = views.grey_scale()
     for axes, values, name in (
         (reference, views.reference, "reference"),
         (moving, views.moving, "moving"),
     ):
-        _draw_image(axes, values, views.ndim, origin, cmap="gray", vmin=low, vmax=high)
+        norm = colors.PowerNorm(exponent, low, high, clip=True)
+        _draw_image(axes, values, views.ndim, origin, cmap="gray", norm=norm)
         axes.set_title(f"{name}, {views.title}" if views.title else name)
     if views.common is not None:
         _outline(reference, views.common, (0.0, 0.0))
@@ -387,6 +396,7 @@ def draw_histogram(axes: Axes, views: Views) -> None:
     axes.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color=VERMILLION)
     axes.set_yscale("log")
     axes.set_ylim(1e-5, 1)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(-6, 6)
     axes.set(xlabel="residual / its 1-sigma (line: Gaussian)", ylabel="density")
     axes.set_title("distribution of the residual")
@@ -596,7 +606,7 @@ def draw_coherence(axes: Axes, result: Registration) -> None:
         axes.axvline(0.5, color=FAINT, linewidth=0.8, linestyle=":")
         axes.annotate(
             "Nyquist",
-            (0.5, 0.03),
+            (0.5, 0.88),
             (3, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",

@@ -334,25 +334,26 @@ def _blink(views: Views, origin: Origin) -> dict[str, Any] | None:
     """The three pictures of the blink control, pixel for pixel, in one grey scale."""
     if views.reference.ndim == 1:
         return None
-    low, high = views.grey_scale()
+    scale = views.grey_scale()
     rows, columns = views.reference.shape
     return {
-        "reference": _png(views.reference, low, high, origin),
-        "before": _png(views.before, low, high, origin),
-        "after": _png(views.after, low, high, origin),
+        "reference": _png(views.reference, scale, origin),
+        "before": _png(views.before, scale, origin),
+        "after": _png(views.after, scale, origin),
         "rows": rows,
         "columns": columns,
     }
 
 
-def _png(values: Float, low: float, high: float, origin: Origin) -> str:
+def _png(values: Float, scale: tuple[float, float, float], origin: Origin) -> str:
     """A grey picture as a data URL, transparent where nothing is known."""
     images = optional("matplotlib.image", "report")
     values = _shrunk(values)
     if origin == "lower":
         values = values[::-1]
     known = np.isfinite(values)
-    grey = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1)
+    low, high, exponent = scale
+    grey = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1) ** exponent
     pixels = np.empty((*values.shape, 4), np.uint8)
     pixels[..., :3] = np.rint(255 * grey)[..., None]
     pixels[..., 3] = 255 * known
