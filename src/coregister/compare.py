@@ -70,10 +70,11 @@ class MovableImage:
             self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
         else:
             self._spectrum = scipy.fft.rfftn(self._extended(data), overwrite_x=True)
-            low, high = FADE
-            for k in self._k:
-                ramp = np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)
-                self._spectrum *= np.cos(np.pi / 2 * ramp) ** 2
+        low, high = FADE
+        self._fade = [
+            np.cos(np.pi / 2 * np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)) ** 2
+            for k in self._k
+        ]
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
             self._spectrum *= amplitude(np.asarray(radius))
@@ -92,12 +93,19 @@ class MovableImage:
         return extended
 
     def window(
-        self, start: Sequence[int], shape: Sequence[int], fraction: Float, *, gradient: bool
+        self,
+        start: Sequence[int],
+        shape: Sequence[int],
+        fraction: Float,
+        *,
+        gradient: bool = False,
+        faded: bool = True,
     ) -> list[Float]:
         """Values at ``start + fraction + index``, and the derivative along each axis if asked."""
         spectrum = self._spectrum
-        for k, f in zip(self._k, fraction, strict=True):
-            spectrum = spectrum * np.exp(1j * k * f)
+        for k, f, fade in zip(self._k, fraction, self._fade, strict=True):
+            ramp = np.exp(1j * k * f)
+            spectrum = spectrum * (fade * ramp if faded and not self._periodic else ramp)
         fields = [spectrum]
         if gradient:
             fields += [1j * k * spectrum for k in self._k]
@@ -288,14 +296,19 @@ class Comparison:
         """Field of which the modes are given."""
         return np.asarray(scipy.fft.idctn(modes.reshape(self.window.shape), norm="ortho"))
 
-    def fields(self, offset: Float, *, gradient: bool) -> tuple[list[Float], list[Float]]:
+    def fields(
+        self, offset: Float, *, gradient: bool = False, faded: bool = True
+    ) -> tuple[list[Float], list[Float]]:
         """Both windows, moved towards each other by half the sub-pixel offset."""
         half = (offset - self.window.offset) / 2
-        shape = self.window.shape
-        return (
-            self._reference.window(self.window.start, shape, -half, gradient=gradient),
-            self._moving.window(self.window.moving_start, shape, half, gradient=gradient),
+        window = self.window
+        reference = self._reference.window(
+            window.start, window.shape, -half, gradient=gradient, faded=faded
         )
+        moving = self._moving.window(
+            window.moving_start, window.shape, half, gradient=gradient, faded=faded
+        )
+        return reference, moving
 
     def equations(self, offset: Float) -> Equations:
         """Score, information and all behind them at `offset`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,16 @@ class _State(NamedTuple):
 
 def _scene(comparison: Comparison, equations: Equations) -> Callable[[Float], Float]:
     """Power of the scene against frequency."""
-    return partial(np.interp, xp=comparison.rings.frequency, fp=equations.spectra.scene)
+    return interpolator(comparison.rings.frequency, equations.spectra.scene)
+
+
+def interpolator(frequency: Float, values: Float) -> Callable[[Float], Float]:
+    """Values on rings as a function of frequency."""
+
+    def at(where: Float) -> Float:
+        return np.asarray(np.interp(where, frequency, values))
+
+    return at
 
 
 class OverlapRoute:
@@ -197,9 +206,7 @@ class OverlapRoute:
         if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
             # make it white before the overlap is cut
-            white = self._movables(
-                partial(np.interp, xp=frequency, fp=np.sqrt(noise.max() / noise))
-            )
+            white = self._movables(interpolator(frequency, np.sqrt(noise.max() / noise)))
             state = self._descend(white, state.offset, WIDE_MARGIN)
         return conclude_fit(
             self._pair,

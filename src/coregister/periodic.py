@@ -146,11 +146,13 @@ class PeriodicRoute:
                     converged = bool(np.max(np.abs(step)) < 1e-9)
             if np.sqrt(abs((offset - start) @ hessian @ (offset - start))) < TOLERANCE:
                 break
-        return self._conclude(candidate, offset, gain, spectra, weight, n_iter, converged)
+        return self._conclude(
+            candidate, offset, float(gain or 1.0), spectra, weight, n_iter, converged
+        )
 
     def _aligned(self, offset: Float) -> Complex:
         """Cross-spectrum with the displacement taken out."""
-        product = self._cross
+        product: Complex = self._cross
         for ramp in phase_ramp(self._shape, -offset):
             product = product * ramp
         return product

@@ -206,7 +206,7 @@ def pick(
     chance = null[allowed] * np.sqrt(samples[allowed])
     scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
     lags_allowed = float(np.count_nonzero(allowed))
-    candidates = []
+    candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
         best = np.unravel_index(int(np.argmax(score)), score.shape)
         if score[best] < 0:

@@ -55,7 +55,7 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls),
-        systematic=aliasing(comparison, equations, bread),
+        systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,
         overlap=float(np.prod(_full_window(pair, offset))) / smaller,
@@ -83,7 +83,7 @@ def conclude_modes(
     n_iter: int,
     converged: bool,
 ) -> Fit:
-    """The same for periodic images, whose modes are independent: the sandwich mode by mode.
+    """The same for periodic images, whose modes are independent and need no whitening.
 
     Parameters
     ----------
@@ -93,7 +93,6 @@ def conclude_modes(
         Frequency, number of full-plane modes and weight of each of its modes.
     """
     signal = multiplicity * weight * aligned.real
-    pull = multiplicity * weight * aligned.imag
     noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
     ndim = len(k)
     information, meat, moments = np.empty((3, ndim, ndim))
@@ -103,23 +102,26 @@ def conclude_modes(
             moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
     values, vectors = known_directions(information, moments)
     bread = _pseudo_inverse(values, vectors)
-    # the fit absorbed a part of each mode's residual: more where the mode counts for more
-    absorbed = sum(bread[i, j] * k[i] * k[j] for i in range(ndim) for j in range(ndim))
-    square = pull**2 / (1.0 - np.clip(signal * absorbed, 0.0, 0.9))
+    # variance of the score of a mode: scene against residual, and noise against noise
+    residual, product = (
+        rings.spread(values).reshape(weight.shape)
+        for values in (spectra.residual, spectra.noise_product)
+    )
+    square = (multiplicity * weight) ** 2 / 2 * (np.maximum(aligned.real, 0) * residual + product)
     for i in range(ndim):
         for j in range(ndim):
             meat[i, j] = np.sum(square * k[i] * k[j])
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
     student = dof / (dof - 2.0)
-    log_spectrum = _folded(rings, spectra)
-    bias = np.zeros((ndim, ndim))
-    if log_spectrum is not None:
-        folded = rings.spread(log_spectrum).reshape(weight.shape)
-        power = multiplicity * weight**2 * folded * np.abs(aligned.real)
-        for i in range(ndim):
-            for j in range(ndim):
-                bias[i, j] = np.sum(power * k[i] * k[j])
+    folded = folded_power(rings, rings.mean(aligned.real), spectra.noise_product)
+    power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
+    coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
+    power *= weight * np.maximum(aligned.real, 0)
+    chance = np.empty((ndim, ndim))
+    for i in range(ndim):
+        for j in range(ndim):
+            chance[i, j] = np.sum(power * k[i] * k[j])
 
     def surface() -> TrigPolynomial:
         product = aligned * weight
@@ -136,7 +138,7 @@ def conclude_modes(
         modes=float(rings.count.sum()),
         dof=dof,
         distortion=1.0,
-        systematic=_three_sigma(bread @ bias @ bread),
+        systematic=_bound(coherent, chance, bread),
         gain=gain,
         background=background,
         overlap=1.0,
@@ -194,39 +196,63 @@ def distortion(left: Float, pulls: Float) -> float:
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
 
-def aliasing(comparison: Comparison, equations: Equations, bread: Float) -> Float:
-    """Bound on the error by power above the Nyquist frequency, which no residual shows, px.
-
-    The scene's spectrum is continued beyond Nyquist along its slope there; what folds back moves
-    with another phase than it should.
-    """
-    folded = _folded(comparison.rings, equations.spectra)
-    if folded is None:
+def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
+    """Bound on the error by power above the Nyquist frequency, which no residual shows, px."""
+    rings, spectra = comparison.rings, equations.spectra
+    near = (rings.frequency > 0.36) & (rings.frequency < 0.42)
+    if not near.any() or np.all(spectra.scene[near] < 0.01 * spectra.residual[near]):
         return np.zeros(len(bread))
-    power = comparison.rings.spread(folded) * equations.weight**2
-    bias = np.einsum("in,jn,n->ij", equations.gradient, equations.gradient, power)
-    return _three_sigma(bread @ bias @ bread)
-
-
-def _folded(rings: Rings, spectra: Spectra) -> Float | None:
-    """Power that folds back from above the Nyquist frequency onto each ring."""
-    upper = (rings.frequency > 0.3) & (rings.frequency <= 0.42)
-    if np.count_nonzero(upper) < 3:
-        return None
-    slope, level = np.polyfit(
-        rings.frequency[upper], np.log(spectra.scene[upper]), 1, w=np.sqrt(rings.count[upper])
+    x, y = (comparison.transform(fields[0]) for fields in comparison.fields(offset, faded=False))
+    folded = folded_power(rings, equations.gain * rings.mean(x * y), spectra.noise_product)
+    power = rings.spread(folded) * equations.weight
+    chance = np.einsum(
+        "in,jn,n->ij", equations.gradient, equations.gradient, power * equations.weight
     )
-    mirrored = 1.0 - np.minimum(rings.frequency, 0.5)
-    return np.asarray(np.exp(level + min(float(slope), 0.0) * mirrored))
+    field = power.reshape(comparison.window.shape)
+    coherent = np.array([float(np.sum(np.abs(k) * field)) for k in comparison.k])
+    return _bound(coherent, chance, bread)
 
 
-def _three_sigma(variance: Float) -> Float:
-    return np.asarray(3.0 * np.sqrt(np.clip(np.diag(variance), 0.0, None)))
+def folded_power(rings: Rings, cross: Float, noise_product: Float) -> Float:
+    """Power that folds back from above the Nyquist frequency onto each ring.
+
+    The cross-spectrum, which holds no noise, is continued beyond Nyquist along the slope that it
+    has below; power too faint to be seen there is taken as twice what noise could hide.
+
+    Parameters
+    ----------
+    rings : Rings
+    cross : array
+        Ring averages of the cross-spectrum, up to Nyquist.
+    noise_product : array
+        Product of the two noise powers.
+    """
+    f, count = rings.frequency, rings.count
+    inner, outer = (f > 0.36) & (f <= 0.43), (f > 0.45) & (f <= 0.5)
+    if not inner.any() or not outer.any():
+        return np.zeros(rings.size)
+    weight = count[outer] / count[outer].sum()
+    hidden = 2 * np.sqrt(float(weight**2 @ (noise_product[outer] / count[outer])))
+    end = max(float(weight @ cross[outer]), hidden, 1e-300)
+    start = max(float(np.average(cross[inner], weights=count[inner])), end)
+    slope = np.log(end / start) / (f[outer].mean() - f[inner].mean())
+    mirrored = 1.0 - np.minimum(f, 0.5)
+    return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
+
+
+def _bound(coherent: Float, chance: Float, bread: Float) -> Float:
+    """Largest error that folded power makes.
+
+    Folded power that meets folded power in the other image pulls all modes the same way, by up to
+    `coherent`; where it meets the scene, signs are random and three sigma of `chance` are taken.
+    """
+    random = np.sqrt(np.clip(np.diag(bread @ chance @ bread), 0.0, None))
+    return np.asarray(np.abs(bread) @ coherent + 3.0 * random)
 
 
 def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:
     """Log-likelihood against offset, up to a constant, with the curvature of the information."""
-    x, y = (fields[0] for fields in comparison.fields(offset, gradient=False))
+    x, y = (fields[0] for fields in comparison.fields(offset))
     if comparison.pixel_weight is not None:
         x, y = x * comparison.pixel_weight, y * comparison.pixel_weight
     shape = x.shape
