@@ -305,7 +305,10 @@ def _as_sigma(
 def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float64] | None:
     if value is None:
         return None
-    numbers = np.asarray(value, dtype=np.float64)
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):  # words, ragged lists
+        numbers = np.array(np.nan)
     if numbers.ndim > 1 or numbers.size not in (1, ndim) or not np.all(np.isfinite(numbers)):
         raise InputError(
             f"{name}={value!r} is not usable; one finite number, or one for each of {ndim} axes, "
