@@ -79,8 +79,12 @@ class PeriodicRoute:
         filters = auto_filters(rings.frequency, powers, rings.count)
         left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
         band, roughness = independence(rings.frequency, rings.count, left, right, self._pair.ndim)
-        energy = np.sqrt((rings.count @ left) * (rings.count @ right))
-        weight = rings.spread(filters[0] * filters[1]).reshape(self._cross.shape) / energy
+        factors = [rings.spread(f).reshape(self._cross.shape) for f in filters]
+        energies = [  # mode by mode: rings would not do for a scene of a few waves
+            float(np.sum(self._multiplicity * np.abs(spectrum * factor) ** 2))
+            for spectrum, factor in zip(self._spectra, factors, strict=True)
+        ]
+        weight = factors[0] * factors[1] * (np.prod(self._shape) / np.sqrt(np.prod(energies)))
         correlation = scipy.fft.irfftn(self._cross * weight, s=self._shape, overwrite_x=True)
         null = scipy.fft.irfftn(
             self._spectra[0] * self._spectra[1] * weight, s=self._shape, overwrite_x=True
