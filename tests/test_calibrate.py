@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,3 +328,47 @@ def test_the_plot_of_a_grid_shows_every_standard_cell():
     pytest.importorskip("matplotlib")
     figure = Grid(((cells()[0], made_up()), (cells()[1], made_up()))).plot()
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+# ------------------------------------------------------------------------------------ command
+
+
+def run(*arguments: str) -> Any:
+    testing = pytest.importorskip("click.testing")
+    from coregister.cli import cli
+
+    return testing.CliRunner().invoke(cli, ["calibrate", *arguments])
+
+
+def test_the_command_counts_draws_and_writes(tmp_path):
+    pytest.importorskip("matplotlib")
+    proof, plot = tmp_path / "proof.json", tmp_path / "proof.png"
+    done = run(
+        *("--scene", "power-law-2", "--noise", "0.1,0.2", "--shape", "40,36", "--pairs", "3"),
+        *("--seed", "3", "--json", str(proof), "--plot", str(plot)),
+    )
+    assert done.exit_code in (0, 3), done.output
+    assert "3 pairs: scene power-law-2" in done.output
+    back = Calibration.from_dict(json.loads(proof.read_text()))
+    same = calibrate("power-law-2", noise=(0.1, 0.2), shape=(40, 36), n_pairs=3, seed=3)
+    assert np.array_equal(back.trials["coregister"].error, same.trials["coregister"].error)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_takes_an_image(tmp_path):
+    image = np.random.default_rng(0).standard_normal((80, 80)).cumsum(0).cumsum(1)
+    np.save(tmp_path / "image.npy", image)
+    done = run(str(tmp_path / "image.npy"), "--noise", "1", "--pairs", "2", "--image-noise", "0")
+    assert "image of shape (80, 80)" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--noise", "0.1"),
+        ("--noise", "0.1,0.1,0.1", "--scene", "white"),
+        ("--noise", "0.1", "--scene", "white", "--shape", "32.5,32"),
+    ],
+)
+def test_the_command_refuses(arguments):
+    assert isinstance(run(*arguments).exception, cr.InputError)

@@ -73,6 +73,7 @@ def cli(context: click.Context) -> None:
     Examples:
       coregister pair reference.fits moving.fits -o aligned.fits
       coregister info moving.fits
+      coregister calibrate --scene power-law-3 --noise 0.1
       coregister demo
 
     Exit status: 0 trusted, 3 registered but flagged, 2 usage or unusable input, 1 anything else.
@@ -273,6 +274,104 @@ def demo(context: click.Context, output: Path, overwrite: bool) -> None:
     click.echo("Written: " + ", ".join(str(path) for path in paths.values() if path.exists()))
     click.echo(f"The same by hand: coregister pair {prepared.reference} {prepared.moving}")
     if not result.trusted:
+        context.exit(FLAGGED)
+
+
+@cli.command()
+@click.argument("image", metavar="[IMAGE]", required=False, type=click.Path(path_type=Path))
+@click.option("--scene", metavar="KIND", help="Built-in scene, instead of IMAGE: power-law-3, ...")
+@click.option(
+    "--noise",
+    metavar="NUMBER[,NUMBER]",
+    callback=numbers,
+    required=True,
+    help="1-sigma noise of both images, or of reference and moving, in units of IMAGE "
+    "(a built-in scene has unit deviation).",
+)
+@click.option("--image-noise", type=float, metavar="NUMBER", help="Noise of IMAGE itself.")
+@click.option("--shape", metavar="N[,N...]", callback=numbers, help="Size of the pairs, px.")
+@click.option("--offsets", metavar="NUMBER[,NUMBER...]", callback=numbers, help="Largest, px.")
+@click.option("--pairs", default=200, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True, help="Of the random numbers.")
+@click.option("--peers", is_flag=True, help="Judge other packages on the same pairs (slow).")
+@click.option(
+    "--json",
+    "json_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write every pair and the figures as JSON.",
+)
+@click.option(
+    "--plot",
+    "plot_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Draw pulls, bars and coverage (PNG, PDF, SVG).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@reading_options
+@click.pass_context
+def calibrate(
+    context: click.Context,
+    image: Path | None,
+    scene: str | None,
+    noise: float | list[float],
+    image_noise: float | None,
+    shape: float | list[float] | None,
+    offsets: float | list[float] | None,
+    pairs: int,
+    seed: int,
+    peers: bool,
+    json_path: Path | None,
+    plot_path: Path | None,
+    overwrite: bool,
+    ext: str | None,
+    channel: str | None,
+    err_ext: str | None,
+    mask_ext: str | None,
+) -> None:
+    """Are the bars true? Register simulated pairs of IMAGE, or of a built-in scene, and count.
+
+    Exit status 3 if a target is missed for certain.
+
+    \b
+    Examples:
+      coregister calibrate --scene power-law-3 --noise 0.1
+      coregister calibrate --scene blobs --noise 0.05,0.5 --shape 96,96 --pairs 500 --peers
+      coregister calibrate image.fits --noise 12 --json proof.json --plot proof.png
+    """
+    from coregister.calibrate import METHODS
+    from coregister.calibrate import calibrate as proof
+    from coregister.io import atomic_write, read
+
+    if (image is None) == (scene is None):
+        raise InputError("one of IMAGE and --scene is needed, and not both")
+    check_outputs([json_path, plot_path], [image] if image else [], overwrite=overwrite)
+    if plot_path is not None:
+        optional("matplotlib", "report")
+    source: Any = scene
+    if image is not None:
+        loaded = read(image, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
+        source = masked(loaded)
+    found = proof(
+        source,
+        noise=pair_of(noise),
+        image_noise=image_noise,
+        shape=sides(shape),
+        offsets=offsets,
+        n_pairs=pairs,
+        seed=seed,
+        methods=tuple(METHODS) if peers else ("coregister",),
+    )
+    click.echo(str(found))
+    if json_path is not None:
+        with atomic_write(json_path, overwrite=overwrite) as temporary:
+            temporary.write_text(json.dumps(found.to_dict(), allow_nan=False) + "\n", "utf-8")
+    if plot_path is not None:
+        figure = found.plot()
+        with atomic_write(plot_path, overwrite=overwrite) as temporary:
+            figure.savefig(temporary)
+    if any(verdict.word == "missed" for verdict in found.verdicts()):
         context.exit(FLAGGED)
 
 
@@ -484,6 +583,33 @@ def describe_scale(loaded: Loaded) -> list[tuple[str, str]]:
         return [("WCS", f"{kinds}; not celestial")]
     scale = ", ".join(f"{value:.6g}" for value in np.hypot(*jacobian))
     return [("WCS", kinds), ("pixel size", f"{scale} arcsec along the array axes")]
+
+
+def masked(loaded: Loaded) -> NDArray[np.float64]:
+    """The pixels, NaN where they are not valid."""
+    import numpy as np
+
+    valid = np.isfinite(loaded.data) if loaded.valid is None else loaded.valid
+    return np.asarray(np.where(valid, loaded.data, np.nan), dtype=np.float64)
+
+
+def pair_of(noise: float | list[float]) -> float | tuple[float, float]:
+    """One noise for both images, or one each."""
+    if not isinstance(noise, list):
+        return noise
+    if len(noise) != 2:
+        raise InputError(f"--noise has {len(noise)} numbers; one, or two, are needed")
+    return noise[0], noise[1]
+
+
+def sides(shape: float | list[float] | None) -> tuple[int, ...] | None:
+    """Whole numbers of pixels; one alone stands for a line of pixels."""
+    if shape is None:
+        return None
+    values = shape if isinstance(shape, list) else [shape]
+    if any(n != int(n) or n < 8 for n in values):
+        raise InputError(f"--shape {shape}: whole numbers of at least 8 px are needed")
+    return tuple(int(n) for n in values)
 
 
 def check_outputs(outputs: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
