@@ -37,6 +37,11 @@ SLOPE_SIGMA = 3.0
 INFORMATION_SIGMA = 5.0
 
 
+#: information along a direction counts where it exceeds this share of the largest: the ends of
+#: the overlap make that much of stripes without noise
+ANISOTROPY = 1e-5
+
+
 class MovableImage:
     """An image of which a window at any sub-pixel position can be taken.
 
@@ -184,7 +189,7 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
     values, vectors = np.linalg.eigh(information)
     squares = vectors.T**2
     scatter = np.sqrt(np.einsum("ui,ij,uj->u", squares, noise, squares))
-    floor = np.maximum(INFORMATION_SIGMA * scatter, 1e-9 * np.abs(values).max())
+    floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * np.abs(values).max())
     return np.where(values > floor, values, 0.0), vectors
 
 

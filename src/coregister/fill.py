@@ -17,6 +17,12 @@ from coregister.spectrum import Rings, cosine_frequency
 
 Float = NDArray[np.float64]
 
+#: a pixel is a spike where it exceeds its surroundings by this many sigma
+SPIKE_SIGMA = 10.0
+#: and its neighbours by no more than this share of that
+SPIKE_SHARE = 0.25
+#: share of spikes above which the image is taken to be like that
+MAX_SPIKES = 0.02
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
 #: shares of the scene below which the noise floor is looked for, in frequency
@@ -60,6 +66,32 @@ def fill(image: Image) -> Float:
         if change < 1e-4 * float(np.std(values)):
             break
     return np.asarray(values + level)
+
+
+def without_spikes(image: Image) -> Image:
+    """The same image, where single pixels far above or below all around them are invalid.
+
+    Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
+    """
+    from scipy import ndimage
+
+    data = image.data
+    ring = np.ones((3,) * data.ndim, dtype=bool)
+    ring[(1,) * data.ndim] = False
+    around = ndimage.median_filter(data, footprint=ring, mode="mirror")
+    excess = np.abs(data - around)
+    noise = float(np.median(excess)) / 0.6745
+    suspect = excess > SPIKE_SIGMA * noise
+    if noise == 0.0 or not suspect.any():
+        return image
+    # of what stands out, the neighbours share a quarter at most
+    beside = ndimage.maximum_filter(
+        np.abs(data - ndimage.median_filter(data, size=5, mode="mirror")), footprint=ring
+    )
+    spikes = suspect & (beside < SPIKE_SHARE * excess + 3 * noise)
+    if not spikes.any() or np.mean(spikes) > MAX_SPIKES:
+        return image
+    return replace(image, valid=~spikes if image.valid is None else image.valid & ~spikes)
 
 
 def without_rims(image: Image, rim: int) -> Image:

@@ -91,7 +91,7 @@ class TrigPolynomial:
     Parameters
     ----------
     spectrum : complex array
-        Half spectrum as `scipy.fft.rfftn` orders it.
+        Half spectrum as `scipy.fft.rfftn` orders it; kept, not copied.
     shape : sequence of int
         Shape of the real array.
     density : int, default 1
@@ -101,20 +101,19 @@ class TrigPolynomial:
     def __init__(self, spectrum: Complex, shape: Sequence[int], *, density: int = 1) -> None:
         self.shape = tuple(shape)
         self.density = density
-        weight = np.full(spectrum.shape[-1], 2.0)
-        weight[0] = 1.0
-        if shape[-1] % 2 == 0:
-            weight[-1] = 1.0
-        self._spectrum = spectrum * weight
+        self._spectrum = spectrum
 
     @classmethod
     def from_samples(cls, samples: Real, *, density: int = 1) -> TrigPolynomial:
         """The polynomial through `samples`, which stand ``1 / density`` pixels apart."""
-        spectrum = scipy.fft.rfftn(samples) / samples.size
+        spectrum = scipy.fft.rfftn(samples, norm="forward")
         return cls(spectrum, samples.shape, density=density)
 
     def _basis(self, axis: int, positions: NDArray[np.float64], order: int) -> Complex:
-        """Taylor coefficients of exp(i k d) at `positions`: (order + 1, len(positions), n_k)."""
+        """Taylor coefficients of exp(i k d) at `positions`: (order + 1, len(positions), n_k).
+
+        Those of the last axis count the half of the plane that the spectrum leaves out.
+        """
         k = self.density * frequencies(self.shape)[axis].reshape(-1)
         rows = np.empty((order + 1, positions.size, k.size), dtype=np.complex128)
         rows[0] = np.exp(1j * np.outer(positions, k))
@@ -127,6 +126,8 @@ class TrigPolynomial:
             for m in range(order + 1):
                 rows[m, :, n // 2] = factor * np.cos(nyquist * positions + m * np.pi / 2)
                 factor *= nyquist / (m + 1)
+        if axis == len(self.shape) - 1:
+            rows[..., 1 : (n + 1) // 2] *= 2
         return rows
 
     def taylor(
@@ -168,8 +169,5 @@ class TrigPolynomial:
 
     def samples(self, *, workers: int | None = None) -> Real:
         """Values at the positions of the samples: one inverse FFT."""
-        spectrum = self._spectrum.copy()
-        weight_two = slice(1, -1 if self.shape[-1] % 2 == 0 else None)
-        spectrum[..., weight_two] /= 2
-        values = scipy.fft.irfftn(spectrum, s=self.shape, workers=workers, overwrite_x=True)
-        return np.asarray(values) * np.prod(self.shape)
+        values = scipy.fft.irfftn(self._spectrum, s=self.shape, norm="forward", workers=workers)
+        return np.asarray(values)

@@ -15,7 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.compare import FADE, MARGIN, Comparison, Equations, MovableImage, Window
-from coregister.fill import fill, without_rims
+from coregister.fill import fill, without_rims, without_spikes
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
@@ -34,7 +34,9 @@ Float = NDArray[np.float64]
 
 #: overlaps below this share of the smaller image are not searched
 MIN_OVERLAP = 0.04
-MAX_STEPS = 20
+MAX_STEPS = 30
+#: longest step, px
+MAX_STEP = 0.7
 #: a step below this share of the bar ends the refinement
 TOLERANCE = 0.01
 #: noise whose spectrum varies by more than this factor is made white first
@@ -76,7 +78,12 @@ class OverlapRoute:
     """
 
     def __init__(self, pair: Pair) -> None:
-        self._pair = pair
+        # before anything else, since one cosmic ray can outshine the scene
+        self._pair = replace(
+            pair,
+            reference=without_spikes(pair.reference),
+            moving=without_spikes(pair.moving),
+        )
         self._periodic = pair.boundary == "periodic"
 
     @cached_property
@@ -238,14 +245,20 @@ class OverlapRoute:
         equations = comparison.equations(offset)
         converged = False
         n_iter = 0
+        step = np.zeros_like(offset)
+        damping = 1.0
         while not converged and n_iter < MAX_STEPS:
             n_iter += 1
-            step = -equations.solve(equations.score)
+            before, step = step, -equations.solve(equations.score)
+            # far from the optimum the images decohere and the information is too small a scale
+            if n_iter > 1 and step @ before < -0.3 * (before @ before):
+                damping /= 2
+            step = damping * step
             converged = bool(
                 np.sqrt(abs(step @ equations.information @ step)) < TOLERANCE
                 or np.max(np.abs(step)) < 1e-10
             )
-            offset = offset + np.clip(step, -1.0, 1.0)
+            offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
             if np.any(np.abs(offset - comparison.window.offset) > 0.75):
                 if not self._overlaps(offset):
                     offset = start.copy()

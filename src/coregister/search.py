@@ -21,6 +21,9 @@ Float = NDArray[np.float64]
 
 #: candidates kept
 MAX_CANDIDATES = 5
+#: correlation with the reversed image, at this share of the overlap, that only symmetry makes
+SYMMETRIC = 0.5
+SYMMETRIC_OVERLAP = 0.3
 #: a further candidate must be less likely by chance than this
 MAX_CHANCE = 0.01
 #: pixels around a candidate in which no other is looked for
@@ -205,6 +208,9 @@ def pick(
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
     chance = null[allowed] * np.sqrt(samples[allowed])
     scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
+    wide = allowed & (samples > SYMMETRIC_OVERLAP * samples.max())
+    if wide.any() and null[wide].max() > SYMMETRIC:
+        scatter = 1.0  # stripes, a lattice: reversing it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):

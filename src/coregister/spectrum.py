@@ -58,7 +58,9 @@ class Rings:
         weight = None if multiplicity is None else multiplicity.ravel()
         top = float(flat.max())
         fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
-        fine[flat < 1e-12] = FINE_BINS  # zero frequency: a ring of its own, dropped from every sum
+        # zero frequency and modes that count for nothing: a ring of their own, in no sum
+        dropped = flat < 1e-12 if weight is None else (flat < 1e-12) | (weight == 0)
+        fine[dropped] = FINE_BINS
         population = np.bincount(fine, minlength=FINE_BINS + 1)[:FINE_BINS]
         ring_of = self._group(population, top)
         self.size = int(ring_of[-1]) + 1

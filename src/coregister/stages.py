@@ -57,6 +57,10 @@ class Fit:
         Effective number of modes behind the bars.
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
+    dispersion : float
+        Probability of frequencies that disagree this much if they see one scene.
+    contradiction : float
+        Probability of a ring this anticorrelated if they see one scene.
     systematic : (ndim,) array
         Bound on the error by aliasing, px.
     gain, background, overlap
@@ -77,6 +81,8 @@ class Fit:
     modes: float
     dof: float
     distortion: float
+    dispersion: float
+    contradiction: float
     systematic: Float
     gain: float
     background: float

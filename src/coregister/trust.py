@@ -21,6 +21,8 @@ MAX_FALSE_ALARM = 1e-4
 MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
 MAX_DISTORTION = 1e-6
+#: offset (px) below which frequencies that disagree point to a pattern that stays in place
+FIXED = 1.0
 #: share of the smaller image below which an overlap is too small
 LOW_OVERLAP = 0.1
 #: bars do not go below what the arithmetic gives, px
@@ -61,6 +63,9 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     if best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
+    if min(best.dispersion, best.contradiction) < MAX_DISTORTION:
+        still = bool(np.all(np.abs(best.offset) < FIXED))
+        flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
     stderr = np.sqrt(np.diag(covariance))
@@ -150,21 +155,31 @@ def _shapes(pair: Pair) -> list[tuple[int, ...]]:
 
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
-    """Fits in order of likelihood, without those that reached one and the same optimum."""
+    """Fits in order of likelihood, without those that say the same where anything is known."""
     ordered = sorted(fits, key=lambda fit: _log_odds(fit, fits[0]), reverse=True)
     kept: list[Fit] = []
     for fit in ordered:
-        if all(np.max(np.abs(fit.offset - other.offset)) > 0.5 for other in kept):
+        if all(np.max(np.abs(_known(fit) @ (fit.offset - o.offset))) > 0.5 for o in kept):
             kept.append(fit)
     return kept
+
+
+def _known(fit: Fit) -> Float:
+    """Projection on the directions along which something is known."""
+    values, vectors = np.linalg.eigh(fit.information)
+    known = vectors[:, values > 1e-10 * values.max(initial=1e-300)]
+    return np.asarray(known @ known.T)
 
 
 def _log_odds(fit: Fit, other: Fit) -> float:
     """Log-odds of two offsets, on as much of the scene as both compare.
 
-    An offset with less overlap is not the less likely for it.
+    An offset with less overlap is not the less likely for it. Two overlaps hold different noise,
+    so their evidence differs by chance; it counts in units of a third of that.
     """
-    return (fit.evidence - other.evidence) * min(fit.modes, other.modes)
+    modes = min(fit.modes, other.modes)
+    chance = np.sqrt(2 * max(fit.evidence, other.evidence) * modes)
+    return float((fit.evidence - other.evidence) * modes / max(1.0, chance / 3))
 
 
 def _outside(pair: Pair, offset: Float) -> bool:

@@ -22,6 +22,9 @@ from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
 
+#: frequencies (cycles/px) between the bands that are asked for the offset one by one
+BANDS = (0.03, 0.06, 0.12, 0.25)
+
 
 def conclude_fit(
     pair: Pair,
@@ -36,6 +39,7 @@ def conclude_fit(
     """Everything that is known at the optimum."""
     rings = comparison.rings
     values, vectors = equations.directions
+    determined = bool(np.all(values > 0))
     bread = _pseudo_inverse(values, vectors)
     left, pulls = whitened_score(comparison, equations)
     scores = (pulls * left).reshape(pair.ndim, -1)
@@ -54,7 +58,9 @@ def conclude_fit(
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
         dof=dof,
-        distortion=distortion(left, pulls),
+        distortion=distortion(left, pulls) if determined else 1.0,
+        dispersion=dispersion(comparison, equations) if determined else 1.0,
+        contradiction=contradiction(equations.spectra.coherence, rings.count),
         systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,
@@ -138,6 +144,8 @@ def conclude_modes(
         modes=float(rings.count.sum()),
         dof=dof,
         distortion=1.0,
+        dispersion=1.0,
+        contradiction=contradiction(spectra.coherence, rings.count),
         systematic=_bound(coherent, chance, bread),
         gain=gain,
         background=background,
@@ -194,6 +202,37 @@ def distortion(left: Float, pulls: Float) -> float:
     scatter = columns @ columns.T
     chi2 = float(amplitude @ np.linalg.pinv(scatter, rcond=1e-10, hermitian=True) @ amplitude)
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
+
+
+def dispersion(comparison: Comparison, equations: Equations) -> float:
+    """Probability of frequencies that disagree this much on the offset, if all see one scene.
+
+    A pattern that stays with the detector rules the fine frequencies and the scene the coarse
+    ones. The score, zero over all modes, is looked at band by band.
+    """
+    from scipy.special import gammaincc
+
+    residual = comparison.rings.spread(equations.spectra.residual)
+    variance = equations.weight**2 * residual / (1.0 - equations.leverage)
+    scores = equations.gradient * equations.weight * equations.residual
+    band = np.searchsorted(BANDS, comparison.rings.mode_frequency)
+    chi2, parameters = 0.0, -len(scores)  # the sum over the bands is 0
+    for index in range(len(BANDS) + 1):
+        inside = band == index
+        part = equations.gradient[:, inside]
+        scatter = (part * variance[inside]) @ part.T
+        score = scores[:, inside].sum(axis=1)
+        chi2 += float(score @ np.linalg.pinv(scatter, rcond=1e-8, hermitian=True) @ score)
+        parameters += int(np.linalg.matrix_rank(scatter, hermitian=True))
+    return float(gammaincc(max(parameters, 1) / 2, chi2 / 2))
+
+
+def contradiction(coherence: Float, count: Float) -> float:
+    """Probability of a ring correlation this far below zero, if no ring is anticorrelated."""
+    from scipy.special import ndtr
+
+    lowest = float(np.min(coherence * np.sqrt(count)))
+    return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
 
 
 def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
