@@ -28,7 +28,7 @@ from coregister.search import (
 )
 from coregister.spectrum import Rings, cosine_frequency
 from coregister.stages import Candidate, Fit
-from coregister.uncertainty import conclude_fit
+from coregister.uncertainty import conclude_fit, rising
 
 Float = NDArray[np.float64]
 
@@ -209,6 +209,7 @@ class OverlapRoute:
                 self._movable, state.offset, MARGIN, scene=_scene(state.comparison, state.equations)
             )
         frequency = state.comparison.rings.frequency
+        competing = rising(frequency, state.equations.spectra)
         noise = state.equations.spectra.residual
         if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
@@ -221,6 +222,7 @@ class OverlapRoute:
             state.comparison,
             state.equations,
             state.offset,
+            competing=competing,
             n_iter=state.n_iter,
             converged=state.converged,
         )

@@ -61,6 +61,8 @@ class Fit:
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
         Probability of a ring this anticorrelated if they see one scene.
+    competing : bool
+        Coarse frequencies leave more behind, and agree less, than fine ones.
     systematic : (ndim,) array
         Bound on the error by aliasing, px.
     gain, background, overlap
@@ -83,6 +85,7 @@ class Fit:
     distortion: float
     dispersion: float
     contradiction: float
+    competing: bool
     systematic: Float
     gain: float
     background: float

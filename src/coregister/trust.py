@@ -63,9 +63,11 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     if best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
+    still = bool(np.all(np.abs(best.offset) < FIXED))
     if min(best.dispersion, best.contradiction) < MAX_DISTORTION:
-        still = bool(np.all(np.abs(best.offset) < FIXED))
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
+    if still and best.competing:
+        flags.add(Status.FIXED_PATTERN)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
     stderr = np.sqrt(np.diag(covariance))

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import Comparison, Equations, known_directions
+from coregister.compare import FADE, Comparison, Equations, known_directions
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
 from coregister.spectrum import Rings, Spectra
@@ -22,6 +22,8 @@ from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
 
+#: residual of the coarse frequencies over that of the fine ones beyond which they disagree
+COARSE_EXCESS = 10.0
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
 
@@ -33,6 +35,7 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
+    competing: bool,
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -61,6 +64,7 @@ def conclude_fit(
         distortion=distortion(left, pulls) if determined else 1.0,
         dispersion=dispersion(comparison, equations) if determined else 1.0,
         contradiction=contradiction(equations.spectra.coherence, rings.count),
+        competing=competing,
         systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,
@@ -120,7 +124,7 @@ def conclude_modes(
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
     student = dof / (dof - 2.0)
-    folded = folded_power(rings, rings.mean(aligned.real), spectra.noise_product)
+    folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
     power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
     coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
     power *= weight * np.maximum(aligned.real, 0)
@@ -146,6 +150,7 @@ def conclude_modes(
         distortion=1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
+        competing=rising(rings.frequency, spectra),
         systematic=_bound(coherent, chance, bread),
         gain=gain,
         background=background,
@@ -235,6 +240,20 @@ def contradiction(coherence: Float, count: Float) -> float:
     return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
 
 
+def rising(frequency: Float, spectra: Spectra) -> bool:
+    """True if coarse frequencies leave more behind, and agree less, than fine ones.
+
+    A scene and its noise do not do that; two scenes, of which the finer one is aligned, do.
+    """
+    coarse = (frequency > BANDS[0]) & (frequency < BANDS[2])
+    fine = (frequency > BANDS[3]) & (frequency < FADE[0])
+    if not coarse.any() or not fine.any():
+        return False
+    agreement = np.max(spectra.coherence[fine]) - np.min(spectra.coherence[coarse])
+    left_over = np.max(spectra.residual[coarse]) / np.min(spectra.residual[fine])
+    return bool(agreement > 0.05 and left_over > COARSE_EXCESS)
+
+
 def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
     """Bound on the error by power above the Nyquist frequency, which no residual shows, px."""
     rings, spectra = comparison.rings, equations.spectra
@@ -242,7 +261,9 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     if not near.any() or np.all(spectra.scene[near] < 0.01 * spectra.residual[near]):
         return np.zeros(len(bread))
     x, y = (comparison.transform(fields[0]) for fields in comparison.fields(offset, faded=False))
-    folded = folded_power(rings, equations.gain * rings.mean(x * y), spectra.noise_product)
+    folded = folded_power(
+        rings, equations.gain * rings.mean(x * y), spectra.scene, spectra.noise_product
+    )
     power = rings.spread(folded) * equations.weight
     chance = np.einsum(
         "in,jn,n->ij", equations.gradient, equations.gradient, power * equations.weight
@@ -252,19 +273,19 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     return _bound(coherent, chance, bread)
 
 
-def folded_power(rings: Rings, cross: Float, noise_product: Float) -> Float:
+def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float) -> Float:
     """Power that folds back from above the Nyquist frequency onto each ring.
 
     The cross-spectrum, which holds no noise, is continued beyond Nyquist along the slope that it
-    has below; power too faint to be seen there is taken as twice what noise could hide.
+    has below.
 
     Parameters
     ----------
     rings : Rings
     cross : array
         Ring averages of the cross-spectrum, up to Nyquist.
-    noise_product : array
-        Product of the two noise powers.
+    scene, noise_product : array
+        Smooth power of the scene; product of the two noise powers.
     """
     f, count = rings.frequency, rings.count
     inner, outer = (f > 0.36) & (f <= 0.43), (f > 0.45) & (f <= 0.5)
@@ -272,7 +293,10 @@ def folded_power(rings: Rings, cross: Float, noise_product: Float) -> Float:
         return np.zeros(rings.size)
     weight = count[outer] / count[outer].sum()
     hidden = 2 * np.sqrt(float(weight**2 @ (noise_product[outer] / count[outer])))
-    end = max(float(weight @ cross[outer]), hidden, 1e-300)
+    end = float(weight @ cross[outer])
+    if end < hidden:  # not seen: no more than the smooth spectrum has before it fades
+        end = min(hidden, float(np.interp(FADE[0], f, scene)))
+    end = max(end, 1e-300)
     start = max(float(np.average(cross[inner], weights=count[inner])), end)
     slope = np.log(end / start) / (f[outer].mean() - f[inner].mean())
     mirrored = 1.0 - np.minimum(f, 0.5)

@@ -53,12 +53,13 @@ class Transform:
 
     def forward(self, array: Array) -> Complex:
         """Half spectrum, not scaled."""
-        return self._apply("fft", self._apply("rfft", array, axis=1), axis=0, spare=True)
+        half = self._apply("rfft", array, axis=1)
+        return np.asarray(self._apply("fft", half, axis=0, spare=True))
 
     def coefficients(self, array: Array) -> Complex:
         """Half spectrum of the Fourier coefficients: `forward` over the number of samples."""
         half = self._apply("rfft", array, axis=1, norm="forward")
-        return self._apply("fft", half, axis=0, norm="forward", spare=True)
+        return np.asarray(self._apply("fft", half, axis=0, norm="forward", spare=True))
 
     def values(self, coefficients: Complex, columns: int) -> Array:
         """Samples from the half spectrum of coefficients; frequencies beyond it are 0.
