@@ -176,7 +176,8 @@ def _island_ends(
             return None
         remaining = level + best.lowest - local.lowest
         if remaining <= 0 and delta.min() > level:
-            return NOWHERE
+            touching = remaining > -best.surface.rounding
+            return np.stack([local.offset, local.offset], axis=1) if touching else NOWHERE
     ellipse = _ellipse_ends(local, remaining) if np.diff(outline).max() < 2 else None
     if ellipse is None:
         return None
