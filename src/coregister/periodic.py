@@ -53,13 +53,9 @@ class PeriodicRoute:
 
     @cached_property
     def _multiplicity(self) -> Float:
-        """2 for one mode of each mirrored pair; 0 for its twin and where nothing is kept."""
+        """2 for modes whose mirror image the half plane leaves out; 0 where nothing is kept."""
         count = np.full(self._cross.shape, 2.0)
-        # the plane of zero last frequency holds both: of these the one whose first sign is positive
-        first_sign = np.zeros(())
-        for k in self._k[:-1]:
-            first_sign = 3 * first_sign + np.sign(k[..., 0])
-        count[..., 0] = np.where(first_sign > 0, 2.0, 0.0)
+        count[..., 0] = 1.0
         for axis, n in enumerate(self._shape):
             if n % 2 == 0:
                 nyquist: list[slice] = [slice(None)] * count.ndim

@@ -61,7 +61,8 @@ class Rings:
         # zero frequency and modes that count for nothing: a ring of their own, in no sum
         dropped = flat < 1e-12 if weight is None else (flat < 1e-12) | (weight == 0)
         fine[dropped] = FINE_BINS
-        population = np.bincount(fine, minlength=FINE_BINS + 1)[:FINE_BINS]
+        share = None if weight is None else weight / 2  # mirrored modes are one sample
+        population = np.bincount(fine, weights=share, minlength=FINE_BINS + 1)[:FINE_BINS]
         ring_of = self._group(population, top)
         self.size = int(ring_of[-1]) + 1
         self.label = np.append(ring_of, self.size)[fine]
@@ -73,7 +74,7 @@ class Rings:
         self.frequency = self.mean(flat)
 
     @staticmethod
-    def _group(population: NDArray[np.int_], top: float) -> NDArray[np.intp]:
+    def _group(population: NDArray[np.number], top: float) -> NDArray[np.intp]:
         """Ring of every fine bin: logarithmic steps where a red scene changes fast, then linear."""
         ring_of = np.empty(FINE_BINS, dtype=np.intp)
         cumulative = np.append(0, np.cumsum(population))

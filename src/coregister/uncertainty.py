@@ -117,7 +117,8 @@ def conclude_modes(
         rings.spread(values).reshape(weight.shape)
         for values in (spectra.residual, spectra.noise_product)
     )
-    square = (multiplicity * weight) ** 2 / 2 * (np.maximum(aligned.real, 0) * residual + product)
+    # a mode and its mirror image are one: together their score has twice the variance of two
+    square = multiplicity * weight**2 * (np.maximum(aligned.real, 0) * residual + product)
     for i in range(ndim):
         for j in range(ndim):
             meat[i, j] = np.sum(square * k[i] * k[j])
