@@ -14,8 +14,8 @@ FRAMES := --no-deps 'dkist>=1.18,<2'
 help:
 	@echo "make demo       register real images, write demo-output/"
 	@echo "make test       lint, types and the whole suite"
-	@echo "make bench      speed and accuracy, other packages beside"
-	@echo "make calibrate  many simulated pairs: are the bars true?"
+	@echo "make bench      accuracy and true bars, other packages beside"
+	@echo "make calibrate  the committed grid, 500 pairs a cell: are the bars true? (hours)"
 	@echo "make docs       run the code of README and docs, renew the outputs they show"
 	@echo "make pictures   draw the pictures that the documents show"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -30,10 +30,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/coregister calibrate --scene power-law-3 --noise 0.1 --pairs 200 --peers
 
 calibrate: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m calibration $(PYTEST_ARGS)
+	$(BIN)/python benchmarks/grid.py --pairs 500 --workers 2 --output calibration.jsonl
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tests/test_readme.py
@@ -60,4 +60,4 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.made
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo-output dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-output dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis calibration.jsonl
