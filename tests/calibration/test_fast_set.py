@@ -37,8 +37,8 @@ CELLS: dict[str, dict[str, Any]] = {
         "noise": (0.02, 0.2),
         "shape": (64, 64),
     },
-    "blobs, noise varies and is told": {
-        "scene": "blobs",
+    "texture, noise varies and is told": {
+        "scene": "texture",
         "noise": (0.2, 0.2),
         "shape": (64, 64),
         "noise_map": np.linspace(0.5, 2.0, 64)[:, None] * np.ones((1, 64)),
@@ -116,13 +116,21 @@ def test_the_bars_come_near_the_bound(cell: Calibration):
     assert 1 - 3.3 * efficiency.stderr < efficiency.value < 1.3 + 3.3 * efficiency.stderr
 
 
-def test_nearly_all_are_trusted(cell: Calibration, request: pytest.FixtureRequest):
-    if cell.setup["scene"] == "blobs":
-        reason = "a fifth to a quarter of the blob pairs are flagged, mostly AMBIGUOUS: target 2 %"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def nearly_all_are_trusted(cell: Calibration) -> bool:
+    """No more are flagged than the target for this bound allows by chance."""
     f = cell.figures()
     limit = {True: 0.02, False: 0.05}[f.bound < 0.03] if f.bound < 0.1 else 0.2
-    assert f.pairs - f.trusted <= stats.binom.ppf(1 - CHANCE, f.pairs, limit)
+    return bool(f.pairs - f.trusted <= stats.binom.ppf(1 - CHANCE, f.pairs, limit))
+
+
+def test_nearly_all_are_trusted(cell: Calibration):
+    assert nearly_all_are_trusted(cell), cell.figures().flags
+
+
+@pytest.mark.xfail(reason="more blob pairs are flagged, mostly AMBIGUOUS, than 2 %", strict=True)
+def test_nearly_all_blobs_are_trusted():
+    found = calibrate("blobs", noise=0.2, shape=(64, 64), n_pairs=40, seed=11)
+    assert nearly_all_are_trusted(found), found.figures().flags
 
 
 def test_none_is_a_silent_failure(cell: Calibration):
