@@ -2,15 +2,19 @@
 
 from importlib.metadata import version
 
+from coregister.calibrate import Calibration, calibrate
+from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
 from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
 from coregister.fourier import fourier_shift
 from coregister.register import register
 from coregister.result import Coherence, Mode, Registration
+from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
 from coregister.status import Status
 
 __version__ = version("coregister")
 
 __all__ = [
+    "Calibration",
     "Coherence",
     "CoregisterError",
     "InputError",
@@ -19,6 +23,14 @@ __all__ = [
     "Registration",
     "RegistrationWarning",
     "Status",
+    "calibrate",
+    "chi2_shift",
+    "chi2map_to_errors",
+    "chi2n_map",
+    "expected_stderr",
     "fourier_shift",
+    "pair_bound",
+    "random_scene",
     "register",
+    "simulate_pair",
 ]

@@ -231,6 +231,7 @@ def pick(
                 evidence=float(evidence[best]),
                 samples=float(samples[best]),
                 false_alarm=false_alarm,
+                plain=plain,
                 at_edge=edge(offset),
             )
         )

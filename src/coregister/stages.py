@@ -28,6 +28,8 @@ class Candidate:
         Independent samples in the overlap there.
     false_alarm : float
         Probability that the highest peak of two unrelated images is this high.
+    plain : float
+        The same, if all samples that should be independent are: no mirror image was asked.
     at_edge : bool
         True if it lies at the limit of the search.
     """
@@ -36,6 +38,7 @@ class Candidate:
     evidence: float
     samples: float
     false_alarm: float
+    plain: float
     at_edge: bool
 
 

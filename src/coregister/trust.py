@@ -17,6 +17,8 @@ Float = NDArray[np.float64]
 
 #: unrelated images give a peak that is trusted with this probability
 MAX_FALSE_ALARM = 1e-4
+#: share of the best candidate's evidence that a rival has at least
+RIVAL = 0.6
 #: another offset is an alternative while it is less likely than the best by at most this
 MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
@@ -30,10 +32,18 @@ PRECISION = 1e-10
 
 
 def rivals(candidates: list[Candidate]) -> list[Candidate]:
-    """The best candidate and those that could be as good after refinement."""
+    """The best candidate and those that could be as good after refinement.
+
+    A rival agrees about as well, and on no much smaller part of the images: a few stars fit a few
+    others somewhere, and say nothing against a match of all of them.
+    """
     best = candidates[0]
-    limit = 0.6 * best.evidence
-    return [best] + [c for c in candidates[1:] if c.evidence > limit]
+    return [best] + [
+        other
+        for other in candidates[1:]
+        if other.evidence > RIVAL * best.evidence
+        and other.evidence * other.samples > RIVAL / 2 * best.evidence * best.samples
+    ]
 
 
 def conclude(pair: Pair, fits: list[Fit]) -> Registration:
@@ -51,11 +61,14 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     probability = odds / odds.sum()
     information, covariance = _with_open_directions(best)
     flags = set()
-    if best.candidate.false_alarm > MAX_FALSE_ALARM:
+    open_axis = not np.all(np.isfinite(covariance))
+    # stripes match their mirror image too: what they lack is not a match
+    stripes = open_axis and np.any(information) and best.candidate.plain < MAX_FALSE_ALARM**3
+    if best.candidate.false_alarm > MAX_FALSE_ALARM and not stripes:
         flags.add(Status.NO_MATCH)
     if np.any(odds[1:] > np.exp(-MAX_LOG_ODDS)):
         flags.add(Status.AMBIGUOUS)
-    if not np.all(np.isfinite(covariance)):
+    if open_axis:
         flags.add(Status.UNDETERMINED_AXIS)
     if best.candidate.at_edge or _outside(pair, best.offset):
         flags.add(Status.SEARCH_EDGE)

@@ -8,6 +8,7 @@ every term of chi^2 is one too: ``sum w X Y(p - d)`` has the bandwidth of the im
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from coregister.chi2.region import delta_chi2
 from coregister.chi2.surface import Surface, terms_at_integers
 from coregister.errors import InputError
 
+REFILLS = 4
 __all__ = ["chi2_shift", "chi2map_to_errors", "chi2n_map"]
 
 
@@ -123,8 +125,14 @@ def chi2_shift(
         )
     model, data = inputs.images(im1, im2, err, zeromean)
     surface = Surface(inputs.arrange(model, data, boundary), transform)
-    learnt = data.sigma is None
-    found = fit(surface, nfitted, inputs.rounding_noise(data) if learnt else None)
+    noise_floor = inputs.rounding_noise(data) if data.sigma is None else None
+    found = fit(surface, nfitted, noise_floor)
+    if model.valid is not None:
+        for _ in range(REFILLS):
+            filled = np.where(model.valid, model.data, surface.refilled(found.offset))
+            model = replace(model, data=filled)
+            surface = Surface(inputs.arrange(model, data, boundary), transform)
+            found = fit(surface, nfitted, noise_floor)
     dy, dx = found.offset
     answer: list[Any] = [dx, dy]
     if return_error:

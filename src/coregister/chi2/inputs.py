@@ -90,7 +90,10 @@ def transform(nthreads: int, use_numpy_fft: bool) -> Transform:
 
 
 def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[Image, Image]:
-    """Model and data, validated; `sigma` of the data is above 0, or None if it is to be learnt."""
+    """Model and data, validated, the holes of the model filled.
+
+    `sigma` of the data is above 0, or None if it is to be learnt.
+    """
     model = as_image(im1, name="im1", err_name="err")
     data = as_image(im2, err=err, name="im2", err_name="err")
     for image, name in ((model, "im1"), (data, "im2")):
@@ -109,6 +112,7 @@ def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[I
             "err is 0, which leaves every pixel out; give the 1-sigma noise of im2, or err=None "
             "to learn it from the images"
         )
+    model = replace(model, data=fill(model))
     if zeromean:
         model, data = (
             replace(image, data=image.data - image.data.mean(where=_used(image)))
@@ -168,7 +172,7 @@ def arrange(model: Image, data: Image, boundary: str) -> Arranged:
     if data.valid is not None:
         weights = np.where(data.valid, weights, 0.0)
     pedestal = float(np.average(data.data, weights=weights if weights.ndim else None))
-    image, valid, x = fill(model), model.valid, data.data - pedestal
+    image, valid, x = model.data, model.valid, data.data - pedestal
     lower, upper = -(shape // 2), (shape - 1) // 2
     if boundary != "wrap":
         lower, upper = 1 - shape, shape - 1

@@ -219,6 +219,15 @@ class Surface:
             squares *= self._moved(arranged.model_valid.astype(np.float64), position)
         return max(float(squares.sum()), 0.0) / self.share(position)
 
+    def refilled(self, position: Array) -> Array:
+        """The model with the data at `position` in its holes, in its own place."""
+        arranged = self.arranged
+        data = np.where(
+            np.asarray(arranged.weights) > 0, arranged.data, self._moved(arranged.model, position)
+        )
+        rows, columns = self.image_shape
+        return (self._moved(data, -position) + arranged.pedestal)[:rows, :columns]
+
     def _moved(self, image: Array, position: Array) -> Array:
         whole = np.rint(position)
         if np.array_equal(position, whole):
