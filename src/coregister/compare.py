@@ -34,7 +34,7 @@ FADE = (0.42, 0.5)
 #: a slope of the background is taken out where it is more significant than this
 SLOPE_SIGMA = 3.0
 #: the information along a direction counts where it exceeds what noise makes of it by this
-INFORMATION_SIGMA = 5.0
+INFORMATION_SIGMA = 8.0
 
 
 #: information along a direction counts where it exceeds this share of the largest: the ends of

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
 
 from coregister.fourier import along
 
@@ -209,19 +211,37 @@ def photometry(
     return gain, spectra
 
 
+@cache
 def _second_difference(size: int) -> Float:
+    """Penalty on second differences, the upper bands of its matrix: (3, size)."""
     rows = np.zeros((max(size - 2, 0), size))
     for row in range(size - 2):
         rows[row, row : row + 3] = (1.0, -2.0, 1.0)
-    return np.asarray(rows.T @ rows)
+    square = rows.T @ rows
+    bands = np.zeros((3, size))
+    for offset in range(min(3, size)):
+        bands[2 - offset, offset:] = np.diag(square, offset)
+    bands.flags.writeable = False
+    return bands
+
+
+def _penalise(bands: Float, values: Float) -> Float:
+    """Product of a symmetric banded matrix with a vector."""
+    product: Float = bands[2] * values
+    for offset in (1, 2):
+        upper = bands[2 - offset, offset:]
+        product[:-offset] += upper * values[offset:]
+        product[offset:] += upper * values[:-offset]
+    return product
 
 
 def _smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
     precision = count / 2.0
     log = np.log(power) + 1.0 / count
-    matrix = np.diag(precision) + NOISE_STIFFNESS * _second_difference(power.size)
-    return np.asarray(np.exp(np.linalg.solve(matrix, precision * log)))
+    bands = NOISE_STIFFNESS * _second_difference(power.size)
+    bands[2] += precision
+    return np.asarray(np.exp(solveh_banded(bands, precision * log, check_finite=False)))
 
 
 def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float) -> Float:
@@ -237,8 +257,10 @@ def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float
         variance = (2.0 * model**2 + model * noise + product) / count + tiny**2
         slope = model / np.sqrt(variance)
         pull = (xy - model) / np.sqrt(variance)
-        matrix = np.diag(slope**2 + DOUBT) + penalty
-        step = np.linalg.solve(matrix, slope * pull - penalty @ log - DOUBT * (log - doubt))
+        bands = penalty.copy()
+        bands[2] += slope**2 + DOUBT
+        force = slope * pull - _penalise(penalty, log) - DOUBT * (log - doubt)
+        step = solveh_banded(bands, force, check_finite=False)
         log = np.clip(log + np.clip(step, -2.0, 2.0), np.log(tiny) - 5.0, np.log(scale) + 5.0)
         if np.max(np.abs(step)) < 0.02:
             break

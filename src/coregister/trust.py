@@ -27,6 +27,8 @@ MAX_DISTORTION = 1e-6
 FIXED = 1.0
 #: share of the smaller image below which an overlap is too small
 LOW_OVERLAP = 0.1
+#: components of an open direction below this are taken as noise
+TILT = 0.03
 #: bars do not go below what the arithmetic gives, px
 PRECISION = 1e-10
 
@@ -94,8 +96,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             information = np.diag(12 / sides**2)
             flags.discard(Status.UNDETERMINED_AXIS)
         else:
-            values, vectors = np.linalg.eigh(information)
-            known = vectors[:, values > 1e-10 * values.max(initial=1e-300)]
+            known, _ = _directions(best)
             offset = pair.initial + known @ (known.T @ (offset - pair.initial))
     kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
     return announce(
@@ -174,16 +175,27 @@ def _distinct(fits: list[Fit]) -> list[Fit]:
     ordered = sorted(fits, key=lambda fit: _log_odds(fit, fits[0]), reverse=True)
     kept: list[Fit] = []
     for fit in ordered:
-        if all(np.max(np.abs(_known(fit) @ (fit.offset - o.offset))) > 0.5 for o in kept):
+        if all(_apart(fit, other) for other in kept):
             kept.append(fit)
     return kept
 
 
-def _known(fit: Fit) -> Float:
-    """Projection on the directions along which something is known."""
+def _apart(fit: Fit, other: Fit) -> bool:
+    known, _ = _directions(fit)
+    return bool(np.linalg.norm(known.T @ (fit.offset - other.offset)) > 0.5)
+
+
+def _directions(fit: Fit) -> tuple[Float, Float]:
+    """Unit vectors, in columns, along which something is known, and the others."""
     values, vectors = np.linalg.eigh(fit.information)
-    known = vectors[:, values > 1e-10 * values.max(initial=1e-300)]
-    return np.asarray(known @ known.T)
+    determined = values > 1e-10 * values.max(initial=1e-300)
+    if determined.all() or not determined.any():
+        return vectors[:, determined], vectors[:, ~determined]
+    # noise tilts an open axis a little; it is the axis that is meant
+    aligned = np.where(np.abs(vectors[:, ~determined]) < TILT, 0.0, vectors[:, ~determined])
+    basis, _ = np.linalg.qr(np.hstack([aligned, vectors[:, determined]]))
+    count = aligned.shape[1]
+    return basis[:, count:], basis[:, :count]
 
 
 def _log_odds(fit: Fit, other: Fit) -> float:
@@ -206,13 +218,11 @@ def _outside(pair: Pair, offset: Float) -> bool:
 def _with_open_directions(fit: Fit) -> tuple[Float, Float]:
     """Information and covariance that belong together; infinite where nothing is known."""
     ndim = len(fit.offset)
-    values, vectors = np.linalg.eigh(fit.information)
-    determined = values > 1e-10 * values.max(initial=1e-300)
-    known = vectors[:, determined]
+    known, unknown_directions = _directions(fit)
     inner = known.T @ fit.covariance @ known + PRECISION**2 * np.eye(known.shape[1])
     covariance = known @ inner @ known.T
     information = known @ np.linalg.inv(inner) @ known.T
-    for u in vectors[:, ~determined].T:
+    for u in unknown_directions.T:
         product = np.outer(u, u)
         open_entries = np.abs(product) > 1e-6
         covariance[open_entries] = np.sign(product[open_entries]) * np.inf
