@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # SOHO/EIT frames of the Sun, 1.6 MB inside a package whose own requirements are not needed.
 # Without them the demo simulates a pair.
 FRAMES := --no-deps 'dkist>=1.18,<2'
