@@ -127,7 +127,6 @@ def test_nearly_all_are_trusted(cell: Calibration):
     assert nearly_all_are_trusted(cell), cell.figures().flags
 
 
-@pytest.mark.xfail(reason="more blob pairs are flagged, mostly AMBIGUOUS, than 2 %", strict=True)
 def test_nearly_all_blobs_are_trusted():
     found = calibrate("blobs", noise=0.2, shape=(64, 64), n_pairs=40, seed=11)
     assert nearly_all_are_trusted(found), found.figures().flags
