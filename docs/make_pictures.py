@@ -5,6 +5,7 @@ The frames of the Sun are those of ``coregister demo``; see `coregister.demo` fo
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def sun() -> Figure:
     cuts = [middle_of_disc(frame) for frame in frames]
     times = [datetime.fromisoformat(cut.header["DATE_OBS"]) for cut in cuts]
     hours = np.array([(time - times[0]).total_seconds() / 3600 for time in times[1:]])
-    results = [cr.register(cuts[0].data, cut.data) for cut in cuts[1:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)  # flagged frames are drawn open
+        results = [cr.register(cuts[0].data, cut.data) for cut in cuts[1:]]
     header = cuts[0].header
     radius = float(header["SOLAR_R"]) / REBINNED
     speed = mean_rotation(radius, np.radians(float(header["SOLAR_B0"])))
@@ -49,18 +52,23 @@ def sun() -> Figure:
         plot.plot([0, 13], [0, -13 * speed], color=FAINT, zorder=1)
         plot.plot([0, 13], [0, 0], color=FAINT, zorder=1)
         for axis, colour in ((1, BLUE), (0, ORANGE)):
-            plot.errorbar(
-                hours,
-                [result.offset[axis] for result in results],
-                [result.stderr[axis] for result in results],
-                fmt="o",
-                markersize=3.5,
-                capsize=2,
-                color=colour,
-            )
+            for hour, result in zip(hours, results, strict=True):
+                plot.errorbar(
+                    hour,
+                    result.offset[axis],
+                    result.stderr[axis],
+                    fmt="o",
+                    markersize=4,
+                    markerfacecolor=colour if result.trusted else "white",
+                    capsize=2,
+                    color=colour,
+                )
         plot.text(12.8, -0.45, "along y", color=ORANGE, ha="right", va="top")
         plot.text(7.6, -2.45, "along x", color=BLUE)
-        plot.text(1.0, -4.9, "lines: the known rotation, not a fit", color=INK)
+        plot.text(1.0, -4.5, "lines: the known rotation, not a fit", color=INK)
+        names = sorted({result.status.name for result in results if not result.trusted})
+        if names:
+            plot.text(1.0, -4.95, f"open: flagged {', '.join(names)}", color=INK)
         plot.set(
             title="offset of the middle of the disc from the first frame",
             xlabel="hours",
