@@ -23,6 +23,10 @@ SPIKE_SIGMA = 10.0
 SPIKE_SHARE = 0.25
 #: share of spikes above which the image is taken to be like that
 MAX_SPIKES = 0.02
+#: a pixel of the residual is an outlier beyond this many sigma
+OUTLIER_SIGMA = 7.0
+#: values are limited to this many sigma in the search
+CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
 #: shares of the scene below which the noise floor is looked for, in frequency
@@ -92,6 +96,28 @@ def without_spikes(image: Image) -> Image:
     if not spikes.any() or np.mean(spikes) > MAX_SPIKES:
         return image
     return replace(image, valid=~spikes if image.valid is None else image.valid & ~spikes)
+
+
+def outliers(residual: Float) -> NDArray[np.bool_]:
+    """Pixels of a residual far outside of what is around them, and their neighbours.
+
+    The scale is the larger of that of the whole and of the surroundings, so that noise which
+    varies over the field makes no outliers.
+    """
+    from scipy import ndimage
+
+    size = np.abs(residual)
+    scale = np.maximum(ndimage.median_filter(size, size=7, mode="mirror"), np.median(size)) / 0.6745
+    found = size > OUTLIER_SIGMA * scale
+    if not found.any() or np.mean(found) > MAX_SPIKES:
+        return np.zeros(residual.shape, dtype=bool)
+    return np.asarray(ndimage.binary_dilation(found, np.ones((3,) * residual.ndim, dtype=bool)))
+
+
+def clipped(filtered: Float) -> Float:
+    """A filtered image whose few largest values are limited: none of them rules the search."""
+    scale = max(float(np.median(np.abs(filtered))) / 0.6745, 0.2 * float(np.std(filtered)))
+    return np.clip(filtered, -CLIP_SIGMA * scale, CLIP_SIGMA * scale)
 
 
 def without_rims(image: Image, rim: int) -> Image:

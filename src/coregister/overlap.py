@@ -15,7 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.compare import FADE, MARGIN, Comparison, Equations, MovableImage, Window
-from coregister.fill import fill, without_rims, without_spikes
+from coregister.fill import clipped, fill, outliers, without_rims, without_spikes
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
@@ -75,9 +75,12 @@ class OverlapRoute:
     Parameters
     ----------
     pair : Pair
+    rounds : int
+        How often pixels that only one image shows may be looked for and left out.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, *, rounds: int = 2) -> None:
+        self._rounds = rounds
         # before anything else, since one cosmic ray can outshine the scene
         self._pair = replace(
             pair,
@@ -165,6 +168,7 @@ class OverlapRoute:
     @staticmethod
     def _weighted(image: Image, transform: Float, factor: Float) -> Float:
         field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
+        field = clipped(field)
         return np.asarray(field if image.valid is None else field * image.valid)
 
     def _energies(self, filtered: tuple[Float, Float], full: list[int]) -> tuple[Float, Float]:
@@ -202,6 +206,9 @@ class OverlapRoute:
         """Fisher scoring on the continuous offset, from one candidate."""
         uniform = self._pair.uniform
         state = self._descend(self._movable, candidate.offset, MARGIN, weighted=uniform)
+        cleaned = self._without_outliers(state)
+        if cleaned is not None:
+            return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
@@ -226,6 +233,32 @@ class OverlapRoute:
             n_iter=state.n_iter,
             converged=state.converged,
         )
+
+    def _without_outliers(self, state: _State) -> OverlapRoute | None:
+        """The route for the same pair where pixels that only one image shows are invalid."""
+        if self._rounds == 0:
+            return None
+        window = state.comparison.window
+        found = outliers(state.comparison.untransform(state.equations.residual))
+        weight = state.comparison.pixel_weight
+        if weight is not None:
+            found &= weight > 0
+        if not found.any():
+            return None
+        images = []
+        starts = (window.start, window.moving_start)
+        for image, start in zip(self._pair.images, starts, strict=True):
+            valid = np.ones(image.data.shape, bool) if image.valid is None else image.valid.copy()
+            places = np.ix_(
+                *(
+                    (np.arange(n) + first) % full
+                    for n, first, full in zip(found.shape, start, valid.shape, strict=True)
+                )
+            )
+            valid[places] &= ~found
+            images.append(replace(image, valid=valid))
+        pair = replace(self._pair, reference=images[0], moving=images[1])
+        return OverlapRoute(pair, rounds=self._rounds - 1)
 
     def _descend(
         self,

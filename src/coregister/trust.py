@@ -24,7 +24,7 @@ MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
 MAX_DISTORTION = 1e-6
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
-FIXED = 1.0
+FIXED = 0.1
 #: share of the smaller image below which an overlap is too small
 LOW_OVERLAP = 0.1
 #: components of an open direction below this are taken as noise
@@ -81,8 +81,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     still = bool(np.all(np.abs(best.offset) < FIXED))
     if min(best.dispersion, best.contradiction) < MAX_DISTORTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
-    if still and best.competing:
-        flags.add(Status.FIXED_PATTERN)
+    if best.competing:
+        flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
     stderr = np.sqrt(np.diag(covariance))
