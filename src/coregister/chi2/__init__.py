@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from coregister.chi2 import inputs, maps
-from coregister.chi2.fit import Fit, fit
+from coregister.chi2.fit import Fit, best_fit
+from coregister.chi2.inputs import Transform
 from coregister.chi2.region import delta_chi2
 from coregister.chi2.surface import Surface, terms_at_integers
 from coregister.errors import InputError
+from coregister.images import Image
 
+#: rounds of filling the holes of the model from the data, each from the offset of the one before
 REFILLS = 4
+
 __all__ = ["chi2_shift", "chi2map_to_errors", "chi2n_map"]
 
 
@@ -46,7 +50,8 @@ def chi2_shift(
     ----------
     im1 : array_like
         The model, 2-D and real. NaN pixels are left out and move with the image; chi^2 is then
-        scaled by the number of usable pixels of `im2` over the number of pixel pairs.
+        scaled by the number of usable pixels of `im2` over the number of pixel pairs. Between
+        the pixels they count as what `im2` shows in their place.
     im2 : array_like
         The data, of the same shape. NaN pixels are left out.
     err : float or array_like, optional
@@ -124,15 +129,7 @@ def chi2_shift(
             f"upsample_factor={upsample_factor!r} is not known; give 'auto' or a number above 0"
         )
     model, data = inputs.images(im1, im2, err, zeromean)
-    surface = Surface(inputs.arrange(model, data, boundary), transform)
-    noise_floor = inputs.rounding_noise(data) if data.sigma is None else None
-    found = fit(surface, nfitted, noise_floor)
-    if model.valid is not None:
-        for _ in range(REFILLS):
-            filled = np.where(model.valid, model.data, surface.refilled(found.offset))
-            model = replace(model, data=filled)
-            surface = Surface(inputs.arrange(model, data, boundary), transform)
-            found = fit(surface, nfitted, noise_floor)
+    found = _fit(model, data, boundary, transform, nfitted)
     dy, dx = found.offset
     answer: list[Any] = [dx, dy]
     if return_error:
@@ -263,6 +260,22 @@ def chi2map_to_errors(
     ends = (*maps.ends(maps.profile(values), level), *maps.ends(maps.profile(values.T), level))
     ex_low, ex_high, ey_low, ey_high = (float(end) / zoomfactor for end in ends)
     return ex_low, ex_high, ey_low, ey_high
+
+
+def _fit(model: Image, data: Image, boundary: str, transform: Transform, nfitted: int) -> Fit:
+    """The best offset, over the offset and what the holes of the model may hold."""
+    noise_floor = inputs.rounding_noise(data) if data.sigma is None else None
+    found = best_fit(
+        Surface(inputs.arrange(model, data, boundary), transform), nfitted, noise_floor
+    )
+    if model.valid is None:
+        return found
+    for _ in range(REFILLS):
+        seen = found.best.surface.refilled(found.offset)
+        model = replace(model, data=np.where(model.valid, model.data, seen))
+        surface = Surface(inputs.arrange(model, data, boundary), transform)
+        found = best_fit(surface, nfitted, noise_floor)
+    return found
 
 
 def _tell(found: Fit, answer: list[Any], with_errors: bool, with_map: bool) -> None:

@@ -61,7 +61,7 @@ class Fit:
         return np.asarray(np.maximum(self.best.chi2 + delta, 0.0) / self.variance)
 
 
-def fit(surface: Surface, nfitted: int, noise_floor: float | None) -> Fit:
+def best_fit(surface: Surface, nfitted: int, noise_floor: float | None) -> Fit:
     """Find the minimum of chi^2 over all offsets.
 
     Parameters
