@@ -12,6 +12,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+#: rows of a contraction up to which it is limited by memory, not by arithmetic
+FEW_ROWS = 32
+#: multiplications that OpenBLAS does without waking its threads
+SINGLE_THREAD = 2**18
+
 Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
 
@@ -79,6 +84,25 @@ def fourier_shift(
     return np.asarray(scipy.fft.irfftn(spectrum, s=image.shape, workers=workers))
 
 
+def _contract(tensor: Complex, axis: int, rows: Complex) -> Complex:
+    """Sum over one axis against each of `rows`, whose number takes the place of its length.
+
+    Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
+    do for each number read, waking them costs more than they save.
+    """
+    moved = np.moveaxis(tensor, axis, -1)
+    count, length = rows.shape
+    if count > FEW_ROWS:
+        return np.moveaxis(moved @ rows.T, -1, axis)
+    flat = moved.reshape(-1, length)
+    result = np.empty((len(flat), count), dtype=tensor.dtype)
+    piece = max(1, SINGLE_THREAD // (count * length))
+    for start in range(0, len(flat), piece):
+        part = slice(start, start + piece)
+        np.matmul(flat[part], rows.T, out=result[part])
+    return np.moveaxis(result.reshape(*moved.shape[:-1], count), -1, axis)
+
+
 class TrigPolynomial:
     """A real periodic function known through its half spectrum, at any real position.
 
@@ -144,7 +168,7 @@ class TrigPolynomial:
         for axis in range(len(self.shape) - 1, -1, -1):  # the last is the contiguous one
             point = np.array([position[axis]], dtype=np.float64)
             basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype)
-            tensor = np.moveaxis(np.moveaxis(tensor, axis, -1) @ basis.T, -1, axis)
+            tensor = _contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def derivatives(
@@ -164,7 +188,7 @@ class TrigPolynomial:
         tensor: Complex = self._spectrum
         for axis in range(len(self.shape) - 1, -1, -1):
             basis = self._basis(axis, np.asarray(positions[axis], float), 0)[0]
-            tensor = np.moveaxis(np.moveaxis(tensor, axis, -1) @ basis.T, -1, axis)
+            tensor = _contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def samples(self, *, workers: int | None = None) -> Real:

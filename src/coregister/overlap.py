@@ -28,7 +28,7 @@ from coregister.search import (
 )
 from coregister.spectrum import Rings, cosine_frequency
 from coregister.stages import Candidate, Fit
-from coregister.uncertainty import conclude_fit, rising
+from coregister.uncertainty import conclude_fit, dispersion, rising
 
 Float = NDArray[np.float64]
 
@@ -217,6 +217,7 @@ class OverlapRoute:
             )
         frequency = state.comparison.rings.frequency
         competing = rising(frequency, state.equations.spectra)
+        before_whitening = dispersion(state.comparison, state.equations)
         noise = state.equations.spectra.residual
         if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
@@ -230,6 +231,7 @@ class OverlapRoute:
             state.equations,
             state.offset,
             competing=competing,
+            before_whitening=before_whitening,
             n_iter=state.n_iter,
             converged=state.converged,
         )

@@ -36,6 +36,7 @@ def conclude_fit(
     offset: Float,
     *,
     competing: bool,
+    before_whitening: float,
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -62,7 +63,7 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if determined else 1.0,
-        dispersion=dispersion(comparison, equations) if determined else 1.0,
+        dispersion=min(before_whitening, dispersion(comparison, equations)) if determined else 1.0,
         contradiction=contradiction(equations.spectra.coherence, rings.count),
         competing=competing,
         systematic=aliasing(comparison, equations, offset, bread),

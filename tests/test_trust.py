@@ -1,0 +1,186 @@
+"""Every flag fires when it must, and does not when it must not."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+import coregister as cr
+from coregister import Status
+
+SIDE = 96
+
+
+def pair(seed, offset=(3.3, -2.2), *, noise=0.05, kind="power-law-3"):
+    rng = np.random.default_rng(seed)
+    scene = cr.random_scene(kind, (2 * SIDE, 2 * SIDE), rng=rng)
+    return cr.simulate_pair(scene, offset, noise=noise, rng=rng, shape=(SIDE, SIDE)), scene, rng
+
+
+def flags(reference, moving, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        return cr.register(reference, moving, **options).flags - {Status.UNDERSAMPLED}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_good_pair_has_no_flag(seed):
+    (reference, moving), _, _ = pair(seed)
+    assert not flags(reference, moving)
+    assert not flags(reference, moving, max_offset=8)
+
+
+@pytest.mark.parametrize("kind", ["white", "power-law-2", "power-law-3"])
+def test_unrelated_images_do_not_match(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        if kind == "white":
+            images = rng.normal(size=(2, 64, 64))
+        else:
+            images = [
+                cr.random_scene(kind, (128, 128), rng=rng)[:64, :64]
+                + 0.05 * rng.normal(size=(64, 64))
+                for _ in range(2)
+            ]
+        assert Status.NO_MATCH in flags(*images)
+
+
+@pytest.mark.parametrize("kind", ["white", "power-law-2", "power-law-3"])
+def test_the_false_alarm_of_unrelated_images_is_a_probability(kind):
+    """Uniform or larger: 100 draws, of which 10 are below 0.1 on average.
+
+    By chance more than 22 are with probability 1e-4; conservative is allowed, useless is not.
+    """
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(100):
+        if kind == "white":
+            images = rng.normal(size=(2, 40, 40))
+        else:
+            images = [cr.random_scene(kind, (80, 80), rng=rng)[:40, :40] for _ in range(2)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cr.RegistrationWarning)
+            found.append(cr.register(*images).false_alarm)
+    assert np.count_nonzero(np.array(found) < 0.1) <= 22
+    assert np.min(found) > 1e-5
+    assert np.median(found) < 0.999
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_a_lattice_is_ambiguous_and_lists_its_modes(noise):
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:SIDE, :SIDE]
+
+    def lattice(dy, dx):
+        waves = np.cos(2 * np.pi * (x - dx) / 8) + np.cos(2 * np.pi * (y - dy) / 8)
+        return waves + noise * rng.normal(size=x.shape)
+
+    with pytest.warns(cr.RegistrationWarning):
+        result = cr.register(lattice(0, 0), lattice(1.0, 5.3))
+    assert Status.AMBIGUOUS in result.flags
+    assert len(result.modes) > 2
+    assert sum(mode.probability for mode in result.modes) <= 1 + 1e-9
+    steps = (result.offset - (1.0, 5.3)) / 8
+    assert np.abs(steps - np.rint(steps)).max() < 0.02  # right but for the period
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_stripes_know_nothing_along_themselves(angle, noise):
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    across = np.array([np.sin(angle), np.cos(angle)])
+
+    def stripes(shift):
+        u = across[0] * y + across[1] * x - shift
+        return np.sin(u / 3.1) + np.sin(u / 7.7 + 1) + noise * rng.normal(size=x.shape)
+
+    with pytest.warns(cr.RegistrationWarning):
+        result = cr.register(stripes(0.0), stripes(2.3))
+    assert Status.UNDETERMINED_AXIS in result.flags
+    assert across @ result.offset == pytest.approx(2.3, abs=0.05)
+    values, vectors = np.linalg.eigh(result.information)
+    along = vectors[:, 0]  # as the pair shows it: noise tilts it by a fraction of a degree
+    assert abs(along @ (-across[1], across[0])) > 0.9999
+    assert along @ result.offset == pytest.approx(0.0, abs=1e-6)
+    assert values[0] <= 1e-9 * values[1]
+    assert not np.any(np.isnan(result.covariance))
+
+
+def test_the_edge_of_the_search():
+    (reference, moving), _, _ = pair(5, (6.3, -2.2))
+    assert Status.SEARCH_EDGE in flags(reference, moving, max_offset=5)
+    assert not flags(reference, moving, max_offset=9)
+
+
+def test_little_overlap():
+    rng = np.random.default_rng(6)
+    scene = cr.random_scene("power-law-2", (300, 300), rng=rng)
+    (reference, moving) = cr.simulate_pair(
+        scene, (70.2, 66.4), noise=0.02, rng=rng, shape=(SIDE, SIDE)
+    )
+    assert Status.LOW_OVERLAP in flags(reference, moving)
+
+
+@pytest.mark.parametrize("strength", [0.3, 2.0])
+def test_a_fixed_pattern(strength):
+    for offset in ((0.4, -0.3), (3.3, -2.2)):
+        (reference, moving), _, rng = pair(7, offset)
+        pattern = strength * rng.normal(size=reference.shape)
+        found = flags(reference + pattern, moving + pattern)
+        assert found & {Status.FIXED_PATTERN, Status.MISFIT}
+
+
+@pytest.mark.parametrize("what", ["rotation", "scale", "shear"])
+def test_a_distorted_pair_is_a_misfit(what):
+    (reference, _), scene, rng = pair(8, (0.0, 0.0))
+    angle = np.deg2rad(0.5)
+    matrix = {
+        "rotation": [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]],
+        "scale": [[1.005, 0], [0, 1.005]],
+        "shear": [[1, 0.01], [0, 1]],
+    }[what]
+    middle = (np.array(scene.shape) - 1) / 2
+    warped = scipy.ndimage.affine_transform(scene, matrix, middle - matrix @ middle, order=5)
+    cut = slice(SIDE // 2, SIDE // 2 + SIDE)
+    moving = warped[cut, cut] + 0.05 * rng.normal(size=reference.shape)
+    assert Status.MISFIT in flags(scene[cut, cut] + 0.05 * rng.normal(size=reference.shape), moving)
+
+
+def test_a_constant_image():
+    (reference, _), _, _ = pair(9)
+    found = flags(reference, np.full_like(reference, 3.0))
+    assert Status.CONSTANT_IMAGE in found
+
+
+def test_an_undersampled_scene_is_told_and_stays_trusted():
+    rng = np.random.default_rng(10)
+    stars = np.zeros((SIDE, SIDE))
+    y, x = np.mgrid[:SIDE, :SIDE]
+
+    def field(shift):
+        places = np.random.default_rng(11).uniform(-4, SIDE + 4, (150, 2)) + shift
+        return sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * 0.6**2)) for a, b in places)
+
+    reference, moving = field((0, 0)), field((1.3, -2.4))
+    noise = 0.02 * rng.normal(size=(2, *stars.shape))
+    result = cr.register(reference + noise[0], moving + noise[1])
+    assert Status.UNDERSAMPLED in result.flags
+    assert result.trusted
+    assert np.all(np.abs(result.offset - (1.3, -2.4)) < result.systematic + 4 * result.stderr)
+
+
+def test_cosmic_rays_do_not_move_the_answer():
+    (reference, moving), _, rng = pair(12)
+    reference, moving = reference.copy(), moving.copy()
+    for image in (reference, moving):
+        rows, columns = rng.integers(0, SIDE - 5, (2, 25))
+        for row, column in zip(rows, columns, strict=True):
+            image[row, column : column + rng.integers(1, 5)] += rng.uniform(5, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register(reference, moving)
+    assert result.offset == pytest.approx([3.3, -2.2], abs=0.05)
