@@ -81,7 +81,7 @@ def test_a_lattice_is_ambiguous_and_lists_its_modes(noise):
     with pytest.warns(cr.RegistrationWarning):
         result = cr.register(lattice(0, 0), lattice(1.0, 5.3))
     assert Status.AMBIGUOUS in result.flags
-    assert len(result.modes) > 2
+    assert len(result.modes) >= 2
     assert sum(mode.probability for mode in result.modes) <= 1 + 1e-9
     steps = (result.offset - (1.0, 5.3)) / 8
     assert np.abs(steps - np.rint(steps)).max() < 0.02  # right but for the period

@@ -6,6 +6,7 @@ array-axis order, and a shift by ``d`` moves content towards larger indices.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 #: rows of a contraction up to which it is limited by memory, not by arithmetic
 FEW_ROWS = 32
 #: multiplications that OpenBLAS does without waking its threads
-SINGLE_THREAD = 2**18
+SINGLE_THREAD = 2**17
 
 Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
@@ -95,11 +96,14 @@ def _contract(tensor: Complex, axis: int, rows: Complex) -> Complex:
     if count > FEW_ROWS:
         return np.moveaxis(moved @ rows.T, -1, axis)
     flat = moved.reshape(-1, length)
-    result = np.empty((len(flat), count), dtype=tensor.dtype)
-    piece = max(1, SINGLE_THREAD // (count * length))
-    for start in range(0, len(flat), piece):
-        part = slice(start, start + piece)
-        np.matmul(flat[part], rows.T, out=result[part])
+    if min(count, len(flat)) == 1:
+        result = np.einsum("ij,kj->ik", flat, rows)
+    else:
+        result = np.empty((len(flat), count), dtype=tensor.dtype)
+        pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
+        edges = np.linspace(0, len(flat), pieces + 1).astype(int)
+        for start, stop in itertools.pairwise(edges):
+            np.matmul(flat[start:stop], rows.T, out=result[start:stop])
     return np.moveaxis(result.reshape(*moved.shape[:-1], count), -1, axis)
 
 

@@ -30,6 +30,9 @@ MAX_CHANCE = 0.01
 SEPARATION = 3
 #: coherence above which auto-spectra cannot tell signal from noise any more
 MAX_COHERENCE = 0.95
+#: share of the strongest ring below which a spectrum is not made white any further: there, the
+#: ends of the image rule, which are no random field
+FAINT = 1e-4
 
 
 def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> list[Float]:
@@ -56,7 +59,7 @@ def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> l
         signals.append(np.clip(power - floor - doubt, 0.0, None) / power)
     coherence = np.clip(np.sqrt(signals[0] * signals[1]), 1e-3, MAX_COHERENCE)
     shape = np.sqrt(coherence / (1 - coherence**2))
-    return [shape / np.sqrt(np.maximum(p, 1e-9 * p.max())) for p in powers]
+    return [shape / np.sqrt(np.maximum(p, FAINT * p.max())) for p in powers]
 
 
 def normalised_correlation(
