@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 #: rows of a contraction up to which it is limited by memory, not by arithmetic
 FEW_ROWS = 32
 #: multiplications that OpenBLAS does without waking its threads
-SINGLE_THREAD = 2**17
+SINGLE_THREAD = 60_000
 
 Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
