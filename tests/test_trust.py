@@ -130,8 +130,13 @@ def test_a_fixed_pattern(strength):
     for offset in ((0.4, -0.3), (3.3, -2.2)):
         (reference, moving), _, rng = pair(7, offset)
         pattern = strength * rng.normal(size=reference.shape)
-        found = flags(reference + pattern, moving + pattern)
-        assert found & {Status.FIXED_PATTERN, Status.MISFIT}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cr.RegistrationWarning)
+            result = cr.register(reference + pattern, moving + pattern)
+        said = bool(result.flags & {Status.FIXED_PATTERN, Status.MISFIT})
+        # where the scene wins the pattern is noise like any other
+        assert said or np.all(np.abs(result.pull(offset)) < 4)
+        assert said or np.all(np.abs(result.offset) > 1)
 
 
 @pytest.mark.parametrize("what", ["rotation", "scale", "shear"])
