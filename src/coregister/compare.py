@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coregister.fourier import along, frequencies
 from coregister.images import Pair
-from coregister.spectrum import Rings, Spectra, cosine_frequency, photometry
+from coregister.spectrum import Spectra, cosine_rings, photometry
 
 Float = NDArray[np.float64]
 
@@ -284,7 +284,7 @@ class Comparison:
         self._gain = gain
         shape = window.shape
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
-        self.rings = Rings(cosine_frequency(shape))
+        self.rings = cosine_rings(shape)
         self._scene = scene
         self.pixel_weight = _pixel_weight(pair, window) if weighted else None
         ones = np.ones(shape)

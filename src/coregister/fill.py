@@ -13,12 +13,15 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.images import Image
-from coregister.spectrum import Rings, cosine_frequency
+from coregister.spectrum import cosine_rings
 
 Float = NDArray[np.float64]
+Places = tuple[NDArray[np.intp], ...]
 
 #: a pixel is a spike where it exceeds its surroundings by this many sigma
 SPIKE_SIGMA = 10.0
+#: pixels from which the noise beside them is read
+NOISE_SAMPLE = 8192
 #: and its neighbours by no more than this share of that
 SPIKE_SHARE = 0.25
 #: share of spikes above which the image is taken to be like that
@@ -54,7 +57,7 @@ def fill(image: Image) -> Float:
     values = _local_means(image.data, image.valid)
     level = float(np.mean(values))
     values -= level
-    rings = Rings(cosine_frequency(values.shape))
+    rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
     known = float(np.mean(image.valid))
     for _ in range(ROUNDS):
@@ -77,23 +80,26 @@ def without_spikes(image: Image) -> Image:
 
     Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
     """
-    from scipy import ndimage
-
     data = image.data
-    ring = np.ones((3,) * data.ndim, dtype=bool)
-    ring[(1,) * data.ndim] = False
-    around = ndimage.median_filter(data, footprint=ring, mode="mirror")
-    excess = np.abs(data - around)
-    noise = float(np.median(excess)) / 0.6745
-    suspect = excess > SPIKE_SIGMA * noise
-    if noise == 0.0 or not suspect.any():
-        return image
-    # of what stands out, the neighbours share a quarter at most
-    beside = ndimage.maximum_filter(
-        np.abs(data - ndimage.median_filter(data, size=5, mode="mirror")), footprint=ring
+    around = _ring_extremes(data)
+    above = np.maximum(data - around[1], around[0] - data)  # of all neighbours, or below all
+    sample = np.unravel_index(
+        np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
     )
-    spikes = suspect & (beside < SPIKE_SHARE * excess + 3 * noise)
-    if not spikes.any() or np.mean(spikes) > MAX_SPIKES:
+    noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
+    if noise == 0.0:
+        return image
+    places = np.nonzero(above > (SPIKE_SIGMA / 2) * noise)
+    if places[0].size == 0:
+        return image
+    # of what stands out of the wider surroundings, the neighbours share a quarter at most
+    excess = np.abs(data[places] - np.median(_patches(data, places, 2), axis=0))
+    found = (excess > SPIKE_SIGMA * noise) & (
+        excess - above[places] < SPIKE_SHARE * excess + 3 * noise
+    )
+    spikes = np.zeros(data.shape, dtype=bool)
+    spikes[tuple(p[found] for p in places)] = True
+    if not found.any() or np.mean(spikes) > MAX_SPIKES:
         return image
     return replace(image, valid=~spikes if image.valid is None else image.valid & ~spikes)
 
@@ -104,14 +110,57 @@ def outliers(residual: Float) -> NDArray[np.bool_]:
     The scale is the larger of that of the whole and of the surroundings, so that noise which
     varies over the field makes no outliers.
     """
-    from scipy import ndimage
-
+    found = np.zeros(residual.shape, dtype=bool)
     size = np.abs(residual)
-    scale = np.maximum(ndimage.median_filter(size, size=7, mode="mirror"), np.median(size)) / 0.6745
-    found = size > OUTLIER_SIGMA * scale
+    limit = OUTLIER_SIGMA / 0.6745
+    middle = size.size // 2
+    places = np.nonzero(size > limit * np.partition(size.ravel(), middle)[middle])
+    if places[0].size == 0:
+        return found
+    near = np.median(_patches(size, places, 3), axis=0)
+    found[places] = size[places] > limit * near
     if not found.any() or np.mean(found) > MAX_SPIKES:
         return np.zeros(residual.shape, dtype=bool)
+    from scipy import ndimage
+
     return np.asarray(ndimage.binary_dilation(found, np.ones((3,) * residual.ndim, dtype=bool)))
+
+
+def _ring_extremes(data: Float) -> tuple[Float, Float]:
+    """Least and greatest of the neighbours of every pixel, itself left out."""
+    padded = np.pad(data, 1, mode="reflect")
+    middle = slice(1, -1)
+    extremes = []
+    for extreme in (np.minimum, np.maximum):
+        block, ring = padded, None
+        # along one axis after another: the block so far on both sides, and the ring beside
+        for axis in range(data.ndim):
+            low, high, centre = (
+                tuple(part if a == axis else slice(None) for a in range(data.ndim))
+                for part in (slice(None, -2), slice(2, None), middle)
+            )
+            sides = extreme(block[low], block[high])
+            ring = sides if ring is None else extreme(ring[centre], sides)
+            block = extreme(sides, block[centre])
+        assert ring is not None
+        extremes.append(ring)
+    return extremes[0], extremes[1]
+
+
+def _patches(values: Float, places: Places, reach: int) -> Float:
+    """What stands around some pixels, `reach` to every side, mirrored at the edges: (n, pixels)."""
+    offsets = np.indices((2 * reach + 1,) * values.ndim).reshape(values.ndim, -1, 1) - reach
+    index = []
+    for place, offset, n in zip(places, offsets, values.shape, strict=True):
+        mirrored = np.abs(place + offset)
+        index.append(np.where(mirrored > n - 1, 2 * (n - 1) - mirrored, mirrored))
+    return np.asarray(values[tuple(index)])
+
+
+def _ring_median(data: Float, places: Places) -> Float:
+    """Median of the neighbours of some pixels, the pixel itself left out."""
+    patches = _patches(data, places, 1)
+    return np.asarray(np.median(np.delete(patches, len(patches) // 2, axis=0), axis=0))
 
 
 def clipped(filtered: Float) -> Float:

@@ -26,7 +26,7 @@ from coregister.search import (
     ring_power,
     signed_lags,
 )
-from coregister.spectrum import Rings, cosine_frequency
+from coregister.spectrum import cosine_rings
 from coregister.stages import Candidate, Fit
 from coregister.uncertainty import conclude_fit, dispersion, rising
 
@@ -149,7 +149,7 @@ class OverlapRoute:
         rings, powers, transforms = [], [], []
         for data in self._filled:
             transform = scipy.fft.dctn(data - data.mean(), norm="ortho")
-            ring = Rings(cosine_frequency(data.shape))
+            ring = cosine_rings(data.shape)
             rings.append(ring)
             powers.append(ring_power(transform**2, ring))
             transforms.append(transform)
@@ -157,7 +157,7 @@ class OverlapRoute:
         powers[1] = np.exp(np.interp(frequency, rings[1].frequency, np.log(powers[1])))
         filters = auto_filters(frequency, powers, count)
         first, second = (
-            self._weighted(image, transform, np.interp(ring.mode_frequency, frequency, values))
+            self._weighted(image, transform, ring.spread_function(interpolator(frequency, values)))
             for image, transform, ring, values in zip(
                 self._pair.images, transforms, rings, filters, strict=True
             )

@@ -21,7 +21,7 @@ from coregister.errors import InputError
 from coregister.fill import fill
 from coregister.fourier import along, fourier_shift, frequencies
 from coregister.images import Boundary, as_image
-from coregister.spectrum import Rings, cosine_frequency
+from coregister.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 HolesOn = Literal["detector", "sky"]
@@ -800,7 +800,7 @@ def _stripes(shape: tuple[int, ...], rng: np.random.Generator) -> Float:
 
 
 def _cosine_modes(values: Float) -> tuple[Rings, Float]:
-    return Rings(cosine_frequency(values.shape)), scipy.fft.dctn(values, norm="ortho").ravel()
+    return cosine_rings(values.shape), scipy.fft.dctn(values, norm="ortho").ravel()
 
 
 def _own_variance(data: Float, noise: float | None) -> float:

@@ -8,9 +8,9 @@ residual ``E = n2 - n1`` and the share of the reference in it. No noise level is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ Float = NDArray[np.float64]
 
 #: fewest modes in a ring
 MIN_MODES = 8
+#: modes up to which rings are kept for the next pair of that shape
+LARGEST_KEPT = 2**19
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -37,15 +39,18 @@ DOUBT_LEVEL = 0.01
 LEAKAGE = 1e-5
 
 
-def cosine_frequency(shape: Sequence[int]) -> Float:
-    """Frequency (cycles/px) of every mode of a cosine transform."""
+def cosine_frequency(shape: Sequence[int], step: int = 1) -> Float:
+    """Frequency (cycles/px) of every mode of a cosine transform of samples `step` px apart."""
     ndim = len(shape)
-    squares = (along(np.arange(n) / (2.0 * n), a, ndim) ** 2 for a, n in enumerate(shape))
+    squares = (along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2 for a, n in enumerate(shape))
     return np.asarray(np.sqrt(sum(squares)))
 
 
 class Rings:
     """Rings of one frequency in an array of modes.
+
+    Every mode belongs to one of many narrow bins of frequency, and the bins to rings: sums and
+    interpolation are done on the bins, so that a pass over the modes is one look-up each.
 
     Parameters
     ----------
@@ -53,30 +58,42 @@ class Rings:
         Frequency of every mode, cycles/px; zero frequency belongs to no ring.
     multiplicity : array, optional
         How many modes of the full plane an entry stands for; default 1.
+
+    Attributes
+    ----------
+    size : int
+        Number of rings.
+    frequency : (size,) array
+        Mean frequency of each, cycles/px.
+    count : (size,) array
+        Modes in each.
     """
 
     def __init__(self, frequency: Float, multiplicity: Float | None = None) -> None:
         flat = frequency.ravel()
         weight = None if multiplicity is None else multiplicity.ravel()
         top = float(flat.max())
-        fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
-        # zero frequency and modes that count for nothing: a ring of their own, in no sum
+        self._fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
+        # zero frequency and modes that count for nothing: a bin of their own, in no sum
         dropped = flat < 1e-12 if weight is None else (flat < 1e-12) | (weight == 0)
-        fine[dropped] = FINE_BINS
-        share = None if weight is None else weight / 2  # mirrored modes are one sample
-        population = np.bincount(fine, weights=share, minlength=FINE_BINS + 1)[:FINE_BINS]
-        ring_of = self._group(population, top)
-        self.size = int(ring_of[-1]) + 1
-        self.label = np.append(ring_of, self.size)[fine]
-        self.mode_frequency = flat
+        self._fine[dropped] = FINE_BINS
         self._weight = weight
-        self.count = np.bincount(self.label, weights=weight, minlength=self.size + 1)[
-            : self.size
-        ].astype(np.float64)
-        self.frequency = self.mean(flat)
+        modes = self._bins(weight)
+        # mirrored modes are one sample
+        ring_of = self._group(modes if weight is None else modes / 2, top)
+        self._starts = np.flatnonzero(np.diff(ring_of, prepend=-1))
+        self._centre = (np.arange(FINE_BINS) + 0.5) * (top / FINE_BINS)
+        self.size = self._starts.size
+        self.count = np.add.reduceat(modes, self._starts)
+        self.frequency = np.add.reduceat(modes * self._centre, self._starts) / self.count
+
+    def _bins(self, values: Float | None) -> Float:
+        """Sums over the narrow bins; the number of modes for None."""
+        total = np.bincount(self._fine, weights=values, minlength=FINE_BINS + 1)
+        return total[:FINE_BINS].astype(np.float64, copy=False)
 
     @staticmethod
-    def _group(population: NDArray[np.number], top: float) -> NDArray[np.intp]:
+    def _group(population: Float, top: float) -> NDArray[np.intp]:
         """Ring of every fine bin: logarithmic steps where a red scene changes fast, then linear."""
         ring_of = np.empty(FINE_BINS, dtype=np.intp)
         cumulative = np.append(0, np.cumsum(population))
@@ -96,14 +113,38 @@ class Rings:
     def mean(self, values: Float) -> Float:
         """Average of `values` over each ring."""
         flat = values.ravel() if self._weight is None else values.ravel() * self._weight
-        total = np.bincount(self.label, weights=flat, minlength=self.size + 1)[: self.size]
-        return np.asarray(total / self.count)
+        return np.asarray(np.add.reduceat(self._bins(flat), self._starts) / self.count)
 
     def spread(self, ring_values: Float) -> Float:
         """Ring values interpolated to every mode; 0 at zero frequency."""
-        values = np.interp(self.mode_frequency, self.frequency, ring_values)
-        values[self.label == self.size] = 0.0
-        return values
+        return self.spread_function(
+            lambda f: np.asarray(np.interp(f, self.frequency, ring_values), dtype=np.float64)
+        )
+
+    def spread_function(self, values: Callable[[Float], Float]) -> Float:
+        """Values of a function of frequency at every mode; 0 at zero frequency."""
+        return np.append(values(self._centre), 0.0).take(self._fine)
+
+    @property
+    def mode_frequency(self) -> Float:
+        """Frequency of every mode, cycles/px, to the width of a bin."""
+        return self.spread_function(lambda f: f)
+
+    def band(self, edges: Sequence[float]) -> NDArray[np.intp]:
+        """For every mode, the number of `edges` (cycles/px) below it; -1 at zero frequency."""
+        return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
+
+
+@lru_cache(maxsize=8)
+def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
+    return Rings(cosine_frequency(shape, step))
+
+
+def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
+    """Rings of a cosine transform of samples `step` px apart; small ones are kept for the next."""
+    if np.prod(shape) > LARGEST_KEPT:
+        return Rings(cosine_frequency(shape, step))
+    return _small_cosine_rings(tuple(shape), step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,7 +222,7 @@ def dispersion(comparison: Comparison, equations: Equations) -> float:
     residual = comparison.rings.spread(equations.spectra.residual)
     variance = equations.weight**2 * residual / (1.0 - equations.leverage)
     scores = equations.gradient * equations.weight * equations.residual
-    band = np.searchsorted(BANDS, comparison.rings.mode_frequency)
+    band = comparison.rings.band(BANDS)
     chi2, parameters = 0.0, -len(scores)  # the sum over the bands is 0
     for index in range(len(BANDS) + 1):
         inside = band == index
