@@ -82,7 +82,7 @@ class Rings:
         # mirrored modes are one sample
         ring_of = self._group(modes if weight is None else modes / 2, top)
         self._starts = np.flatnonzero(np.diff(ring_of, prepend=-1))
-        self._centre: Float = (np.arange(FINE_BINS) + 0.5) * (top / FINE_BINS)
+        self._centre = np.linspace(0.5, FINE_BINS - 0.5, FINE_BINS) * (top / FINE_BINS)
         self.size = self._starts.size
         self.count = np.add.reduceat(modes, self._starts)
         self.frequency = np.add.reduceat(modes * self._centre, self._starts) / self.count
