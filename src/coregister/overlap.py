@@ -5,9 +5,9 @@ Also taken by periodic images with masks or with errors that vary over the field
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +19,14 @@ from coregister.fill import clipped, fill, outliers, without_rims, without_spike
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
+    chance_of_features,
     independence,
     normalised_correlation,
     overlap_sums,
     pick,
     ring_power,
     signed_lags,
+    sparse,
 )
 from coregister.spectrum import cosine_rings
 from coregister.stages import Candidate, Fit
@@ -67,6 +69,12 @@ def interpolator(frequency: Float, values: Float) -> Callable[[Float], Float]:
         return np.asarray(np.interp(where, frequency, values))
 
     return at
+
+
+def _root(energies: Float) -> Float:
+    """Root of the product of two energies, nowhere zero."""
+    energy = np.sqrt(energies)
+    return np.asarray(np.maximum(energy, 1e-9 * float(energy.max()) + 1e-300))
 
 
 class OverlapRoute:
@@ -122,8 +130,12 @@ class OverlapRoute:
             full = [
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
-        filtered, band, roughness = self._filtered()
-        energy, count = self._energies(filtered, full)
+        fields, band, roughness = self._filtered()
+        filtered = [
+            clipped(field) if image.valid is None else clipped(field) * image.valid
+            for field, image in zip(fields, pair.images, strict=True)
+        ]
+        energy, null_energy, count = self._energies(filtered, full)
         allowed = count >= max(
             MIN_OVERLAP * min(image.data.size for image in pair.images), MIN_SIDE
         )
@@ -133,7 +145,16 @@ class OverlapRoute:
                 allowed = allowed & (np.abs(lag - np.rint(centre)) <= np.ceil(reach))
         if not allowed.any():
             allowed = count >= count.max()
-        correlation, null = normalised_correlation(*filtered, full, energy)
+        coincidence = partial(
+            chance_of_features,
+            fields,
+            lags=float(np.count_nonzero(allowed)),
+            roughness=roughness,
+            periodic=self._periodic,
+        )
+        correlation, null = normalised_correlation(
+            filtered[0], filtered[1], full, energy, null_energy
+        )
         return pick(
             correlation,
             count * band,
@@ -142,6 +163,16 @@ class OverlapRoute:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
+            coincidence=coincidence if self._sparse(filtered, band) else None,
+        )
+
+    def _sparse(self, filtered: Sequence[Float], band: float) -> bool:
+        return sparse(
+            [
+                field.ravel() if image.valid is None else field[image.valid]
+                for field, image in zip(filtered, self._pair.images, strict=True)
+            ],
+            band,
         )
 
     def _filtered(self) -> tuple[tuple[Float, Float], float, float]:
@@ -168,33 +199,39 @@ class OverlapRoute:
     @staticmethod
     def _weighted(image: Image, transform: Float, factor: Float) -> Float:
         field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
-        field = clipped(field)
         return np.asarray(field if image.valid is None else field * image.valid)
 
-    def _energies(self, filtered: tuple[Float, Float], full: list[int]) -> tuple[Float, Float]:
-        """Root of the product of both energies in the overlap, and its pixels, at every lag."""
+    def _energies(self, filtered: Sequence[Float], full: list[int]) -> tuple[Float, Float, Float]:
+        """Root of the product of both energies in the overlap at every lag, and its pixels.
+
+        Between the two the same energy for the reference flipped along its last axis.
+        """
         reference, moving = self._pair.images
+        squares = [field**2 for field in filtered]
+        if not self._periodic and reference.valid is None and moving.valid is None:
+            sides = moving.data.shape
+            mirror = squares[0][..., ::-1]
+            first, null_first, count = (
+                overlap_sums(values, sides, full, forward=True)
+                for values in (squares[0], mirror, np.ones(reference.data.shape))
+            )
+            second = overlap_sums(squares[1], reference.data.shape, full, forward=False)
+            return _root(first * second), _root(null_first * second), count
         valid = [
             np.ones(image.data.shape) if image.valid is None else image.valid.astype(np.float64)
             for image in (reference, moving)
         ]
-        squares = [field**2 for field in filtered]
-        if not self._periodic and reference.valid is None and moving.valid is None:
-            first = overlap_sums(squares[0], moving.data.shape, full, forward=True)
-            second = overlap_sums(squares[1], reference.data.shape, full, forward=False)
-            count = overlap_sums(valid[0], moving.data.shape, full, forward=True)
-        else:
-            spectra = [scipy.fft.rfftn(field, s=full) for field in (*squares, *valid)]
-            first, second, count = (
-                np.clip(
-                    scipy.fft.irfftn(np.conj(spectra[a]) * spectra[b], s=full, overwrite_x=True),
-                    0.0,
-                    None,
-                )
-                for a, b in ((0, 3), (2, 1), (2, 3))
+        turned = [values[..., ::-1] for values in (squares[0], valid[0])]
+        spectra = [scipy.fft.rfftn(field, s=full) for field in (*squares, *valid, *turned)]
+        first, second, count, null_first, null_second = (
+            np.clip(
+                scipy.fft.irfftn(np.conj(spectra[a]) * spectra[b], s=full, overwrite_x=True),
+                0.0,
+                None,
             )
-        energy = np.sqrt(first * second)
-        return np.maximum(energy, 1e-9 * float(energy.max()) + 1e-300), np.rint(count)
+            for a, b in ((0, 3), (2, 1), (2, 3), (4, 3), (5, 1))
+        )
+        return _root(first * second), _root(null_first * null_second), np.rint(count)
 
     def _at_edge(self, offset: Float) -> bool:
         reach = self._pair.max_offset

@@ -26,6 +26,29 @@ SYMMETRIC = 0.5
 SYMMETRIC_OVERLAP = 0.3
 #: a further candidate must be less likely by chance than this
 MAX_CHANCE = 0.01
+#: fourth moment (a Gaussian field has 3) above which a scene is sparse, and by how many sigma
+SPARSE = 4.0
+SPARSE_SIGMA = 4.0
+#: highest peaks of the null, one in a block of so many lags a side, that tell how high chance goes
+NULL_PEAKS = 30
+NULL_BLOCK = 8
+#: power of the height of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian
+NULL_POWER = 1.5
+#: two features may be one if their brightness agrees to this factor
+FEATURE_RATIO = 1.5
+#: and is no fainter than this share of the brightest
+FAINT_FEATURE = 0.02
+#: correlation over more than half of the largest overlap above which nothing is left to chance
+IDENTICAL = 0.9
+#: features below which neither their number nor the peaks of the null prove anything
+FEW_FEATURES = 6
+#: features up to which it is enough that each clear one, higher by this, has its partner
+LONE_FEATURES = 3
+CLEAR_FEATURE = 1.25
+#: the brightest that are looked at
+MAX_FEATURES = 300
+#: a feature exceeds the rest by this many sigma
+FEATURE_SIGMA = 3.5
 #: pixels around a candidate in which no other is looked for
 SEPARATION = 3
 #: coherence above which auto-spectra cannot tell signal from noise any more
@@ -63,20 +86,30 @@ def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> l
 
 
 def normalised_correlation(
-    reference: Float, moving: Float, shape: list[int], energy: Float
+    reference: Float,
+    moving: Float,
+    shape: list[int],
+    energy: Float,
+    null_energy: Float,
 ) -> tuple[Float, Float]:
-    """Correlation at every lag, and the same with the reference reversed.
+    """Correlation at every lag, and the same with the reference flipped along its last axis.
 
-    Reversing keeps the spectra and destroys the common content, unless the scene is symmetric.
+    Flipping keeps the spectra and destroys the common content, unless the scene is symmetric.
     """
     first = scipy.fft.rfftn(reference, s=shape)
     second = scipy.fft.rfftn(moving, s=shape)
     correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
-    null = scipy.fft.irfftn(first * second, s=shape, overwrite_x=True)
-    # lags of the reversed reference are counted from its last pixel
-    back = tuple(1 - n for n in reference.shape)
-    null = np.roll(null, back, axis=tuple(range(reference.ndim)))
-    return correlation / energy, null / energy
+    null = scipy.fft.irfftn(flipped(first) * second, s=shape, overwrite_x=True)
+    # lags of the flipped reference are counted from its last pixel
+    null = np.roll(null, 1 - reference.shape[-1], axis=-1)
+    return correlation / energy, null / null_energy
+
+
+def flipped(spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Conjugate half spectrum of the array with its last axis reversed about index 0."""
+    for axis in range(spectrum.ndim - 1):
+        spectrum = np.roll(np.flip(spectrum, axis), 1, axis)
+    return spectrum
 
 
 def independence(
@@ -177,6 +210,137 @@ def chance_of_peak(z: float, lags: float, roughness: float, ndim: int) -> float:
     return float(-np.expm1(-min(one_by_one, euler)))
 
 
+def sparse(fields: Sequence[Float], band: float) -> bool:
+    """True if bright features rule both filtered images: chance peaks are no longer Gaussian.
+
+    Parameters
+    ----------
+    fields : two arrays
+        Valid pixels.
+    band : float
+        Independent samples a pixel.
+    """
+    moments = [float(np.mean(f**4)) / max(float(np.mean(f**2)) ** 2, 1e-300) for f in fields]
+    scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(band * min(f.size for f in fields), 1.0))
+    return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
+
+
+def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float], float]:
+    """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
+
+    The highest peaks of the null, one a block of lags, are continued by a tail between that of
+    a few sources, which falls as the exponential of the height, and a Gaussian's.
+
+    Parameters
+    ----------
+    null : array
+        Correlation with the flipped image, in units of the scatter of unrelated samples.
+    allowed : bool array
+        Lags that count.
+    """
+    blocks = np.where(allowed, null, 0.0)
+    for axis, n in enumerate(null.shape):
+        edges = np.arange(0, n, NULL_BLOCK)
+        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
+    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** NULL_POWER
+    count = min(NULL_PEAKS, peaks.size // 8)
+    if count < 2:
+        return lambda z: 1.0
+    start = float(peaks[count])
+    mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
+
+    def chance(z: float) -> float:
+        excess = max(z**NULL_POWER - start, 0.0) / mean_excess
+        return float(-np.expm1(-count * np.exp(-excess)))
+
+    return chance
+
+
+def features(field: Float) -> tuple[Float, Float]:
+    """Places (n, ndim) of the extremes that stand far above the rest, and how far: 1 at least."""
+    from scipy import ndimage
+
+    size = np.abs(field)
+    level = max(
+        FEATURE_SIGMA / 0.6745 * float(np.median(size[size > 0])), FAINT_FEATURE * float(size.max())
+    )
+    found = (size > level) & (size == ndimage.maximum_filter(size, 5, mode="constant"))
+    places, heights = np.argwhere(found).astype(np.float64), field[found] / level
+    brightest = np.argsort(-np.abs(heights), kind="stable")[:MAX_FEATURES]
+    return places[brightest], heights[brightest]
+
+
+def chance_of_features(
+    fields: tuple[Float, Float],
+    offset: Float,
+    by_null: float,
+    *,
+    lags: float,
+    roughness: float,
+    periodic: bool,
+) -> float:
+    """Probability that so many features of two unrelated images coincide at some lag.
+
+    Features coincide where place and brightness agree; how many do so by chance is Poisson
+    distributed. Bright and faint features count alike, so that this holds for a few sources of
+    any brightness, whose correlation is ruled by the brightest two. Where there are so few that
+    nothing could be proven, it is 0 if each bright one has its partner: where both images show
+    one star, it is taken for the same star.
+
+    Parameters
+    ----------
+    fields : two arrays
+        The filtered images.
+    offset : (ndim,) array
+        Whole pixels.
+    by_null : float
+        The same as `chance_by_null` tells it: the lower counts, where there are many features.
+    lags : float
+        Number of lags searched.
+    roughness : float
+        Root mean square frequency of the correlation along an axis, rad/px: noise moves a peak
+        by up to its inverse.
+    periodic : bool
+        The images wrap around.
+    """
+    from scipy.special import pdtrc
+
+    (first, heights), (second, others) = (features(field) for field in fields)
+    shapes = [np.array(field.shape, dtype=np.float64) for field in fields]
+    reach = max(1, int(np.ceil(1 / roughness)))
+    cell = float((2 * reach + 1) ** len(offset))
+    apart = np.abs(second[None, :] - first[:, None] - offset)
+    if periodic:
+        apart = np.minimum(apart % shapes[0], (-apart) % shapes[0])
+        area = float(np.prod(shapes[0]))
+        inside = [np.ones(len(heights), bool), np.ones(len(others), bool)]
+    else:
+        sides = np.minimum(shapes[0], shapes[1] - offset) - np.maximum(0, -offset)
+        area = float(np.prod(np.maximum(sides, 1)))
+        inside = [
+            np.all((place >= -reach) & (place <= shape - 1 + reach), axis=1)
+            for place, shape in ((first + offset, shapes[1]), (second - offset, shapes[0]))
+        ]
+    scales = [float(np.sqrt(np.mean(field**2))) for field in fields]
+    ratio = (others * scales[0])[None, :] / (heights * scales[1])[:, None]
+    alike = (ratio > 1 / FEATURE_RATIO) & (ratio < FEATURE_RATIO)
+    partners = np.all(apart <= reach, axis=2) & alike
+    found = [partners.any(axis=1), partners.any(axis=0)]
+    matched = min(np.count_nonzero(side) for side in found)
+    few = np.sqrt(len(heights) * len(others)) < FEW_FEATURES
+    if matched > 0 and max(len(heights), len(others)) <= LONE_FEATURES:
+        bright = [np.abs(side) > CLEAR_FEATURE for side in (heights, others)]
+        if all(
+            np.all(side[clear]) and clear.any() for side, clear in zip(found, bright, strict=True)
+        ):
+            return 0.0
+    chance = 1.0
+    if matched > 0:
+        expected = float(np.count_nonzero(alike[np.ix_(*inside)])) * cell / area
+        chance = float(-np.expm1(-lags / cell * pdtrc(matched - 1, expected)))
+    return chance if few else min(chance, by_null)
+
+
 def pick(
     correlation: Float,
     samples: Float,
@@ -186,6 +350,7 @@ def pick(
     lags: list[Float],
     roughness: float,
     edge: Callable[[Float], bool],
+    coincidence: Callable[[Float, float], float] | None,
 ) -> list[Candidate]:
     """The highest peaks, with the probability that chance makes them.
 
@@ -196,7 +361,7 @@ def pick(
     samples : array
         Independent samples in the overlap at every lag.
     null : array
-        The same correlation with one image reversed: same spectra, no common content.
+        The same correlation with one image flipped: same spectra, no common content.
     allowed : bool array
         Lags that may be answered.
     lags : list of array
@@ -205,6 +370,8 @@ def pick(
         Root mean square frequency of the correlation along an axis, rad/px.
     edge : callable
         Tells if an offset lies at the limit of the search.
+    coincidence : callable or None
+        Of a sparse scene, `chance_of_features` at an offset, given what the null says.
     """
     evidence = -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
     score = np.where(allowed, evidence * samples, -1.0)
@@ -213,21 +380,25 @@ def pick(
     scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
     wide = allowed & (samples > SYMMETRIC_OVERLAP * samples.max())
     if wide.any() and null[wide].max() > SYMMETRIC:
-        scatter = 1.0  # stripes, a lattice: reversing it does not make the scene another one
+        scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
+    tail = None if coincidence is None else chance_by_null(null * np.sqrt(samples), allowed)
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
         best = np.unravel_index(int(np.argmax(score)), score.shape)
         if score[best] < 0:
             break
-        z = np.sqrt(2 * score[best]) / scatter
-        false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
-        plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
-        if candidates and plain > MAX_CHANCE:
-            break  # no match in its own right, so no rival of the first
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
+        z = np.sqrt(2 * score[best]) / scatter
+        false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
+        plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
+        rival = plain
+        if tail is not None and coincidence is not None:
+            rival = false_alarm = max(false_alarm, coincidence(offset, tail(z * scatter)))
+        if candidates and rival > MAX_CHANCE:
+            break  # no match in its own right, so no rival of the first
         candidates.append(
             Candidate(
                 offset=offset,

@@ -174,7 +174,7 @@ def _shapes(pair: Pair) -> list[tuple[int, ...]]:
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
     """Fits in order of likelihood, without those that say the same where anything is known."""
-    ordered = sorted(fits, key=lambda fit: _log_odds(fit, fits[0]), reverse=True)
+    ordered = sorted(fits, key=lambda fit: fit.evidence * fit.modes, reverse=True)
     kept: list[Fit] = []
     for fit in ordered:
         if all(_apart(fit, other) for other in kept):
@@ -208,7 +208,7 @@ def _log_odds(fit: Fit, other: Fit) -> float:
     """
     modes = min(fit.modes, other.modes)
     chance = np.sqrt(2 * max(fit.evidence, other.evidence) * modes)
-    return float((fit.evidence - other.evidence) * modes / max(1.0, chance / 3))
+    return float(min((fit.evidence - other.evidence) * modes / max(1.0, chance / 3), 0.0))
 
 
 def _outside(pair: Pair, offset: Float) -> bool:

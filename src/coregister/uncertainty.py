@@ -24,6 +24,9 @@ Float = NDArray[np.float64]
 
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
+#: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
+#: contrast moves an offset by about as many pixels
+NOISELESS = 1e-8
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
 
@@ -44,6 +47,10 @@ def conclude_fit(
     rings = comparison.rings
     values, vectors = equations.directions
     determined = bool(np.all(values > 0))
+    count, spectra = rings.count, equations.spectra
+    # without noise the residual is that of the arithmetic, and tells nothing of the scene
+    noisy = bool(count @ spectra.residual > NOISELESS * (count @ spectra.scene))
+    tested = determined and noisy
     bread = _pseudo_inverse(values, vectors)
     left, pulls = whitened_score(comparison, equations)
     scores = (pulls * left).reshape(pair.ndim, -1)
@@ -62,10 +69,10 @@ def conclude_fit(
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
         dof=dof,
-        distortion=distortion(left, pulls) if determined else 1.0,
-        dispersion=min(before_whitening, dispersion(comparison, equations)) if determined else 1.0,
-        contradiction=contradiction(equations.spectra.coherence, rings.count),
-        competing=competing,
+        distortion=distortion(left, pulls) if tested else 1.0,
+        dispersion=min(before_whitening, dispersion(comparison, equations)) if tested else 1.0,
+        contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
+        competing=competing and noisy,
         systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,

@@ -160,6 +160,27 @@ def test_the_textbook_covariance_is_found_out_at_low_signal():
     assert not low < sum(squares["textbook"]) < high
 
 
+def test_a_few_stars_are_matched_as_a_field_and_not_one_by_one():
+    # the brightest star of one image laid on the brightest of the other is a perfect match of
+    # what little overlaps then; all stars together say where the images really lie
+    found = calibrate("few-stars", noise=0.1, shape=(96, 96), n_pairs=60, seed=3)
+    assert nearly_all_are_trusted(found), found.figures().flags
+    assert found.figures().silent == 0
+    trials = found.trials["coregister"]
+    assert np.max(np.abs(trials.error[trials.trusted])) < 0.1
+
+
+@pytest.mark.parametrize("scene", ["few-stars", "blobs"])
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+def test_unrelated_sources_are_not_trusted(scene: str, boundary: str):
+    options: dict[str, Any] = {"boundary": boundary, "shape": (64, 64), "noise": 0.1}
+    found = calibrate(scene, n_pairs=40, seed=4, related=False, **options)
+    assert found.figures().trusted == 0
+    # 4 below 0.1 on average; above 12 with probability 1e-4 were it uniform
+    alarms = found.trials["coregister"].false_alarm
+    assert np.count_nonzero(alarms < 0.1) <= 12
+
+
 def test_unrelated_images_are_not_trusted():
     for scene, seed in (("white", 1), ("power-law-3", 2)):
         found = calibrate(
