@@ -395,7 +395,8 @@ def pick(
         false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
         plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
         rival = plain
-        if tail is not None and coincidence is not None:
+        same = correlation[best] > IDENTICAL and samples[best] > samples.max() / 2
+        if tail is not None and coincidence is not None and not same:
             rival = false_alarm = max(false_alarm, coincidence(offset, tail(z * scatter)))
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
