@@ -379,6 +379,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
     except CoregisterError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"stopped after {len(results)} of {len(cells)} cells\n")
+        return 130
     grid = Grid(tuple((cell, results[cell.name]) for cell in cells))
     picture = ""
     if chosen.page is not None and grid.of("standard"):

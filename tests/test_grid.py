@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +69,35 @@ def test_two_processes_find_what_one_finds():
         assert np.array_equal(
             found.trials["coregister"].error, together[name].trials["coregister"].error
         )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of a process group")
+def test_a_run_that_is_stopped_stops(tmp_path):
+    code = (
+        "import sys; from coregister.grid import Cell, run_grid\n"
+        "if __name__ == '__main__':\n"
+        "    quick = Cell(name='a', options={'shape': (24, 24), 'boundary': 'periodic'})\n"
+        "    slow = [Cell(name=n, options={'shape': (400, 400)}) for n in 'bcdef']\n"
+        "    list(run_grid([quick, *slow], n_pairs=60, workers=2, output=sys.argv[1]))\n"
+    )
+    output = tmp_path / "grid.jsonl"
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, str(output)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            if (output.exists() and output.read_text()) or run.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert run.poll() is None
+        os.killpg(run.pid, signal.SIGINT)  # what Ctrl-C does
+        assert run.wait(timeout=30) != 0
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    assert len(output.read_text().splitlines()) == 1
 
 
 def test_the_table_has_a_line_a_cell_and_the_summary_every_target():

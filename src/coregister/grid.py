@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import signal
 import warnings
 import zlib
 from collections import Counter
@@ -383,11 +384,20 @@ def _each(
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        # Ctrl-C reaches the workers too; a KeyboardInterrupt in one that takes its next task would
+        # leave the lock of the queue held, and everybody waiting
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
         futures = {pool.submit(task, cell): (cell, key) for cell, key in todo}
         for future in as_completed(futures):
             yield (*futures[future], future.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _read_lines(path: Path) -> dict[str, Any]:
