@@ -920,10 +920,10 @@ def draw_pulls(axes: Axes, found: Calibration) -> None:
     from coregister.plotting import BLUE, INK
 
     pulls = found.trials["coregister"].pulls
-    edges = np.linspace(-5, 5, 41)
-    axes.hist(
-        np.clip(pulls, -4.99, 4.99).ravel(), edges.tolist(), density=True, color=BLUE, alpha=0.6
-    )
+    if pulls.size:
+        edges = np.linspace(-5, 5, 41).tolist()
+        inside = np.clip(pulls, -4.99, 4.99).ravel()
+        axes.hist(inside, edges, density=True, color=BLUE, alpha=0.6)
     z = np.linspace(-5, 5, 301)
     axes.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=INK, label="unit normal")
     axes.set(xlabel="whitened error", ylabel="density")
@@ -965,7 +965,8 @@ def draw_coverage(axes: Axes, found: Calibration) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=0)
     axes.set(xlabel="claimed probability", ylabel="share that holds the truth")
     axes.set_title("coverage")
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
 
 
 def _coloured(found: Calibration) -> list[tuple[str, str]]:

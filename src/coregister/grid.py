@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -418,8 +418,12 @@ def _read_lines(path: Path) -> dict[str, Any]:
     return found
 
 
+@cache
 def code_digest() -> str:
-    """Digest of the sources that the figures depend on: old figures are never taken for new."""
+    """Digest of the sources that the figures depend on: old figures are never taken for new.
+
+    Kept from the first call on: a source that is edited during a run is not the one that runs.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.stem not in OTHERS:
