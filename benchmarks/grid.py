@@ -302,10 +302,10 @@ The same pairs, the same run. The others are told the noise where they ask for i
 they return counts: they flag nothing. *median error / bound* is that of single pairs, which a
 few outliers do not move. A silent failure is an error of more than 3 times the bound that is
 impossible under the bar given (probability below 6e-7); where a method has no bar, every error
-beyond 3 times the bound counts. `opencv` is phaseCorrelate with a Hann window,
-`phase_correlation` and `cross_correlation` are scikit-image's `phase_cross_correlation` with and
-without normalization, to 1/100 px; pystackreg and the window of OpenCV are not made for images
-that wrap. [When to use something else](compare.md)."""
+beyond 3 times the bound counts. A bar of exactly 0 is taken for 1e-10 px. `opencv` is
+phaseCorrelate with a Hann window, `phase_correlation` and `cross_correlation` are scikit-image's
+`phase_cross_correlation` with and without normalization, to 1/100 px; pystackreg and the window
+of OpenCV are not made for images that wrap. [When to use something else](compare.md)."""
 
 
 def page(grid: Grid, *, pairs: int, seed: int, picture: str = "", only: str = "") -> str:

@@ -306,7 +306,7 @@ class Grid:
             pull.set_yticklabels([name for name, _ in cells])
             pull.set_title("pull width (1: true bars)")
             cover.set_title("share in 68 % and 95 % region")
-            ratio.set_title("rms error / bound (1: the best possible)")
+            ratio.set_title("rms error / bound (1: ideal)")
             for axes in (pull, cover, ratio):
                 axes.tick_params(axis="y", length=0)
                 axes.grid(axis="y", color=FAINT, alpha=0.2, lw=0.5)
@@ -505,8 +505,8 @@ def _said(f: Figures) -> str:
 
 
 def _ratio(value: float) -> str:
-    """Three digits, without an exponent."""
-    return shown(value, ".3g" if value < 1000 else ".0f")
+    """Three digits, without an exponent up to 100,000."""
+    return shown(value, ".3g" if not 1e3 <= value < 1e5 else ".0f")
 
 
 def _in_bounds(found: Calibration, method: str) -> Float:
