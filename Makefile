@@ -15,7 +15,7 @@ help:
 	@echo "make demo       register real images, write demo-output/"
 	@echo "make test       lint, types and the whole suite"
 	@echo "make bench      accuracy and true bars, other packages beside"
-	@echo "make calibrate  the committed grid, 500 pairs a cell: are the bars true? (hours)"
+	@echo "make calibrate  are the bars true? writes docs/calibration.md (half an hour; goes on if stopped)"
 	@echo "make docs       run the code of README and docs, renew the outputs they show"
 	@echo "make pictures   draw the pictures that the documents show"
 	@echo "make clean      remove $(VENV) and what the tools left"
@@ -33,7 +33,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/coregister calibrate --scene power-law-3 --noise 0.1 --pairs 200 --peers
 
 calibrate: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/grid.py --pairs 500 --workers 2 --output calibration.jsonl
+	$(BIN)/python benchmarks/grid.py --pairs 500 --workers 2 \
+	  --output calibration.jsonl --page docs/calibration.md
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tests/test_readme.py

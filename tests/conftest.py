@@ -1,15 +1,21 @@
-"""Pairs whose offset is known, from a scene that is known everywhere."""
+"""Pairs whose offset is known, from a scene that is known everywhere; trials that are made up."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
+
+from coregister.calibrate import Calibration, Trials
 
 Array = NDArray[np.float64]
 PairMaker = Callable[..., tuple[Array, Array]]
+#: bars of the trials that are made up, px
+SIGMA = np.array([0.02, 0.05])
 
 
 def wave_scene(
@@ -49,6 +55,55 @@ def make_pair() -> PairMaker:
         return (
             reference + noise * rng.standard_normal(reference.shape),
             moving + abs(gain) * noise * rng.standard_normal(moving.shape),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[..., Calibration]:
+    """A function that gives trials whose figures are known."""
+
+    def make(
+        n: int = 4000,
+        *,
+        true_over_claimed: float = 1.0,
+        bias: float = 0.0,
+        untrusted: int = 0,
+        dof: float = math.inf,
+        seed: int = 0,
+    ) -> Calibration:
+        """Trials whose errors are drawn from the distribution that they claim, or beside it."""
+        rng = np.random.default_rng(seed)
+        z = rng.standard_normal((n, 2))
+        if math.isfinite(dof):
+            z /= np.sqrt(rng.chisquare(dof, (n, 1)) / (dof - 2))  # Student's, of unit variance
+        error = (true_over_claimed * z + bias) * SIGMA
+        covariance = np.broadcast_to(np.diag(SIGMA**2), (n, 2, 2)).copy()
+        q = np.sum((error / SIGMA) ** 2, axis=1)
+        shrink = 1.0 if math.isinf(dof) else (dof - 2) / dof
+        quantile = stats.f(2, min(dof, 1e9)).ppf
+        trusted = np.arange(n) >= untrusted
+        return Calibration(
+            setup={"scene": "made up", "shape": [128, 128]},
+            related=True,
+            truth=rng.uniform(-5, 5, (n, 2)),
+            bound=covariance / 1.1**2,
+            trials={
+                "coregister": Trials(
+                    error=error,
+                    covariance=covariance,
+                    systematic=np.zeros((n, 2)),
+                    dof=np.full(n, dof),
+                    inside=np.stack(
+                        [q <= 2 * shrink * quantile(level) for level in (0.6827, 0.95)], axis=1
+                    ),
+                    trusted=trusted,
+                    flags=tuple("" if t else "MISFIT NO_MATCH" for t in trusted),
+                    false_alarm=rng.uniform(size=n),
+                    seconds=np.full(n, 0.25),
+                )
+            },
         )
 
     return make

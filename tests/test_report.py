@@ -10,12 +10,13 @@ import re
 import sys
 import warnings
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.report import assumptions, render, write_report
+from coregister.report import assumptions, render, render_calibration, write_report
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 pytest.importorskip("jinja2")
@@ -267,3 +268,59 @@ def test_a_failure_leaves_nothing_behind(result, tmp_path, monkeypatch):
     with pytest.raises(cr.MissingExtraError, match=r"coregister\[report\]"):
         write_report(result, result.images(), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------ calibration
+
+
+@pytest.fixture(scope="module")
+def proof():
+    return cr.calibrate("blobs", noise=0.2, shape=(40, 40), n_pairs=4, offsets=(3.5, 2))
+
+
+def test_the_page_of_a_calibration_holds_its_figures(proof):
+    page = Page(render_calibration(proof))
+    assert "4 simulated pairs of blobs" in page.text
+    assert str(proof.figures().pull_width.value)[:4] in page.text
+    for verdict in proof.verdicts():
+        assert str(verdict).partition(":")[0] in page.text
+    for entry in (*proof.rows()[0], "coregister", "3.5, 2"):
+        assert entry in page.text
+    assert len(page.all("svg")) == 3
+
+
+def test_the_page_of_a_calibration_is_one_file_well_formed(proof):
+    text = render_calibration(proof)
+    page = Page(text)
+    test_nothing_comes_from_the_network(text, page)
+    test_names_are_unique_and_what_is_referred_to_is_there(text, page)
+    assert not page.scripts
+    for picture in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
+        ET.fromstring(picture)
+    for picture in page.all("svg"):
+        assert picture["aria-label"]
+
+
+def test_the_page_of_a_calibration_says_what_is_missed(proof):
+    assert "no target missed" in render_calibration(proof)
+    trials = proof.trials["coregister"]
+    worse = replace(trials, error=50 * trials.error, inside=np.zeros_like(trials.inside))
+    text = render_calibration(replace(proof, trials={"coregister": worse}))
+    assert "targets missed" in text
+    assert "MISSED" in Page(text).text
+
+
+def test_the_page_of_a_calibration_where_nothing_is_trusted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cr.calibrate("white", shape=(32, 32), n_pairs=3, related=False)
+        page = Page(render_calibration(found))
+    assert "unrelated pairs trusted" in page.text
+
+
+def test_the_page_of_a_calibration_never_overwrites_by_accident(proof, tmp_path):
+    path = tmp_path / "proof.html"
+    proof.report(path)
+    with pytest.raises(cr.InputError, match="exists"):
+        proof.report(path)
+    proof.report(path, overwrite=True)

@@ -1,24 +1,19 @@
 """Are the bars true? Many pairs of known offset are registered, and the answers counted.
 
-`calibrate` measures one kind of pair (a cell), `run_grid` many; both judge other packages on the
-same pairs if asked. Everything can be repeated: pair number i of a cell is drawn from the seed
-``[seed, i]``.
+`calibrate` measures one kind of pair, and judges other packages on the same pairs if asked.
+Everything can be repeated: pair number i is drawn from the seed ``[seed, i]``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,6 +37,9 @@ LEVELS = (0.6827, 0.95)
 SILENT = 6e-7
 #: ... and wrong by more than this times the bound
 SILENT_BOUNDS = 3.0
+#: undersampled pairs: errors should stay within systematic + so many stderr, and a trusted one
+#: beyond systematic + so many is a silent failure
+WITHIN_SIGMAS, BEYOND_SIGMAS = 3.0, 5.0
 #: a miss is a miss if it is beyond the target by more than this times its own uncertainty
 CERTAIN = 3.0
 PULL_TARGET = (0.9, 1.1)
@@ -67,6 +65,8 @@ class Trials:
         Offset minus truth, px.
     covariance : (N, ndim, ndim) array
         As claimed, px^2; NaN for a method without bars.
+    systematic : (N, ndim) array
+        Bound on what the covariance cannot see, px; NaN for a method that has none.
     dof : (N,) array
         Degrees of freedom of the claimed regions.
     inside : (N, 2) bool array
@@ -82,6 +82,7 @@ class Trials:
 
     error: Float
     covariance: Float
+    systematic: Float
     dof: Float
     inside: NDArray[np.bool_]
     trusted: NDArray[np.bool_]
@@ -116,6 +117,7 @@ class Trials:
         return {
             "error": _plain(self.error),
             "covariance": _plain(self.covariance),
+            "systematic": _plain(self.systematic),
             "dof": _plain(self.dof),
             "inside": self.inside.tolist(),
             "trusted": self.trusted.tolist(),
@@ -130,6 +132,7 @@ class Trials:
         return cls(
             error=_floats(record["error"]),
             covariance=_floats(record["covariance"]),
+            systematic=_floats(record["systematic"]),
             dof=_floats(record["dof"]),
             inside=np.array(record["inside"], dtype=bool),
             trusted=np.array(record["trusted"], dtype=bool),
@@ -149,6 +152,8 @@ class Measured:
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "-"
+        if self.stderr == 0:
+            return f"{self.value:g}"
         digits = 2 if not self.stderr or self.stderr > 0.01 else 3
         return f"{self.value:.{digits}f} +- {self.stderr:.{digits}f}"
 
@@ -228,7 +233,7 @@ class Figures:
     @property
     def flagged(self) -> Measured:
         """Share of pairs that are not trusted."""
-        return _share(self.pairs - self.trusted, self.pairs)
+        return share_of(self.pairs - self.trusted, self.pairs)
 
     @property
     def bias(self) -> Measured:
@@ -237,6 +242,32 @@ class Figures:
             (Measured(value=abs(m.value), stderr=m.stderr) for m in self.pull_mean),
             key=lambda m: m.value,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aliasing:
+    """How well `systematic` and the advisory flag cover the errors of undersampled pairs.
+
+    Attributes
+    ----------
+    systematic : float
+        Rms over trusted pairs and axes, px.
+    ratio : float
+        `systematic` over the rms error: below 1 the bound is too small, far above it useless.
+    within : Measured
+        Share of trusted pairs with the error of every axis within systematic + 3 stderr.
+    advised : Measured
+        Share of all pairs with the flag UNDERSAMPLED.
+    silent : int
+        Trusted pairs that have not the flag and are less likely than 6e-7 under what they claim,
+        or that lie beyond systematic + 5 stderr.
+    """
+
+    systematic: float
+    ratio: float
+    within: Measured
+    advised: Measured
+    silent: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -301,13 +332,37 @@ class Calibration:
                 for z in (pulls.T if has_bars else np.empty((ndim, 0)))
             ),
             coverage=tuple(
-                _share(int(inside.sum()), n) if has_bars else _share(0, 0)
+                share_of(int(inside.sum()), n) if has_bars else share_of(0, 0)
                 for inside in trials.inside[use].T
             ),
             flags=dict(Counter(name for names in trials.flags for name in names.split())),
             silent=int(np.sum(use & far & unlikely)) if self.related else 0,
             false_alarm_uniform=_uniformity(trials.false_alarm),
             seconds=float(np.median(trials.seconds)),
+        )
+
+    def aliasing(self) -> Aliasing:
+        """What `systematic` is worth where the images are undersampled.
+
+        The covariance alone is no measure there: no residual shows an error by aliasing.
+        """
+        trials = self.trials["coregister"]
+        use = trials.trusted
+        error, stderr = np.abs(trials.error), np.sqrt(np.einsum("nii->ni", trials.covariance))
+
+        def within(sigmas: float) -> NDArray[np.bool_]:
+            inside = np.all(error <= trials.systematic + sigmas * stderr, axis=1)
+            return np.asarray(inside, dtype=bool)
+
+        advised = np.array(["UNDERSAMPLED" in names.split() for names in trials.flags])
+        unlikely = ~advised & (trials.surprise < SILENT)
+        systematic = _rms(trials.systematic[use] ** 2)
+        return Aliasing(
+            systematic=systematic,
+            ratio=systematic / rms if (rms := _rms(error[use] ** 2)) > 0 else math.nan,
+            within=share_of(int(within(WITHIN_SIGMAS)[use].sum()), int(use.sum())),
+            advised=share_of(int(advised.sum()), len(use)),
+            silent=int(np.sum(use & (unlikely | ~within(BEYOND_SIGMAS)))),
         )
 
     def verdicts(self) -> list[Verdict]:
@@ -317,7 +372,7 @@ class Calibration:
             return [
                 Verdict(
                     what="unrelated pairs trusted",
-                    measured=_share(f.trusted, f.pairs),
+                    measured=share_of(f.trusted, f.pairs),
                     low=0.0,
                     high=4e-4,
                 )
@@ -355,31 +410,63 @@ class Calibration:
 
     # ---------------------------------------------------------------- printed and drawn
 
-    def table(self) -> str:
-        """One line a method, Markdown."""
-        head = (
-            "| method | rms error px | rms / bound | pull width | mean pull | in 68.3 % region "
-            "| in 95 % region | flagged | silent | ms |"
+    def described(self) -> list[tuple[str, str]]:
+        """The setup as it is printed: name and value."""
+        return [
+            (name, ", ".join(f"{entry:g}" for entry in value))
+            if isinstance(value, list)
+            else (name, str(value))
+            for name, value in self.setup.items()
+        ]
+
+    def rows(self) -> list[list[str]]:
+        """The table: names of the columns, then a row for each method."""
+        names = (
+            "method|rms error px|rms / bound|pull width|mean pull|in 68.3 % region"
+            "|in 95 % region|flagged|silent|ms"
         )
-        lines = [head, "|---|" + "---:|" * 9]
+        rows = [names.split("|")]
         for method in self.trials:
             f = self.figures(method)
-            means = ", ".join(_number(m.value, ".2f") for m in f.pull_mean)
-            lines.append(
-                f"| {method} | {f.error:.3g} | {_number(f.efficiency.value, '.3g')} "
-                f"| {f.pull_width} | {means} | {f.coverage[0]} | {f.coverage[1]} "
-                f"| {f.flagged.value:.1%} | {f.silent} | {1e3 * f.seconds:.0f} |"
+            rows.append(
+                [
+                    method,
+                    f"{f.error:.3g}",
+                    shown(f.efficiency.value, ".3g"),
+                    str(f.pull_width),
+                    ", ".join(shown(m.value, ".2f") for m in f.pull_mean),
+                    *(str(share) for share in f.coverage),
+                    f"{f.flagged.value:.1%}",
+                    str(f.silent),
+                    f"{1e3 * f.seconds:.0f}",
+                ]
             )
-        return "\n".join(lines)
+        return rows
+
+    def table(self) -> str:
+        """One line a method, Markdown."""
+        names, *rows = self.rows()
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        return "\n".join(
+            "| "
+            + " | ".join(
+                entry.rjust(width) if i else entry.ljust(width)
+                for i, (entry, width) in enumerate(zip(row, widths, strict=True))
+            )
+            + " |"
+            for row in (names, rule, *rows)
+        )
 
     def __str__(self) -> str:
         f = self.figures()
-        title = ", ".join(f"{name} {value}" for name, value in self.setup.items())
+        title = ", ".join(f"{name} {value}" for name, value in self.described())
         flags = ", ".join(f"{name} {count}" for name, count in f.flags.items()) or "none"
         return "\n".join(
             [
                 f"{f.pairs} pairs: {title}",
-                f"bound {f.bound:.3g} px, claimed {f.claimed:.3g} px, flags: {flags}",
+                f"bound {f.bound:.3g} px, claimed {f.claimed:.3g} px, "
+                f"systematic {shown(self.aliasing().systematic, '.2g')} px, flags: {flags}",
                 self.table(),
                 *(f"  {verdict}" for verdict in self.verdicts()),
             ]
@@ -396,59 +483,30 @@ class Calibration:
                 figsize=(11.5, 3.8), layout="constrained"
             )
             first, second, third = figure.subplots(1, 3)
-            self._draw_pulls(first)
-            self._draw_bars(second)
-            self._draw_coverage(third)
+            draw_pulls(first, self)
+            draw_bars(second, self)
+            draw_coverage(third, self)
         result: Figure = figure
         return result
 
-    def _draw_pulls(self, axes: Axes) -> None:
-        from coregister.plotting import BLUE, INK
+    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write table, verdicts and pictures as one self-contained HTML file.
 
-        pulls = self.trials["coregister"].pulls
-        edges = np.linspace(-5, 5, 41)
-        axes.hist(
-            np.clip(pulls, -4.99, 4.99).ravel(), edges.tolist(), density=True, color=BLUE, alpha=0.6
-        )
-        z = np.linspace(-5, 5, 301)
-        axes.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=INK, label="unit normal")
-        axes.set(xlabel="whitened error", ylabel="density")
-        axes.set_title(f"pull width {self.figures().pull_width}" if len(pulls) else "no bars")
-        axes.legend()
+        Parameters
+        ----------
+        path : path
+            The file to write: whole, or not at all.
+        overwrite : bool
+            Replace an existing file.
 
-    def _draw_bars(self, axes: Axes) -> None:
-        from coregister.plotting import BLUE, FAINT, ORANGE, VERMILLION
+        Raises
+        ------
+        InputError, OutputError, MissingExtraError
+            As in `Registration.report`.
+        """
+        from coregister.report import write_calibration
 
-        colours = (BLUE, ORANGE, VERMILLION, FAINT)
-        low, high = np.inf, 0.0
-        for (method, trials), colour in zip(self.trials.items(), colours, strict=False):
-            error = np.sqrt(np.mean(trials.error**2, axis=1))
-            bar = np.sqrt(np.einsum("nii->n", trials.covariance) / trials.error.shape[1])
-            use = trials.trusted & np.isfinite(bar) & (bar > 0) & (error > 0)
-            if use.any():
-                axes.plot(bar[use], error[use], ".", ms=3, color=colour, label=method)
-                low, high = min(low, bar[use].min()), max(high, bar[use].max())
-        if high > 0:
-            axes.plot([low, high], [low, high], color=FAINT, lw=1)
-            axes.legend()
-        axes.set(xscale="log", yscale="log", xlabel="claimed bar, px", ylabel="error, px")
-        axes.set_title("each trusted pair")
-
-    def _draw_coverage(self, axes: Axes) -> None:
-        from coregister.plotting import BLUE, FAINT, ORANGE, VERMILLION
-
-        claimed = np.linspace(0, 1, 201)
-        for (method, trials), colour in zip(
-            self.trials.items(), (BLUE, ORANGE, VERMILLION, FAINT), strict=False
-        ):
-            level = np.sort(1 - trials.surprise[trials.trusted & np.isfinite(trials.surprise)])
-            if level.size:
-                share = np.searchsorted(level, claimed, side="right") / level.size
-                axes.plot(claimed, share, color=colour, label=method)
-        axes.plot([0, 1], [0, 1], color=FAINT, lw=1)
-        axes.set(xlabel="claimed probability", ylabel="share that holds the truth")
-        axes.set_title("coverage")
-        axes.legend()
+        write_calibration(self, path, overwrite=overwrite)
 
     # ---------------------------------------------------------------- files
 
@@ -529,7 +587,8 @@ def calibrate(
         False: the two images show different scenes, so that nothing may be trusted.
     methods : sequence of str
         "coregister", and on the same pairs (extra bench) "chi2_shift" of image_registration,
-        "phase_correlation" and "cross_correlation" of scikit-image.
+        "phase_correlation" and "cross_correlation" of scikit-image, "opencv" (phaseCorrelate with
+        a Hann window), "pystackreg".
     **options
         Those of `coregister.simulate_pair`. Where `noise_map` is given, `register` is told the
         errors; else it is told nothing.
@@ -605,6 +664,7 @@ class _Answer:
 
     error: Float
     covariance: Float
+    systematic: Float
     dof: float
     inside: tuple[bool, ...]
     trusted: bool
@@ -632,6 +692,7 @@ def _ours(reference: Float, moving: Float, observation: Observation, truth: Floa
     return _Answer(
         error=result.offset - truth,
         covariance=result.covariance,
+        systematic=result.systematic,
         dof=result.dof,
         inside=tuple(result.contains(truth, level) for level in LEVELS),
         trusted=result.trusted,
@@ -670,6 +731,7 @@ def _peer(
     return _Answer(
         error=error,
         covariance=covariance,
+        systematic=np.full(truth.size, np.nan),
         dof=math.inf,
         inside=inside,
         trusted=True,
@@ -679,9 +741,13 @@ def _peer(
     )
 
 
-def _chi2_shift(reference: Float, moving: Float, noise: float) -> tuple[ArrayLike, ArrayLike]:
+def _plane(package: str, reference: Float, moving: Float) -> None:
     if reference.ndim != 2 or reference.shape != moving.shape:
-        raise InputError("chi2_shift needs two 2-D images of one shape; leave that method out")
+        raise InputError(f"{package} needs two 2-D images of one shape; leave that method out")
+
+
+def _chi2_shift(reference: Float, moving: Float, noise: float) -> tuple[ArrayLike, ArrayLike]:
+    _plane("chi2_shift", reference, moving)
     package = optional("image_registration", "bench")
     dx, dy, ex, ey = package.chi2_shift(reference, moving, err=noise, return_error=True)
     return (dy, dx), (ey, ex)
@@ -699,11 +765,37 @@ def _skimage(
     return -shift, None
 
 
+def _opencv(reference: Float, moving: Float, noise: float) -> tuple[ArrayLike, None]:
+    _plane("OpenCV's phaseCorrelate", reference, moving)
+    package = optional("cv2", "bench")
+    window = package.createHanningWindow(reference.shape[::-1], package.CV_64F)
+    (dx, dy), _ = package.phaseCorrelate(reference, moving, window)
+    return (dy, dx), None
+
+
+def _stackreg(reference: Float, moving: Float, noise: float) -> tuple[ArrayLike, None]:
+    _plane("pystackreg", reference, moving)
+    package = optional("pystackreg", "bench")
+    matrix = package.StackReg(package.StackReg.TRANSLATION).register(reference, moving)
+    return (matrix[1, 2], matrix[0, 2]), None
+
+
 METHODS: dict[str, Callable[[Float, Float, Observation, Float], _Answer]] = {
     "coregister": _ours,
     "chi2_shift": partial(_peer, _chi2_shift),
     "phase_correlation": partial(_peer, partial(_skimage, "phase")),
     "cross_correlation": partial(_peer, partial(_skimage, None)),
+    "opencv": partial(_peer, _opencv),
+    "pystackreg": partial(_peer, _stackreg),
+}
+#: the module that each method needs
+MODULES = {
+    "coregister": "coregister",
+    "chi2_shift": "image_registration",
+    "phase_correlation": "skimage",
+    "cross_correlation": "skimage",
+    "opencv": "cv2",
+    "pystackreg": "pystackreg",
 }
 
 
@@ -711,6 +803,7 @@ def _trials(rows: list[_Answer]) -> Trials:
     return Trials(
         error=np.array([row.error for row in rows]),
         covariance=np.array([row.covariance for row in rows]),
+        systematic=np.array([row.systematic for row in rows]),
         dof=np.array([row.dof for row in rows]),
         inside=np.array([row.inside for row in rows]),
         trusted=np.array([row.trusted for row in rows]),
@@ -819,277 +912,69 @@ class _Source:
         return observation, scene, offset
 
 
-# ------------------------------------------------------------------------------------ grids
+# ------------------------------------------------------------------------------------ pictures
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cell:
-    """One kind of pair in a grid.
+def draw_pulls(axes: Axes, found: Calibration) -> None:
+    """Histogram of the whitened errors of trusted results, beside the unit normal."""
+    from coregister.plotting import BLUE, INK
 
-    Attributes
-    ----------
-    name : str
-    options : dict
-        Arguments of `calibrate`, `scene` among them.
-    group : {"standard", "undersampled", "unrelated", "flagged"}
-        What is asked of it: all targets; `systematic` and the advisory flag; that nothing is
-        trusted, since the images are unrelated or (flagged) the offset cannot be known.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    group: Literal["standard", "undersampled", "unrelated", "flagged"] = "standard"
-
-    def run(self, *, n_pairs: int, seed: int, methods: Sequence[str]) -> Calibration:
-        """`calibrate` with these options; cells differ in their pairs by their names."""
-        seed += zlib.crc32(self.name.encode())
-        arguments = {"related": self.group != "unrelated", **self.options}
-        return calibrate(n_pairs=n_pairs, seed=seed, methods=methods, **arguments)
-
-    def key(self, *, n_pairs: int, seed: int, methods: Sequence[str]) -> str:
-        """Changes with anything that the result depends on, the code included."""
-        digest = hashlib.sha256(_code_digest().encode())
-        digest.update(repr((self.name, self.group, n_pairs, seed, tuple(methods))).encode())
-        for name, value in sorted(self.options.items()):
-            content = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
-            digest.update(name.encode() + content)
-        return digest.hexdigest()[:16]
+    pulls = found.trials["coregister"].pulls
+    if pulls.size:
+        edges = np.linspace(-5, 5, 41).tolist()
+        inside = np.clip(pulls, -4.99, 4.99).ravel()
+        axes.hist(inside, edges, density=True, color=BLUE, alpha=0.6)
+    z = np.linspace(-5, 5, 301)
+    axes.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=INK, label="unit normal")
+    axes.set(xlabel="whitened error", ylabel="density")
+    axes.set_title(f"pull width {found.figures().pull_width}" if len(pulls) else "no bars")
+    axes.legend()
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Cells and their calibrations."""
+def draw_bars(axes: Axes, found: Calibration) -> None:
+    """Error against claimed bar, a point for each trusted result of the methods that have bars."""
+    from coregister.plotting import FAINT
 
-    results: tuple[tuple[Cell, Calibration], ...]
-
-    def of(self, group: str) -> list[tuple[Cell, Calibration]]:
-        """The cells of one group."""
-        return [(cell, found) for cell, found in self.results if cell.group == group]
-
-    def table(self, group: str = "standard", method: str = "coregister") -> str:
-        """One line a cell, Markdown.
-
-        Parameters
-        ----------
-        group : str
-            Of `Cell`.
-        method : str
-            Whose figures.
-        """
-        head = (
-            "| cell | bound px | rms / bound | pull width | bias | in 68.3 % | in 95 % "
-            "| flagged | silent | ms | flags | missed |"
-        )
-        lines = [head, "|---|" + "---:|" * 9 + "---|---|"]
-        for cell, found in self.of(group):
-            f = found.figures(method)
-            missed = [v for v in found.verdicts() if v.word != "met"] if group == "standard" else []
-            notes = "; ".join(v.what if v.word == "open" else v.what.upper() for v in missed)
-            flags = ", ".join(f"{name} {count}" for name, count in f.flags.items())
-            covered = " | ".join(_number(share.value, ".3f") for share in f.coverage)
-            lines.append(
-                f"| {cell.name} | {f.bound:.3g} | {f.efficiency} | {f.pull_width} | {f.bias} "
-                f"| {covered} | {f.flagged.value:.1%} | {f.silent} | {1e3 * f.seconds:.0f} "
-                f"| {flags} | {notes} |"
-            )
-        return "\n".join(lines)
-
-    def summary(self) -> str:
-        """The project's targets over the whole grid, Markdown."""
-        standard = [(cell, found.figures(), found) for cell, found in self.of("standard")]
-        judged = [(c, f, found) for c, f, found in standard if f.trusted > 1]
-        lines = ["| what | to reach | found |", "|---|---|---|"]
-
-        def add(what: str, target: str, found: str) -> None:
-            lines.append(f"| {what} | {target} | {found} |")
-
-        def part(name: str, target: str, good: Iterable[bool]) -> None:
-            answers = list(good)
-            share = f" = {sum(answers) / len(answers):.0%}" if answers else ""
-            add(name, target, f"{sum(answers)} of {len(answers)}{share}")
-
-        def within(f: Figures, limits: tuple[float, float]) -> bool:
-            return limits[0] <= f.pull_width.value <= limits[1]
-
-        part(
-            "pull width 0.9 to 1.1", "95 % of cells", (within(f, PULL_TARGET) for _, f, _ in judged)
-        )
-        part("pull width 0.8 to 1.25", "all cells", (within(f, PULL_LIMIT) for _, f, _ in judged))
-        for i, (level, tolerance) in enumerate(zip(LEVELS, COVERAGE_TARGET, strict=True)):
-            part(
-                f"coverage of {level:.0%} within {tolerance:.0%}",
-                "95 % of cells",
-                (abs(f.coverage[i].value - level) <= tolerance for _, f, _ in judged),
-            )
-        bounded = [(f, found) for _, f, found in judged if f.bound < FLAGGED_TARGET[-1][0]]
-        large = [f for f, found in bounded if min(found.setup["shape"]) >= LARGE_SIDE]
-        small = [f for f, found in bounded if min(found.setup["shape"]) < LARGE_SIDE]
-        for cells, limit, target, label in (
-            (large, EFFICIENCY_TARGET[0], "80 % of cells", "96 px and more, bound below 0.3 px"),
-            (small, EFFICIENCY_TARGET[1], "all cells", "below 96 px, bound below 0.3 px"),
-            ([f for _, f, _ in judged], EFFICIENCY_TARGET[2], "all cells", "all"),
-        ):
-            part(
-                f"rms / bound at most {limit:g}: {label}",
-                target,
-                (f.efficiency.value <= limit for f in cells),
-            )
-        part(
-            "bias below 0.2 stderr", "all cells", (f.bias.value < BIAS_TARGET for _, f, _ in judged)
-        )
-        silent, pairs = sum(f.silent for _, f, _ in standard), sum(f.pairs for _, f, _ in standard)
-        add("silent failures", "1 in 20,000", f"{silent} of {pairs}")
-        above = 0.0
-        for bound, share in FLAGGED_TARGET:
-            part(
-                f"flagged below {share:.0%}: bound {above:g} to {bound:g} px",
-                "all cells",
-                (f.flagged.value < share for _, f, _ in standard if above <= f.bound < bound),
-            )
-            above = bound
-        for group, label in (("unrelated", "unrelated"), ("flagged", "unknowable")):
-            cells = [found.figures() for _, found in self.of(group)]
-            trusted, total = sum(f.trusted for f in cells), sum(f.pairs for f in cells)
-            add(f"{label} pairs trusted", "4 in 10,000", f"{trusted} of {total}")
-        uniform = [found.figures().false_alarm_uniform for _, found in self.of("unrelated")]
-        part(
-            "false_alarm uniform (p above 0.01)", "all unrelated cells", (p > 0.01 for p in uniform)
-        )
-        return "\n".join(lines)
-
-    def plot(self) -> Figure:
-        """Figure: pull width and efficiency of every standard cell, with the targets."""
-        from coregister.plotting import BLUE, FAINT, GREEN, style
-
-        cells = [(cell.name, found.figures()) for cell, found in self.of("standard")]
-        rows = np.arange(len(cells))[::-1]
-        with style():
-            figure = optional("matplotlib.figure", "report").Figure(
-                figsize=(11.5, 1.5 + 0.19 * len(cells)), layout="constrained"
-            )
-            left, right = figure.subplots(1, 2, sharey=True)
-            left.axvspan(*PULL_TARGET, color=GREEN, alpha=0.15, lw=0)
-            right.axvspan(1.0, EFFICIENCY_TARGET[0], color=GREEN, alpha=0.15, lw=0)
-            for axes, numbers in (
-                (left, [f.pull_width for _, f in cells]),
-                (right, [f.efficiency for _, f in cells]),
-            ):
-                axes.errorbar(
-                    [m.value for m in numbers],
-                    rows,
-                    xerr=[m.stderr for m in numbers],
-                    fmt="o",
-                    ms=3,
-                    color=BLUE,
-                )
-                axes.axvline(1.0, color=FAINT, lw=1)
-            left.set_yticks(rows, [name for name, _ in cells])
-            left.set_title("pull width (1: the bars are true)")
-            right.set_title("rms error / bound (1: no better is possible)")
-            right.set_xscale("log")
-        result: Figure = figure
-        return result
+    low, high = np.inf, 0.0
+    for method, colour in _coloured(found):
+        trials = found.trials[method]
+        error = np.sqrt(np.mean(trials.error**2, axis=1))
+        bar = np.sqrt(np.einsum("nii->n", trials.covariance) / trials.error.shape[1])
+        use = trials.trusted & np.isfinite(bar) & (bar**2 > SMALLEST_VARIANCE) & (error > 0)
+        if use.any():
+            axes.plot(bar[use], error[use], ".", ms=4, color=colour, label=method)
+            low, high = min(low, bar[use].min()), max(high, bar[use].max())
+    if high > 0:
+        axes.plot([low, high], [low, high], color=FAINT, lw=1, zorder=0, label="error = bar")
+        axes.legend()
+    axes.set(xscale="log", yscale="log", xlabel="claimed bar, px", ylabel="error, px")
+    axes.set_title("each trusted pair")
 
 
-def run_grid(
-    cells: Sequence[Cell],
-    *,
-    n_pairs: int = 500,
-    seed: int = 0,
-    methods: Sequence[str] = ("coregister",),
-    workers: int = 1,
-    output: str | os.PathLike[str] | None = None,
-) -> Iterator[tuple[Cell, Calibration]]:
-    """Calibrate many cells, in the order in which they finish.
+def draw_coverage(axes: Axes, found: Calibration) -> None:
+    """Share of the claimed regions that hold the truth, against their probability."""
+    from coregister.plotting import FAINT
 
-    Parameters
-    ----------
-    cells : sequence of Cell
-    n_pairs, seed, methods
-        See `calibrate`.
-    workers : int
-        Processes; each takes one cell at a time.
-    output : path, optional
-        A file of JSON lines, one a cell, added to as cells finish. Cells that it holds already,
-        made by the same code from the same arguments, are read and not run again.
-
-    Yields
-    ------
-    Cell, Calibration
-
-    Examples
-    --------
-    >>> cells = [Cell(name="small", options={"shape": (32, 32), "noise": 0.1})]
-    >>> grid = Grid(tuple(run_grid(cells, n_pairs=2)))
-    >>> [cell.name for cell, _ in grid.results]
-    ['small']
-    """
-    names = [cell.name for cell in cells]
-    if len(set(names)) < len(names):
-        raise InputError(f"cells of one name: {[n for n, c in Counter(names).items() if c > 1]}")
-    task = partial(_run_cell, n_pairs=n_pairs, seed=seed, methods=tuple(methods))
-    keys = [cell.key(n_pairs=n_pairs, seed=seed, methods=methods) for cell in cells]
-    known = {} if output is None else _read_lines(Path(output))
-    todo = []
-    for cell, key in zip(cells, keys, strict=True):
-        if key in known:
-            yield cell, Calibration.from_dict(known[key])
-        else:
-            todo.append((cell, key))
-    for cell, key, found in _each(task, todo, workers):
-        if output is not None:
-            with open(output, "a", encoding="utf-8") as file:
-                file.write(
-                    json.dumps({"cell": cell.name, "key": key, "result": found.to_dict()}) + "\n"
-                )
-        yield cell, found
+    claimed = np.linspace(0, 1, 201)
+    for method, colour in _coloured(found):
+        trials = found.trials[method]
+        level = np.sort(1 - trials.surprise[trials.trusted & np.isfinite(trials.surprise)])
+        if level.size:
+            share = np.searchsorted(level, claimed, side="right") / level.size
+            axes.plot(claimed, share, color=colour, label=method)
+    axes.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=0)
+    axes.set(xlabel="claimed probability", ylabel="share that holds the truth")
+    axes.set_title("coverage")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
 
 
-def _run_cell(cell: Cell, *, n_pairs: int, seed: int, methods: tuple[str, ...]) -> Calibration:
-    return cell.run(n_pairs=n_pairs, seed=seed, methods=methods)
+def _coloured(found: Calibration) -> list[tuple[str, str]]:
+    """Methods that have bars, each with its colour."""
+    from coregister.plotting import BLUE, GREEN, ORANGE, VERMILLION
 
-
-def _each(
-    task: Callable[[Cell], Calibration], todo: list[tuple[Cell, str]], workers: int
-) -> Iterator[tuple[Cell, str, Calibration]]:
-    if workers <= 1:
-        for cell, key in todo:
-            yield cell, key, task(cell)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(task, cell): (cell, key) for cell, key in todo}
-        for future in as_completed(futures):
-            yield (*futures[future], future.result())
-
-
-def _read_lines(path: Path) -> dict[str, Any]:
-    """Results by key; a line that was cut off when the run was stopped is left out."""
-    found: dict[str, Any] = {}
-    if not path.exists():
-        return found
-    text = path.read_text(encoding="utf-8")
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-            found[record["key"]] = record["result"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    if text and not text.endswith("\n"):
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")
-    return found
-
-
-def _code_digest() -> str:
-    """Digest of this package's sources, so that old figures are never taken for new ones."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    methods = [m for m, t in found.trials.items() if np.isfinite(t.covariance).any()]
+    return list(zip(methods, (BLUE, ORANGE, VERMILLION, GREEN), strict=False))
 
 
 # ------------------------------------------------------------------------------------ numbers
@@ -1115,7 +1000,7 @@ def _root_ratio(squares: Float, expected: Float, axes: int) -> Measured:
     return Measured(value=root, stderr=float(scatter / (2 * root)) if root > 0 else 0.0)
 
 
-def _share(count: int, total: int) -> Measured:
+def share_of(count: int, total: int) -> Measured:
     """A share, its uncertainty that of Wilson's interval: above 0 even for none of many."""
     if total == 0:
         return Measured(value=math.nan, stderr=math.nan)
@@ -1131,7 +1016,8 @@ def _uniformity(values: Float) -> float:
     return float(stats.kstest(known, "uniform").pvalue) if known.size else math.nan
 
 
-def _number(value: float, form: str) -> str:
+def shown(value: float, form: str) -> str:
+    """The number in this form; a dash if there is none."""
     return "-" if math.isnan(value) else format(value, form)
 
 

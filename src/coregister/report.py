@@ -1,4 +1,4 @@
-"""The HTML report: one file that holds its pictures and opens without a network."""
+"""The HTML reports: one file that holds its pictures and opens without a network."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import json
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.calibrate import Calibration, draw_bars, draw_coverage, draw_pulls
 from coregister.errors import optional
 from coregister.images import Image, Pair
 from coregister.io.atomic import atomic_write
@@ -82,14 +84,9 @@ def write_report(
 
 def render(result: Registration, pair: Pair, *, origin: Origin | None = None) -> str:
     """The report as HTML; the same result gives the same text."""
-    jinja2 = optional("jinja2", "report")
+    template = _template("report.html.j2")
     origin = image_origin(origin)
     views = Views.of(result, pair).plane()
-    source = importlib.resources.files("coregister").joinpath("templates/report.html.j2")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     page: str = template.render(
         result=result,
         offsets=_offsets(result),
@@ -104,6 +101,78 @@ def render(result: Registration, pair: Pair, *, origin: Origin | None = None) ->
         plane=views.title,
         figures=_figures(result, views, origin),
         record=json.dumps(result.to_dict()).replace("</", "<\\/"),
+        version=version("coregister"),
+    )
+    return page
+
+
+def _template(name: str) -> Any:
+    jinja2 = optional("jinja2", "report")
+    folder = importlib.resources.files("coregister").joinpath("templates")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda part: folder.joinpath(part).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+# ------------------------------------------------------------------------ calibration
+
+
+def write_calibration(
+    found: Calibration, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> None:
+    """Write the page of a calibration, as `write_report` does that of a result.
+
+    Parameters
+    ----------
+    found : Calibration
+        What was counted.
+    path : path
+        The file to write: whole, or not at all.
+    overwrite : bool
+        Replace an existing file.
+    """
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        temporary.write_text(render_calibration(found), encoding="utf-8")
+
+
+def render_calibration(found: Calibration) -> str:
+    """The page of a calibration as HTML."""
+    template = _template("calibration.html.j2")
+    figures, verdicts = found.figures(), found.verdicts()
+    missed = [verdict for verdict in verdicts if verdict.word == "missed"]
+    headline = [
+        (name, *str(measured).split(" +- "))
+        for name, measured in (
+            ("pull width, 1 is true", figures.pull_width),
+            ("in the 68.3 % region", figures.coverage[0]),
+            ("in the 95 % region", figures.coverage[1]),
+            ("rms error / bound", figures.efficiency),
+        )
+    ]
+    page: str = template.render(
+        figures=figures,
+        scene=found.setup["scene"],
+        headline=[(*entry, "")[:3] for entry in headline],
+        missed=missed,
+        verdict=f"{len(missed)} of {len(verdicts)} targets missed"
+        if missed
+        else "no target missed",
+        verdicts=[pretty(str(verdict)) for verdict in verdicts],
+        drawn={
+            name: _svg(name, partial(draw, found=found), label)
+            for name, draw, label in (
+                ("pulls", draw_pulls, "Histogram of the errors in units of their bars"),
+                ("bars", draw_bars, "Errors against bars"),
+                ("coverage", draw_coverage, "Share that holds the truth against probability"),
+            )
+        },
+        table=[[pretty(entry) for entry in row] for row in found.rows()],
+        setup=[*found.described(), ("bound", f"{figures.bound:.3g} px")],
         version=version("coregister"),
     )
     return page
