@@ -42,6 +42,14 @@ INFORMATION_SIGMA = 8.0
 ANISOTROPY = 1e-5
 
 
+def faded(k: Float) -> Float:
+    """What a shift leaves of an amplitude at angular frequency `k` along one axis."""
+    low, high = FADE
+    return np.asarray(
+        np.cos(np.pi / 2 * np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)) ** 2
+    )
+
+
 class MovableImage:
     """An image of which a window at any sub-pixel position can be taken.
 
@@ -75,11 +83,7 @@ class MovableImage:
             self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
         else:
             self._spectrum = scipy.fft.rfftn(self._extended(data), overwrite_x=True)
-        low, high = FADE
-        self._fade = [
-            np.cos(np.pi / 2 * np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)) ** 2
-            for k in self._k
-        ]
+        self._fade = [faded(k) for k in self._k]
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
             self._spectrum *= amplitude(np.asarray(radius))

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, Comparison, Equations, known_directions
+from coregister.compare import FADE, Comparison, Equations, faded, known_directions
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
 from coregister.spectrum import Rings, Spectra
@@ -160,7 +160,7 @@ def conclude_modes(
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=rising(rings.frequency, spectra),
-        systematic=_bound(coherent, chance, bread),
+        systematic=_bound(coherent, chance, bread, offset),
         gain=gain,
         background=background,
         overlap=1.0,
@@ -273,13 +273,16 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     folded = folded_power(
         rings, equations.gain * rings.mean(x * y), spectra.scene, spectra.noise_product
     )
-    power = rings.spread(folded) * equations.weight
+    transmitted = rings.spread(folded).reshape(comparison.window.shape)
+    for k in comparison.k:
+        transmitted = transmitted * faded(k) ** 2
+    power = transmitted.ravel() * equations.weight
     chance = np.einsum(
         "in,jn,n->ij", equations.gradient, equations.gradient, power * equations.weight
     )
     field = power.reshape(comparison.window.shape)
     coherent = np.array([float(np.sum(np.abs(k) * field)) for k in comparison.k])
-    return _bound(coherent, chance, bread)
+    return _bound(coherent, chance, bread, offset)
 
 
 def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float) -> Float:
@@ -312,14 +315,17 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
     return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
 
 
-def _bound(coherent: Float, chance: Float, bread: Float) -> Float:
+def _bound(coherent: Float, chance: Float, bread: Float, offset: Float) -> Float:
     """Largest error that folded power makes.
 
-    Folded power that meets folded power in the other image pulls all modes the same way, by up to
-    `coherent`; where it meets the scene, signs are random and three sigma of `chance` are taken.
+    Folded power that meets folded power in the other image has turned by one period a pixel more
+    than its frequency says, which pulls all modes of an axis the same way, by `coherent` times
+    the sine of that; none for whole pixels. Where it meets the scene, signs are random and three
+    sigma of `chance` are taken.
     """
     random = np.sqrt(np.clip(np.diag(bread @ chance @ bread), 0.0, None))
-    return np.asarray(np.abs(bread) @ coherent + 3.0 * random)
+    pull = coherent * np.abs(np.sin(2 * np.pi * offset))
+    return np.asarray(np.abs(bread) @ pull + 3.0 * random)
 
 
 def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:
