@@ -218,6 +218,8 @@ class Equations:
     information_noise : (ndim, ndim) array
         Fourth moments of frequency weighted by the noise of both images: along a unit vector
         ``u``, noise alone scatters the information by ``sqrt(u^2 @ this @ u^2)``.
+    scene : (n,) array
+        Best estimate of the scene.
     leverage : (n,) array
         Share of each mode's residual that the fit absorbed.
     gain, background : float
@@ -231,6 +233,7 @@ class Equations:
     score: Float
     information: Float
     information_noise: Float
+    scene: Float
     leverage: Float
     gain: float
     background: float
@@ -368,6 +371,7 @@ class Comparison:
             score=(gradient * weight) @ residual,
             information=information,
             information_noise=self._information_noise(spectra, weight),
+            scene=scene,
             leverage=np.clip(leverage, 0.0, 0.9),
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),

@@ -55,8 +55,15 @@ def conclude_fit(
     left, pulls = whitened_score(comparison, equations)
     scores = (pulls * left).reshape(pair.ndim, -1)
     meat = scores @ scores.T
-    per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
-    dof = _degrees_of_freedom(per_mode, pair.ndim)
+    per_mode_dof = _degrees_of_freedom(
+        equations.weight * np.sum(equations.gradient**2, axis=0), pair.ndim
+    )
+    # whichever is fewer: modes that hold the information, or pixels that hold the scatter of the
+    # score, whose square is that of a Gaussian
+    pixels_used = np.sum(scores**2, axis=0) / max(float(np.trace(meat)), 1e-300)
+    dof = min(
+        per_mode_dof, max(3.0 / max(float(np.sum(pixels_used**2)), 1e-300) - (pair.ndim + 2), 3.0)
+    )
     student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
@@ -187,10 +194,16 @@ def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float,
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
     left = comparison.untransform(equations.residual * inverse / np.sqrt(1.0 - equations.leverage))
-    pulls = np.stack(
-        [comparison.untransform(g * equations.weight * white) for g in equations.gradient]
-    )
-    return left, pulls
+    columns = [
+        comparison.untransform(column * equations.weight * white)
+        for column in (*equations.gradient, equations.scene)
+    ]
+    pulls = np.stack(columns[:-1])
+    # where a few pixels hold the information, the fit absorbs a part of their residual
+    gram = np.tensordot(columns, columns, axes=(range(1, pulls.ndim), range(1, pulls.ndim)))
+    inverse = np.linalg.pinv(gram, hermitian=True)
+    leverage = np.einsum("i...,ij,j...->...", columns, inverse, columns)
+    return left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)), pulls
 
 
 def distortion(left: Float, pulls: Float) -> float:
