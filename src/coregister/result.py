@@ -20,6 +20,8 @@ from coregister.status import ADVISORY, Status
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from coregister.posterior import Posterior
+
 Float = NDArray[np.float64]
 Interpolation = Literal["nearest", "linear", "cubic", "quintic"]
 
@@ -228,6 +230,44 @@ class Registration:
             return positions, 2 * scale * (top - values)
         mesh = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
         return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)
+
+    def posterior(self) -> Posterior:
+        """Probability of every offset that was searched, given that the images show one scene.
+
+        For a pair so faint that a Gaussian bar is not true any more: all offsets that the data
+        allow, how likely each is, and regions that hold the truth as often as they say. Where
+        one offset is beyond doubt, it says what the bars say.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        InputError
+            If the result was read back and holds no images.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> import numpy as np, coregister as cr
+        >>> rng = np.random.default_rng(3)
+        >>> scene = cr.random_scene("power-law-2", (32, 32), rng=rng)
+        >>> pair = cr.simulate_pair(scene, (3.3, -5.1), noise=3.0, rng=rng, boundary="periodic")
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", cr.RegistrationWarning)
+        ...     posterior = cr.register(*pair, boundary="periodic").posterior()
+        >>> posterior.contains((3.3, -5.1), 0.95)
+        True
+        """
+        from coregister.posterior import posterior
+
+        if self._pair is None:
+            raise InputError(
+                "this result was read back and holds no images, which the posterior is made of: "
+                "register the pair again and ask the result of that"
+            )
+        return posterior(self, self._pair)
 
     def _peak(self, surface: TrigPolynomial) -> tuple[TrigPolynomial, float, Float, float] | None:
         """The maximum of the fitted correlation and what scales it to the bars, if they belong."""
