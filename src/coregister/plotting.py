@@ -699,7 +699,7 @@ def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bo
     top = np.log10(max(float(density.max()), 1e-300))
     values = np.log10(np.maximum(density, 10.0 ** (top - 6)))
     image = axes.pcolormesh(
-        columns, rows, values, cmap="cividis", vmin=top - 6, vmax=top, rasterized=True
+        columns, rows, values, cmap="cividis_r", vmin=top - 6, vmax=top, rasterized=True
     )
     for level, line in zip(LEVELS, ("-", "--"), strict=True):
         region = plane.region(level)
@@ -725,6 +725,7 @@ def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bo
                 textcoords="offset points",
                 color="white",
                 fontsize=8.5,
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": INK, "linewidth": 0, "alpha": 0.7},
             )
     axes.set_xlim(*limits[1])
     axes.set_ylim(*(limits[0] if origin == "lower" else limits[0][::-1]))

@@ -15,7 +15,7 @@ of many shapes and strengths, each with the weight that the pair itself gives it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,9 +29,9 @@ from coregister.fill import fill, without_spikes
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import MIN_SIDE, Pair
 from coregister.overlap import MIN_OVERLAP, interpolator
-from coregister.result import Mode, Registration
 from coregister.search import overlap_sums, ring_power, signed_lags
 from coregister.spectrum import Rings, cosine_rings, fit_noise
+from coregister.stages import Mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,9 @@ PER_SIGMA, REACH = 3.0, 8.0
 #: peaks that are looked at, and the probability from which one is a mode
 MAX_PEAKS = 12
 MIN_MODE = 1e-3
+#: a mode ends at this many sigma of its curvature, or where the density is this share of its
+#: highest
+MODE_SIGMA, FOOT = 5.0, 0.01
 #: a peak this far below the highest, in e-folds, is none of them
 NEGLIGIBLE = 12.0
 
@@ -215,23 +218,32 @@ class Posterior:
         return [along(points, axis, self.ndim) for axis, points in enumerate(self.positions)]
 
 
-def posterior(result: Registration, pair: Pair) -> Posterior:
+def posterior(
+    pair: Pair,
+    *,
+    modes: Sequence[Mode],
+    information: Float,
+    dof: float,
+    false_alarm: float,
+    surface: Callable[[], TrigPolynomial] | None,
+) -> Posterior:
     """The probability of every offset of a pair that was registered.
 
     Parameters
     ----------
-    result : Registration
     pair : Pair
-        The images.
+    modes, information, dof, false_alarm
+        As in `coregister.Registration`.
+    surface : callable or None
+        Makes the log-likelihood that was fitted.
     """
     evidence = _Periodic(pair) if pair.boundary == "periodic" and pair.uniform else _Overlap(pair)
-    if not np.all(np.isfinite(result.covariance)) and np.any(result.information):
-        return _of_stripes(evidence, result)
-    if result.false_alarm < DECISIVE:
-        single = len(result.modes) == 1
-        if single and isinstance(evidence, _Periodic) and result._surface is not None:
-            return _of_mixture(evidence, [(0.0, result._surface())])
-        return _of_bars(evidence, result)
+    if not np.all(np.isfinite(modes[0].covariance)) and np.any(information):
+        return _of_stripes(evidence, modes[0].offset, information)
+    if false_alarm < DECISIVE:
+        if len(modes) == 1 and isinstance(evidence, _Periodic) and surface is not None:
+            return _of_mixture(evidence, [(0.0, surface())])
+        return _of_bars(evidence, modes, dof)
     return _of_mixture(evidence, _averaged(evidence))
 
 
@@ -558,12 +570,12 @@ def _of_mixture(evidence: _Evidence, terms: list[tuple[float, TrigPolynomial]]) 
     return _on_grid(evidence, log_density, peaks, mass)
 
 
-def _of_bars(evidence: _Evidence, result: Registration) -> Posterior:
+def _of_bars(evidence: _Evidence, modes: Sequence[Mode], dof: float) -> Posterior:
     """The posterior that the bars stand for: Student's distribution about each mode."""
-    shrink = 1.0 if np.isinf(result.dof) else (result.dof - 2) / result.dof
-    ndim = result.ndim
+    shrink = 1.0 if np.isinf(dof) else (dof - 2) / dof
+    ndim = evidence.low.size
     peaks = []
-    for mode in result.modes:
+    for mode in modes:
         if np.all(np.isfinite(mode.covariance)):
             curvature: Float = np.asarray(np.linalg.inv(shrink * mode.covariance))
             log = np.log(max(mode.probability, 1e-300)) + np.linalg.slogdet(curvature)[1] / 2
@@ -578,30 +590,26 @@ def _of_bars(evidence: _Evidence, result: Registration) -> Posterior:
                 axis=-1,
             )  # fmt: skip
             square = np.einsum("...i,ij,...j->...", away, peak.curvature, away)
-            if np.isinf(result.dof):
-                log = -square / 2
-            else:
-                log = -(result.dof + ndim) / 2 * np.log1p(square / result.dof)
+            # Student's distribution; Gaussian in the limit
+            log = -square / 2 if np.isinf(dof) else -(dof + ndim) / 2 * np.log1p(square / dof)
             total = np.logaddexp(total, peak.log_density + log)
         return total
 
     return _on_grid(evidence, log_density, peaks, None)
 
 
-def _of_stripes(evidence: _Evidence, result: Registration) -> Posterior:
+def _of_stripes(evidence: _Evidence, offset: Float, information: Float) -> Posterior:
     """The bars across an open direction; all that is searched is equally likely along it."""
-    values, vectors = np.linalg.eigh(result.information)
+    values, vectors = np.linalg.eigh(information)
     oblique = np.min(np.max(np.abs(vectors), axis=0)) < 1 - 1e-6
     # across a ridge that is no line of the grid a point stands for its whole cell
     width = STEP**2 / 4 if oblique else 0.0
     curvature = (vectors * (values / (1 + width * values))) @ vectors.T
     spread = np.diag((evidence.high - evidence.low) ** 2)  # no bar, but a length to look at
-    across = _Peak(
-        offset=result.offset, log_density=0.0, curvature=curvature + np.linalg.inv(spread)
-    )
+    across = _Peak(offset=offset, log_density=0.0, curvature=curvature + np.linalg.inv(spread))
 
     def log_density(positions: list[Float]) -> Float:
-        away = [p - d for p, d in zip(positions, result.offset, strict=True)]
+        away = [p - d for p, d in zip(positions, offset, strict=True)]
         mesh = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1)
         log = -0.5 * np.einsum("...i,ij,...j->...", mesh, curvature, mesh)
         return np.where(evidence.searched(positions), log, -np.inf)
@@ -712,7 +720,7 @@ def _on_grid(
         positions=tuple(positions),
         probability=probability,
         elsewhere=max(0.0, 1.0 - float(probability.sum())),
-        modes=_modes(positions, probability, peaks),
+        modes=_modes(positions, probability, peaks, evidence.period),
         period=evidence.period,
     )
 
@@ -810,38 +818,72 @@ def _volumes(positions: Any) -> Float:
     return total
 
 
-def _modes(positions: list[Float], probability: Float, peaks: list[_Peak]) -> tuple[Mode, ...]:
-    """Peaks with the probability and the covariance of the cells that are theirs."""
-    if not peaks:
-        return ()
-    nearest = np.full(probability.shape, np.inf)
-    owner = np.full(probability.shape, -1)
-    for number, peak in enumerate(peaks):
-        away = np.stack(
-            np.meshgrid(
-                *(p - d for p, d in zip(positions, peak.offset, strict=True)), indexing="ij"
-            ),
-            axis=-1,
-        )
-        distance = np.einsum("...i,ij,...j->...", away, peak.curvature, away)
-        closer = distance < np.minimum(nearest, 5.0**2)
-        nearest[closer] = distance[closer]
-        owner[closer] = number
-    modes = []
-    for number, peak in enumerate(peaks):
-        cells = np.nonzero(owner == number)
-        p = probability[cells]
+def _modes(
+    positions: list[Float], probability: Float, peaks: list[_Peak], period: tuple[int, ...] | None
+) -> tuple[Mode, ...]:
+    """Peaks with the probability and the covariance of the cells from which they are reached."""
+    density = probability / _volumes(positions)
+    ends = [_edges(points) for points in positions]
+    wraps = [
+        period is not None and edges[-1] - edges[0] > period[axis] - 1e-6
+        for axis, edges in enumerate(ends)
+    ]
+    basin = _basins(density, wraps)
+    modes: list[Mode] = []
+    seen = set()
+    for peak in peaks:
+        cell = [
+            int(np.clip(np.searchsorted(edges, d) - 1, 0, edges.size - 2))
+            for edges, d in zip(ends, peak.offset, strict=True)
+        ]
+        root = int(basin[tuple(cell)])
+        top = float(density.ravel()[root])
+        if root in seen:
+            continue
+        cells = np.nonzero(basin == root)
+        away = np.stack([axis[index] for axis, index in zip(positions, cells, strict=True)])
+        away = away - peak.offset[:, None]
+        for axis, wrap in enumerate(wraps):
+            if wrap and period is not None:
+                away[axis] -= period[axis] * np.rint(away[axis] / period[axis])
+        # the Gaussian of its curvature, and all that is about as high: not the plain around it
+        own = np.einsum("in,ij,jn->n", away, peak.curvature, away) < MODE_SIGMA**2
+        own |= density[cells] > FOOT * top
+        away, p = away[:, own], probability[cells][own]
         total = float(p.sum())
         if total < MIN_MODE:
             continue
-        place = np.stack([axis[index] for axis, index in zip(positions, cells, strict=True)])
-        away = place - peak.offset[:, None]
+        seen.add(root)
         mean = away @ p / total
         spread = (away * p) @ away.T / total - np.outer(mean, mean)
         if np.linalg.eigvalsh(spread).min() <= 0:
             spread = peak.covariance
         modes.append(Mode(offset=peak.offset, covariance=spread, probability=total))
     return tuple(sorted(modes, key=lambda mode: -mode.probability))
+
+
+def _basins(density: Float, wraps: list[bool]) -> NDArray[np.intp]:
+    """For every cell, the number of the one where steepest ascent ends."""
+    number = np.arange(density.size).reshape(density.shape)
+    padded, names = density, number
+    for axis, wrap in enumerate(wraps):
+        width = [(1, 1) if a == axis else (0, 0) for a in range(density.ndim)]
+        if wrap:
+            padded, names = np.pad(padded, width, mode="wrap"), np.pad(names, width, mode="wrap")
+        else:
+            padded = np.pad(padded, width, constant_values=-1.0)
+            names = np.pad(names, width)
+    highest, target = density.copy(), number.copy()
+    for shift in itertools.product((0, 1, 2), repeat=density.ndim):
+        part = tuple(slice(s, s + n) for s, n in zip(shift, density.shape, strict=True))
+        higher = padded[part] > highest
+        highest[higher] = padded[part][higher]
+        target[higher] = names[part][higher]
+    while True:
+        further = target.ravel()[target]
+        if np.array_equal(further, target):
+            return target
+        target = further
 
 
 def _check_level(level: float) -> None:

@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
+from coregister.posterior import Posterior, posterior
+from coregister.stages import Mode as Mode
 from coregister.status import ADVISORY, Status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from coregister.posterior import Posterior
 
 Float = NDArray[np.float64]
 Interpolation = Literal["nearest", "linear", "cubic", "quintic"]
@@ -39,25 +39,6 @@ class Coherence(NamedTuple):
 
     frequency: Float
     correlation: Float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mode:
-    """One offset that the data allow.
-
-    Attributes
-    ----------
-    offset : (ndim,) array
-        Pixels, array-axis order.
-    covariance : (ndim, ndim) array
-        px^2, given that this mode is the right one.
-    probability : float
-        Share of the posterior probability.
-    """
-
-    offset: Float
-    covariance: Float
-    probability: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -260,14 +241,19 @@ class Registration:
         >>> posterior.contains((3.3, -5.1), 0.95)
         True
         """
-        from coregister.posterior import posterior
-
         if self._pair is None:
             raise InputError(
                 "this result was read back and holds no images, which the posterior is made of: "
                 "register the pair again and ask the result of that"
             )
-        return posterior(self, self._pair)
+        return posterior(
+            self._pair,
+            modes=self.modes,
+            information=self.information,
+            dof=self.dof,
+            false_alarm=self.false_alarm,
+            surface=self._surface,
+        )
 
     def _peak(self, surface: TrigPolynomial) -> tuple[TrigPolynomial, float, Float, float] | None:
         """The maximum of the fitted correlation and what scales it to the bars, if they belong."""

@@ -22,9 +22,11 @@ pytestmark = pytest.mark.calibration
 CHANCE = 1e-3
 SIDE = 32
 LEVELS = (0.6827, 0.95)
+#: px from the likeliest offset within which it counts as right
+NEAR = 1.5
 KINDS = ("power-law-1", "power-law-2", "power-law-3")
 PAIRS = {"periodic": 60, "overlap": 45}
-NOISE = {"periodic": (2.0, 5.0), "overlap": (1.0, 4.0)}
+NOISE = {"periodic": (2.0, 5.0), "overlap": (2.0, 5.0)}
 
 
 @dataclass
@@ -56,11 +58,21 @@ def plain_correlation(reference, moving, truth, noise) -> list[bool]:
     return [above < level for level in LEVELS]
 
 
-def offsets_agree(mode: cr.Mode, truth: np.ndarray, *, wraps: bool) -> bool:
-    error = truth - mode.offset
-    if wraps:
-        error = error - SIDE * np.rint(error / SIDE)
-    return bool(error @ np.linalg.solve(mode.covariance, error) < stats.chi2.ppf(0.997, 2))
+def near_best(posterior: cr.Posterior, truth: np.ndarray) -> tuple[bool, float]:
+    """Is the truth within `NEAR` of the likeliest offset, and how probable was that said to be?"""
+    density = posterior.density
+    top = np.unravel_index(int(np.argmax(density)), density.shape)
+    best = [points[i] for points, i in zip(posterior.positions, top, strict=True)]
+
+    def distance(places) -> np.ndarray:
+        away = [place - b for place, b in zip(places, best, strict=True)]
+        if posterior.period is not None:
+            away = [a - n * np.rint(a / n) for a, n in zip(away, posterior.period, strict=True)]
+        return np.hypot(*away)
+
+    rows, columns = posterior.positions
+    near = distance((rows[:, None], columns[None, :])) < NEAR
+    return bool(distance(truth) < NEAR), float(posterior.probability[near].sum())
 
 
 @pytest.fixture(scope="module", params=PAIRS)
@@ -82,9 +94,9 @@ def drawn(request: pytest.FixtureRequest) -> Drawn:
         posterior = result.posterior()
         found.trusted += result.trusted
         found.inside.append([posterior.contains(truth, level) for level in LEVELS])
-        mode = posterior.modes[0] if posterior.modes else None
-        found.right.append(mode is not None and offsets_agree(mode, truth, wraps=wraps))
-        found.claimed.append(0.0 if mode is None else mode.probability)
+        right, claimed = near_best(posterior, truth)
+        found.right.append(right)
+        found.claimed.append(claimed)
         found.naive_inside.append(plain_correlation(*pair, truth, noise))
     return found
 
@@ -106,14 +118,14 @@ def claims_are_true(claimed: np.ndarray, right: np.ndarray) -> bool:
 
 def test_most_of_these_pairs_are_beyond_the_bars(drawn: Drawn):
     assert drawn.trusted < 0.3 * len(drawn.right)
-    assert 0.3 < np.mean(drawn.right) < 0.9
+    assert 0.2 < np.mean(drawn.right) < 0.85
 
 
 def test_the_regions_hold_the_truth_as_often_as_they_claim(drawn: Drawn):
     assert coverage_is_true(drawn.inside), np.mean(drawn.inside, axis=0)
 
 
-def test_the_first_mode_is_right_as_often_as_it_claims(drawn: Drawn):
+def test_the_likeliest_offset_is_right_as_often_as_it_claims(drawn: Drawn):
     claimed, right = np.array(drawn.claimed), np.array(drawn.right, float)
     assert claims_are_true(claimed, right), (claimed.mean(), right.mean())
     # and it knows which ones: those that claim more are right more often
