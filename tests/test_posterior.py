@@ -164,6 +164,14 @@ def test_nothing_is_found_outside_of_the_search():
     assert np.linalg.det(near.covariance) < np.linalg.det(wide.covariance)
 
 
+def test_an_offset_beyond_the_search_is_not_its_answer():
+    pair = pair_of("power-law-2", 48, 0.2, boundary="overlap", truth=(1.0, 6.9))
+    result = registered(pair, max_offset=5)
+    posterior = result.posterior()
+    assert all(np.all(np.abs(points) <= 5) for points in posterior.positions)
+    assert posterior.probability.sum() == pytest.approx(1, abs=1e-4)
+
+
 def test_unrelated_images_claim_little():
     rng = np.random.default_rng(8)
     posterior = registered(rng.standard_normal((2, 40, 40))).posterior()
@@ -206,6 +214,19 @@ def test_spectra_and_volumes(ndim, side, noise, boundary):
     assert posterior.contains(truth, 0.999)
     assert posterior.covariance.shape == (ndim, ndim)
     assert posterior.interval().shape == (ndim, 2)
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "overlap"])
+@pytest.mark.parametrize("shape", [(8,), (8, 8), (9, 31)])
+@pytest.mark.parametrize("max_offset", [None, 0.05, 100])
+def test_smallest_images_and_narrowest_searches(shape, max_offset, boundary):
+    rng = np.random.default_rng(5)
+    pair = rng.standard_normal((2, *shape))
+    posterior = registered(pair, boundary=boundary, max_offset=max_offset).posterior()
+    assert np.all(np.isfinite(posterior.probability))
+    assert posterior.probability.sum() + posterior.elsewhere == pytest.approx(1)
+    if max_offset == 0.05:
+        assert all(np.all(np.abs(points) <= 0.05) for points in posterior.positions)
 
 
 def test_periodic_images_with_holes():

@@ -238,9 +238,11 @@ def posterior(
         Makes the log-likelihood that was fitted.
     """
     evidence = _Periodic(pair) if pair.boundary == "periodic" and pair.uniform else _Overlap(pair)
-    if not np.all(np.isfinite(modes[0].covariance)) and np.any(information):
-        return _of_stripes(evidence, modes[0].offset, information)
-    if false_alarm < DECISIVE:
+    offset, closed = modes[0].offset, bool(np.all(np.isfinite(modes[0].covariance)))
+    if not closed and np.any(information):
+        return _of_stripes(evidence, offset, information)
+    inside = bool(np.all((offset > evidence.low) & (offset < evidence.high)))
+    if false_alarm < DECISIVE and closed and inside:
         if len(modes) == 1 and isinstance(evidence, _Periodic) and surface is not None:
             return _of_mixture(evidence, [(0.0, surface())])
         return _of_bars(evidence, modes, dof)
@@ -346,7 +348,7 @@ class _Evidence:
         modes = float(self.count.sum())
         for slope, cut, imbalance in itertools.product(SLOPES, CUTS, IMBALANCES):
             shape = relative**-slope * np.exp(-((self.frequency / cut) ** 2))
-            strengths = np.array([q for q in STRENGTHS if q <= modes / 2])
+            strengths = np.array([q for q in STRENGTHS if q <= modes / 2] or [modes / 4])
             for ratios in self._of_strength(shape, strengths, imbalance):
                 spectra, likelihood = [], 0.0
                 for power, ratio in zip(self.powers, ratios, strict=True):
@@ -623,8 +625,7 @@ def _peaks(
     """Local maxima, the highest first."""
     from scipy import ndimage
 
-    mode = "wrap"  # the order of an FFT
-    highest = ndimage.maximum_filter(coarse, size=3, mode=mode)
+    highest = ndimage.maximum_filter(coarse, size=3, mode="wrap")  # in the order of an FFT
     found = np.flatnonzero((coarse >= highest) & (coarse > coarse.max() - NEGLIGIBLE))
     values = coarse.ravel()[found]
     found = found[np.argsort(-values, kind="stable")][:MAX_PEAKS]
@@ -672,7 +673,7 @@ def _climb(terms: list[tuple[float, TrigPolynomial]], start: Float) -> _Peak | N
 
 
 def _nearest(evidence: _Evidence, offset: Float) -> Float:
-    """Of all equivalent offsets the one within the limits."""
+    """Of all equivalent offsets the one within the limits; axes last."""
     if evidence.period is None:
         return offset
     middle = (evidence.low + evidence.high) / 2
@@ -707,10 +708,7 @@ def _on_grid(
     share = logs - (logsumexp(mass) if mass is not None else logsumexp(logs))
     sharp = [peak for peak, log in zip(peaks, share, strict=True) if log > np.log(MIN_MODE)]
     step = max(STEP, float(np.prod(high - low) / MAX_POINTS) ** (1 / low.size))
-    positions = [
-        _axis(low[axis], high[axis], step, axis, sharp, wraps=evidence.period is not None)
-        for axis in range(low.size)
-    ]
+    positions = [_axis(low[axis], high[axis], step, axis, sharp) for axis in range(low.size)]
     logs = log_density(positions)
     top = float(logs.max())
     weight = np.exp(logs - top) * _volumes(positions)
@@ -748,11 +746,7 @@ def _likely(
             [lag.reshape(-1)[cell] for lag, cell in zip(evidence.lags, cells, strict=True)], axis=-1
         ),
     )
-    near = [
-        peak
-        for peak in peaks
-        if np.any(np.max(np.abs(places - peak.offset), axis=1) < 1.0)
-    ]  # fmt: skip
+    near = [p for p in peaks if np.any(np.max(np.abs(places - p.offset), axis=1) < 1.0)]
     if near:
         low, high = _around(near)
         inside = np.all((places > low - 1.0) & (places < high + 1.0), axis=1)
@@ -760,23 +754,18 @@ def _likely(
             return low, high, -np.inf
     low, high = places.min(axis=0) - 1.0, places.max(axis=0) + 1.0
     left_out = np.ones(mass.shape, dtype=bool)
-    inside_axes = []
-    for axis, lag in enumerate(evidence.lags):
-        line = np.zeros((lag.size, low.size))
-        line[:, axis] = lag.reshape(-1)
-        line[:, [a for a in range(low.size) if a != axis]] = ((low + high) / 2)[
-            [a for a in range(low.size) if a != axis]
-        ]
-        place = _nearest(evidence, line)[:, axis]
-        inside_axes.append((place >= low[axis]) & (place <= high[axis]))
-    left_out[np.ix_(*inside_axes)] = False
+    every = [
+        _nearest(evidence, np.repeat(lag.reshape(-1, 1), low.size, axis=1))[:, axis]
+        for axis, lag in enumerate(evidence.lags)
+    ]
+    lines = [(p >= a) & (p <= b) for p, a, b in zip(every, low, high, strict=True)]
+    left_out[np.ix_(*lines)] = False
     return low, high, float(logsumexp(mass[left_out])) if left_out.any() else -np.inf
 
 
-def _axis(
-    low: float, high: float, step: float, axis: int, peaks: list[_Peak], *, wraps: bool
-) -> Float:
+def _axis(low: float, high: float, step: float, axis: int, peaks: list[_Peak]) -> Float:
     """Points between two limits, closer together where a peak is sharp."""
+    step = min(step, (high - low) / 4)
     spans = []
     for peak in peaks:
         fine = 1 / np.sqrt(peak.curvature[axis, axis]) / PER_SIGMA
@@ -785,7 +774,6 @@ def _axis(
             fine = max(fine, reach / 100)
             spans.append((peak.offset[axis] - reach, peak.offset[axis] + reach, fine))
     points = [low]
-    # by this walk a point stands on every peak to a fraction of its own fine step
     while points[-1] < high - 1e-9 * (high - low):
         here = points[-1]
         size = step
@@ -796,8 +784,7 @@ def _axis(
                 size = min(size, max(first - here, fine))
         points.append(here + size)
     points[-1] = high
-    # the cells end where the search ends
-    edges = np.array(points)
+    edges = np.array(points)  # the cells end where the search ends
     return np.asarray((edges[1:] + edges[:-1]) / 2)
 
 
