@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
 from coregister.images import Image, Pair
+from coregister.posterior import Posterior
 from coregister.resample import translate
 from coregister.result import Registration, axis_names, round_pdg
 
@@ -617,6 +618,122 @@ def draw_coherence(axes: Axes, result: Registration) -> None:
     axes.plot(frequency, correlation, color=BLUE, marker=marker, markersize=4)
     axes.set_xlim(0, float(max(frequency.max(), 0.5)))
     axes.set_ylim(min(-0.1, 1.1 * float(np.nanmin(correlation))), 1.05)
+
+
+# ------------------------------------------------------------------------ posterior
+
+
+def plot_posterior(posterior: Posterior, *, origin: Origin | None = None) -> Figure:
+    """The probability of every offset: all of the grid, and the first mode from near.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        What is drawn; of volumes the last two axes, whatever the others.
+    origin : {"upper", "lower"}, optional
+        Where small offsets are drawn. Default: matplotlib's ``rcParams["image.origin"]``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels, 12 by 5 inches.
+
+    Raises
+    ------
+    InputError
+        If `origin` is not known.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    figures = optional("matplotlib.figure", "report")
+    origin = image_origin(origin)
+    with style():
+        figure: Figure = figures.Figure(figsize=(12, 5.2), layout="compressed")
+        everything, near = figure.subplots(1, 2)
+        draw_posterior(everything, posterior, origin=origin)
+        everything.set_title("posterior, regions of 68 and 95 %")
+        draw_posterior(near, posterior, origin=origin, near=True)
+        near.set_title(
+            f"the first mode, {100 * posterior.modes[0].probability:.3g} %"
+            if posterior.modes
+            else "no mode stands out"
+        )
+    return figure
+
+
+def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bool = False) -> None:
+    """The density against offset with its regions of 68 and 95 %; `near`: about the first mode."""
+    shown = min(posterior.ndim, 2)
+    leading = tuple(range(posterior.ndim - shown))
+    plane = replace(
+        posterior,
+        positions=posterior.positions[len(leading) :],
+        probability=posterior.probability.sum(axis=leading),
+    )
+    names = [f"offset along {name}, px" for name in axis_names(posterior.ndim)[-shown:]]
+    limits = [(p[0], p[-1]) for p in plane.positions]
+    if near and posterior.modes:
+        mode = posterior.modes[0]
+        bars = np.sqrt(np.diag(mode.covariance))[-shown:]
+        limits = [
+            (max(low, d - 5 * bar), min(high, d + 5 * bar))
+            for (low, high), d, bar in zip(limits, mode.offset[-shown:], bars, strict=True)
+        ]
+    marks = [(mode.offset[-shown:], mode.probability) for mode in posterior.modes]
+    if shown == 1:
+        grid, density = plane.positions[0], plane.density
+        for level, shade in zip(LEVELS, (0.30, 0.14), strict=True):
+            inside = list(plane.region(level))
+            axes.fill_between(
+                grid, 0, density, where=inside, color=BLUE, alpha=shade, linewidth=0, step="mid"
+            )
+        axes.plot(grid, density, color=BLUE)
+        for place, _ in marks:
+            axes.axvline(place[0], color=INK, linewidth=0.8, linestyle=":")
+        axes.set(xlim=limits[0], xlabel=names[0], ylabel="probability per px")
+        axes.set_ylim(bottom=0)
+        return
+    rows, columns = plane.positions
+    density = plane.density
+    # six decades: what is left over is as good as nothing
+    top = np.log10(max(float(density.max()), 1e-300))
+    values = np.log10(np.maximum(density, 10.0 ** (top - 6)))
+    image = axes.pcolormesh(
+        columns, rows, values, cmap="cividis_r", vmin=top - 6, vmax=top, rasterized=True
+    )
+    for level, line in zip(LEVELS, ("-", "--"), strict=True):
+        region = plane.region(level)
+        if not region.all() and min(region.shape) > 1:
+            axes.contour(
+                columns,
+                rows,
+                region.astype(np.float64),
+                levels=[0.5],
+                colors="white",
+                linestyles=line,
+                linewidths=1.2,
+            )
+    for place, probability in marks:
+        within = all(low <= d <= high for d, (low, high) in zip(place, limits, strict=True))
+        if within:
+            axes.plot(place[1], place[0], "+", color=ORANGE, markersize=9, markeredgewidth=1.6)
+        if within and not near and probability > 0.05:
+            axes.annotate(
+                f"{100 * probability:.0f} %",
+                (place[1], place[0]),
+                (6, 6),
+                textcoords="offset points",
+                color="white",
+                fontsize=8.5,
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": INK, "linewidth": 0, "alpha": 0.7},
+            )
+    axes.set_xlim(*limits[1])
+    axes.set_ylim(*(limits[0] if origin == "lower" else limits[0][::-1]))
+    axes.set(xlabel=names[1], ylabel=names[0])
+    _label_in_full(axes, (np.array(limits[1]), np.array(limits[0])))
+    bar = image.figure.colorbar(image, ax=axes, pad=0.02, extend="min", aspect=24)
+    bar.outline.set_visible(False)
+    bar.set_label("log10 of the probability per px$^2$")
 
 
 def _say(axes: Axes, text: str) -> None:

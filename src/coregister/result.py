@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
+from coregister.posterior import Posterior, posterior
+from coregister.stages import Mode as Mode
 from coregister.status import ADVISORY, Status
 
 if TYPE_CHECKING:
@@ -37,25 +39,6 @@ class Coherence(NamedTuple):
 
     frequency: Float
     correlation: Float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mode:
-    """One offset that the data allow.
-
-    Attributes
-    ----------
-    offset : (ndim,) array
-        Pixels, array-axis order.
-    covariance : (ndim, ndim) array
-        px^2, given that this mode is the right one.
-    probability : float
-        Share of the posterior probability.
-    """
-
-    offset: Float
-    covariance: Float
-    probability: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,6 +211,49 @@ class Registration:
             return positions, 2 * scale * (top - values)
         mesh = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
         return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)
+
+    def posterior(self) -> Posterior:
+        """Probability of every offset that was searched, given that the images show one scene.
+
+        For a pair so faint that a Gaussian bar is not true any more: all offsets that the data
+        allow, how likely each is, and regions that hold the truth as often as they say. Where
+        one offset is beyond doubt, it says what the bars say.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        InputError
+            If the result was read back and holds no images.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> import numpy as np, coregister as cr
+        >>> rng = np.random.default_rng(3)
+        >>> scene = cr.random_scene("power-law-2", (32, 32), rng=rng)
+        >>> pair = cr.simulate_pair(scene, (3.3, -5.1), noise=3.0, rng=rng, boundary="periodic")
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", cr.RegistrationWarning)
+        ...     posterior = cr.register(*pair, boundary="periodic").posterior()
+        >>> posterior.contains((3.3, -5.1), 0.95)
+        True
+        """
+        if self._pair is None:
+            raise InputError(
+                "this result was read back and holds no images, which the posterior is made of: "
+                "register the pair again and ask the result of that"
+            )
+        return posterior(
+            self._pair,
+            modes=self.modes,
+            information=self.information,
+            dof=self.dof,
+            false_alarm=self.false_alarm,
+            surface=self._surface,
+        )
 
     def _peak(self, surface: TrigPolynomial) -> tuple[TrigPolynomial, float, Float, float] | None:
         """The maximum of the fitted correlation and what scales it to the bars, if they belong."""

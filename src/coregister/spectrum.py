@@ -285,6 +285,22 @@ def _smooth_log(power: Float, count: Float) -> Float:
     return np.asarray(np.exp(solveh_banded(bands, precision * log, check_finite=False)))
 
 
+def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
+    """Smooth spectrum of noise of any colour, and the logarithm of how likely one so rough is.
+
+    Parameters
+    ----------
+    power : array
+        Ring averages.
+    count : array
+        Modes in each ring.
+    """
+    smooth = _smooth_log(power, count)
+    log = np.log(smooth)
+    roughness = _penalise(NOISE_STIFFNESS * _second_difference(log.size), log)
+    return smooth, float(-0.5 * log @ roughness)
+
+
 def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float) -> Float:
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
     product = share * (1.0 - share) * noise**2

@@ -1,4 +1,4 @@
-"""What passes from stage to stage: candidates of the search, fits of the refinement."""
+"""What passes from stage to stage: candidates of the search, fits of the refinement, modes."""
 
 from __future__ import annotations
 
@@ -98,6 +98,25 @@ class Fit:
     surface: Callable[[], TrigPolynomial]
     n_iter: int
     converged: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One offset that the data allow.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        Pixels, array-axis order.
+    covariance : (ndim, ndim) array
+        px^2, given that this mode is the right one.
+    probability : float
+        Share of the posterior probability.
+    """
+
+    offset: Float
+    covariance: Float
+    probability: float
 
 
 class Route(Protocol):
