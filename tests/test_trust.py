@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ import scipy.ndimage
 
 import coregister as cr
 from coregister import Status
+from coregister.images import prepare
+from coregister.overlap import OverlapRoute
+from coregister.trust import conclude
 
 SIDE = 96
 
@@ -123,20 +127,50 @@ def test_little_overlap():
         scene, (70.2, 66.4), noise=0.02, rng=rng, shape=(SIDE, SIDE)
     )
     assert Status.LOW_OVERLAP in flags(reference, moving)
+    (reference, moving) = cr.simulate_pair(
+        scene, (50.2, 48.4), noise=0.02, rng=rng, shape=(SIDE, SIDE)
+    )
+    assert not flags(reference, moving)  # a quarter of the area
 
 
-@pytest.mark.parametrize("strength", [0.3, 2.0])
-def test_a_fixed_pattern(strength):
+def patterned(seed, offset, strength, kind="power-law-3"):
+    """A pair with noise that stays with the detector, and the result."""
+    (reference, moving), _, rng = pair(seed, offset, kind=kind)
+    pattern = strength * rng.normal(size=reference.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        return cr.register(reference + pattern, moving + pattern)
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+@pytest.mark.parametrize("offset", [(0.4, -0.3), (3.3, -2.2), (12.4, 7.7)])
+def test_a_fixed_pattern(kind, offset):
+    result = patterned(7, offset, 2.0, kind)
+    assert Status.FIXED_PATTERN in result.flags
+    assert np.all(np.abs(result.offset) < 0.1)
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+def test_a_faint_fixed_pattern_is_noise_like_any_other(kind):
+    for seed in range(3):
+        result = patterned(seed, (3.3, -2.2), 0.1, kind)
+        assert result.trusted
+        assert np.all(np.abs(result.pull((3.3, -2.2))) < 4)
+
+
+@pytest.mark.parametrize("strength", [0.02, 0.05, 0.2, 0.5, 1.0])
+def test_no_fixed_pattern_goes_unsaid(strength):
     for offset in ((0.4, -0.3), (3.3, -2.2)):
-        (reference, moving), _, rng = pair(7, offset)
-        pattern = strength * rng.normal(size=reference.shape)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", cr.RegistrationWarning)
-            result = cr.register(reference + pattern, moving + pattern)
-        said = bool(result.flags & {Status.FIXED_PATTERN, Status.MISFIT})
-        # where the scene wins the pattern is noise like any other
-        assert said or np.all(np.abs(result.pull(offset)) < 4)
-        assert said or np.all(np.abs(result.offset) > 1)
+        for seed in range(3):
+            result = patterned(seed, offset, strength)
+            said = bool(result.flags & {Status.FIXED_PATTERN, Status.MISFIT})
+            assert said or np.all(np.abs(result.pull(offset)) < 5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_still_scene_is_no_fixed_pattern(seed):
+    (reference, moving), _, _ = pair(seed, (0.0, 0.0))
+    assert not flags(reference, moving)
 
 
 @pytest.mark.parametrize("what", ["rotation", "scale", "shear"])
@@ -155,10 +189,57 @@ def test_a_distorted_pair_is_a_misfit(what):
     assert Status.MISFIT in flags(scene[cut, cut] + 0.05 * rng.normal(size=reference.shape), moving)
 
 
+def test_a_turn_below_the_noise_is_no_misfit():
+    (reference, _), scene, rng = pair(8, (0.0, 0.0))
+    angle = np.deg2rad(0.01)  # a hundredth of a pixel at the corners
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = (np.array(scene.shape) - 1) / 2
+    warped = scipy.ndimage.affine_transform(scene, matrix, middle - matrix @ middle, order=5)
+    cut = slice(SIDE // 2, SIDE // 2 + SIDE)
+    moving = warped[cut, cut] + 0.05 * rng.normal(size=reference.shape)
+    assert not flags(scene[cut, cut] + 0.05 * rng.normal(size=reference.shape), moving)
+
+
+def test_two_halves_that_moved_apart_are_a_misfit():
+    (reference, moving), scene, rng = pair(8, (0.0, 0.0))
+    other = cr.simulate_pair(scene, (0.8, 0.0), noise=0.05, rng=rng, shape=(SIDE, SIDE))[1]
+    moving = moving.copy()
+    moving[:, : SIDE // 2] = other[:, : SIDE // 2]
+    assert Status.MISFIT in flags(reference, moving)
+
+
 def test_a_constant_image():
     (reference, _), _, _ = pair(9)
     found = flags(reference, np.full_like(reference, 3.0))
     assert Status.CONSTANT_IMAGE in found
+
+
+def test_a_faint_image_on_a_pedestal_is_not_constant():
+    (reference, moving), _, _ = pair(9)
+    assert not flags(1e-6 * reference + 1e3, moving)
+
+
+def test_what_did_not_settle_is_said():
+    (reference, moving), _, _ = pair(9)
+    images = prepare(reference, moving)
+    route = OverlapRoute(images)
+    fit = route.refine(route.search()[0])
+    assert fit.converged
+    assert not conclude(images, [fit]).flags
+    with pytest.warns(cr.RegistrationWarning, match="NOT_CONVERGED"):
+        result = conclude(images, [replace(fit, converged=False)])
+    assert result.flags == {Status.NOT_CONVERGED}
+    assert not result.trusted
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "band-limited"])
+def test_a_well_sampled_scene_is_not_called_undersampled(kind):
+    rng = np.random.default_rng(13)
+    scene = cr.random_scene(kind, (2 * SIDE, 2 * SIDE), rng=rng, psf=1.5)
+    result = cr.register(
+        *cr.simulate_pair(scene, (1.3, -2.4), noise=0.02, rng=rng, shape=(SIDE, SIDE))
+    )
+    assert not result.flags
 
 
 def test_an_undersampled_scene_is_told_and_stays_trusted():
