@@ -64,8 +64,8 @@ class Fit:
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
         Probability of a ring this anticorrelated if they see one scene.
-    competing : bool
-        Coarse frequencies leave more behind, and agree less, than fine ones.
+    competing : float
+        Probability that coarse frequencies fit this much better elsewhere if they see one scene.
     systematic : (ndim,) array
         Bound on the error by aliasing, px.
     gain, background, overlap
@@ -88,7 +88,7 @@ class Fit:
     distortion: float
     dispersion: float
     contradiction: float
-    competing: bool
+    competing: float
     systematic: Float
     gain: float
     background: float

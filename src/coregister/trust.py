@@ -23,8 +23,10 @@ RIVAL = 0.6
 MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
 MAX_DISTORTION = 1e-6
-#: the same for frequencies that disagree; lower, since its variance takes the noise as even
-MAX_DISPERSION = 1e-9
+#: the same for frequencies that disagree, each of three tests
+MAX_DISPERSION = 1e-6
+#: and where the answer stays in place: a pattern that does is likely beforehand
+MAX_DISPERSION_STILL = 1e-3
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
 FIXED = 0.1
 #: share of the smaller image below which an overlap is too small
@@ -81,9 +83,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     if best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
     still = bool(np.all(np.abs(best.offset) < FIXED))
-    if min(best.dispersion, best.contradiction) < MAX_DISPERSION:
-        flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
-    if best.competing:
+    limit = MAX_DISPERSION_STILL if still else MAX_DISPERSION
+    if min(best.dispersion, best.contradiction, best.competing) < limit:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)

@@ -8,11 +8,13 @@ any colour and noise that varies over the field count as they are, and nothing n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from coregister.compare import FADE, Comparison, Equations, known_directions
 from coregister.fourier import TrigPolynomial, along, frequencies
@@ -21,11 +23,16 @@ from coregister.spectrum import Rings, Spectra
 from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
+#: probability, with even noise, below which frequencies that disagree are looked at in pixels
+ASK_PIXELS = 1e-4
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
+#: and between those in which the coarse ones may agree elsewhere; what is outside is left out
+COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
 
 
 def conclude_fit(
@@ -35,12 +42,17 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
-    competing: bool,
-    before_whitening: float,
+    amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
 ) -> Fit:
-    """Everything that is known at the optimum."""
+    """Everything that is known at the optimum.
+
+    Parameters
+    ----------
+    amplitude : callable, optional
+        Factor against frequency by which both images were made whiter before they were cut.
+    """
     rings = comparison.rings
     values, vectors = equations.directions
     determined = bool(np.all(values > 0))
@@ -63,9 +75,15 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if determined else 1.0,
-        dispersion=min(before_whitening, dispersion(comparison, equations)) if determined else 1.0,
+        dispersion=dispersion(comparison, equations, left) if determined else 1.0,
         contradiction=contradiction(equations.spectra.coherence, rings.count),
-        competing=competing,
+        competing=competing(
+            rings,
+            equations.spectra,
+            1.0 if amplitude is None else amplitude(rings.frequency),
+            lambda: _tapered(comparison, offset),
+            comparison.window.shape,
+        ),
         systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,
@@ -85,12 +103,13 @@ def conclude_modes(
     k: list[Float],
     rings: Rings,
     multiplicity: Float,
-    aligned: NDArray[np.complex128],
+    aligned: Complex,
     spectra: Spectra,
     weight: Float,
     gain: float,
     background: float,
     shape: tuple[int, ...],
+    transforms: Callable[[], tuple[Complex, Complex]],
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -102,6 +121,8 @@ def conclude_modes(
         Half of the cross-spectrum, times the gain, with the displacement taken out.
     k, multiplicity, weight : array
         Frequency, number of full-plane modes and weight of each of its modes.
+    transforms : callable
+        See `competing`.
     """
     signal = multiplicity * weight * aligned.real
     noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
@@ -152,7 +173,7 @@ def conclude_modes(
         distortion=1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
-        competing=rising(rings.frequency, spectra),
+        competing=competing(rings, spectra, 1.0, transforms, shape),
         systematic=_bound(coherent, chance, bread),
         gain=gain,
         background=background,
@@ -211,27 +232,53 @@ def distortion(left: Float, pulls: Float) -> float:
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
 
-def dispersion(comparison: Comparison, equations: Equations) -> float:
+def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
     """Probability of frequencies that disagree this much on the offset, if all see one scene.
 
     A pattern that stays with the detector rules the fine frequencies and the scene the coarse
-    ones. The score, zero over all modes, is looked at band by band.
-    """
-    from scipy.special import gammaincc
+    ones. The score, zero over all modes, is looked at band by band: at first with the variance
+    that even noise has, and where that finds something, with the one that its pixels show.
 
-    residual = comparison.rings.spread(equations.spectra.residual)
-    variance = equations.weight**2 * residual / (1.0 - equations.leverage)
-    scores = equations.gradient * equations.weight * equations.residual
+    Parameters
+    ----------
+    left : array
+        Whitened residual, in pixels.
+    """
+    from scipy.special import fdtrc, gammaincc
+
+    gradient, weight = equations.gradient, equations.weight
+    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
     band = comparison.rings.band(BANDS)
-    chi2, parameters = 0.0, -len(scores)  # the sum over the bands is 0
-    for index in range(len(BANDS) + 1):
-        inside = band == index
-        part = equations.gradient[:, inside]
-        scatter = (part * variance[inside]) @ part.T
-        score = scores[:, inside].sum(axis=1)
-        chi2 += float(score @ np.linalg.pinv(scatter, rcond=1e-8, hermitian=True) @ score)
-        parameters += int(np.linalg.matrix_rank(scatter, hermitian=True))
-    return float(gammaincc(max(parameters, 1) / 2, chi2 / 2))
+    inside = [band == index for index in range(len(BANDS) + 1)]
+    inside = [modes for modes in inside if modes.any()]
+    score = np.concatenate([(gradient[:, m] * weight[m]) @ equations.residual[m] for m in inside])
+    pulls = gradient * weight * white / np.sqrt(1.0 - equations.leverage)
+    even = block_diag(*(pulls[:, m] @ pulls[:, m].T for m in inside))
+    # the offset is fitted to the sum: what each band takes of it
+    parts = np.vstack([(gradient[:, m] * weight[m]) @ gradient[:, m].T for m in inside])
+    whole = sum(np.split(parts, len(inside)))
+    project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
+
+    def disagreement(variance: Float) -> tuple[float, int]:
+        inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
+        return float(score @ inverse @ score), max(int(np.linalg.matrix_rank(inverse)), 1)
+
+    chi2, parameters = disagreement(even)
+    probability = float(gammaincc(parameters / 2, chi2 / 2))
+    if probability > ASK_PIXELS:
+        return probability
+    pieces = np.stack(
+        [
+            left.ravel() * comparison.untransform(np.where(m, g, 0.0) * weight * white).ravel()
+            for m in inside
+            for g in gradient
+        ]
+    )
+    chi2, parameters = disagreement(pieces @ pieces.T)
+    size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
+    dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
+    # the variance too is an estimate: Hotelling's distribution
+    return float(fdtrc(parameters, dof, chi2 / parameters * dof / (dof + parameters - 1)))
 
 
 def contradiction(coherence: Float, count: Float) -> float:
@@ -242,18 +289,89 @@ def contradiction(coherence: Float, count: Float) -> float:
     return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
 
 
-def rising(frequency: Float, spectra: Spectra) -> bool:
-    """True if coarse frequencies leave more behind, and agree less, than fine ones.
+def competing(
+    rings: Rings,
+    spectra: Spectra,
+    amplitude: Float | float,
+    transforms: Callable[[], tuple[Complex, Complex]],
+    shape: Sequence[int],
+) -> float:
+    """Probability that coarse frequencies fit this much better elsewhere, if they see one scene.
 
-    A scene and its noise do not do that; two scenes, of which the finer one is aligned, do.
+    Asked only where they leave more behind, and agree less, than fine ones. Two scenes, of which
+    the finer one is aligned, do that, but noise of a steep spectrum does too.
+
+    Parameters
+    ----------
+    amplitude : (size,) array or float
+        By which the images were made whiter.
+    transforms : callable
+        Makes the half spectra of both images, the displacement taken out.
+    shape : sequence of int
+        Of the arrays that they are of.
     """
+    frequency = rings.frequency
     coarse = (frequency > BANDS[0]) & (frequency < BANDS[2])
     fine = (frequency > BANDS[3]) & (frequency < FADE[0])
     if not coarse.any() or not fine.any():
-        return False
+        return 1.0
     agreement = np.max(spectra.coherence[fine]) - np.min(spectra.coherence[coarse])
-    left_over = np.max(spectra.residual[coarse]) / np.min(spectra.residual[fine])
-    return bool(agreement > 0.05 and left_over > COARSE_EXCESS)
+    noise = spectra.residual / np.square(amplitude)
+    if agreement < 0.05 or np.max(noise[coarse]) < COARSE_EXCESS * np.min(noise[fine]):
+        return 1.0
+    first, second = transforms()
+    k = frequencies(shape)
+    radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
+    band = np.searchsorted(COARSE_BANDS, radius)
+    size = len(COARSE_BANDS) + 1
+    used = slice(1, size - 1)
+
+    def sums(values: Float) -> Float:
+        total = 2 * np.bincount(band.ravel(), values.ravel(), size)
+        total -= np.bincount(band[..., 0].ravel(), values[..., 0].ravel(), size)
+        return np.asarray(total[used])
+
+    def agreed(product: Complex) -> Float:
+        """Log-likelihood ratio against unrelated images, band by band."""
+        correlation = np.clip(sums(product.real) / power, 0.0, 1 - 1e-9)
+        return np.asarray(-0.5 * count * np.log1p(-(correlation**2)))
+
+    count = sums(np.ones(radius.shape))
+    power = np.sqrt(sums(np.abs(first) ** 2) * sums(np.abs(second) ** 2)) + 1e-300
+    product = np.conj(first) * second
+    here = agreed(product)
+    probability = 1.0
+    for last in range(3, count.size + 1):  # how far up the other scene rules is not known
+        weight = np.zeros(size)
+        weight[1 : last + 1] = count[:last] / power[:last]
+        polynomial = TrigPolynomial(product * weight[band], shape)
+        place = np.array(np.unravel_index(np.argmax(polynomial.samples()), shape), np.float64)
+        place = np.where(place > np.array(shape) / 2, place - shape, place)
+        for _ in range(3):
+            _, slope, curvature = polynomial.derivatives(place)
+            values, vectors = np.linalg.eigh(-curvature)
+            step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-300))
+            place = place + np.clip(step, -0.5, 0.5)
+        moved = product
+        for f, d in zip(k, place, strict=True):
+            moved = moved * np.exp(1j * f * d)
+        gained = float(np.sum(agreed(moved)[:last] - here[:last]))
+        # as many places and cut-offs as were tried
+        chance = (count.size - 2) * count[:last].sum() * np.exp(-max(gained, 0.0))
+        probability = min(probability, float(chance))
+    return probability
+
+
+def _tapered(comparison: Comparison, offset: Float) -> tuple[Complex, Complex]:
+    """Half spectra of the two windows, faded out at their edges."""
+    x, y = (fields[0] for fields in comparison.fields(offset))
+    taper: Float = np.ones(x.shape)
+    for axis, n in enumerate(x.shape):
+        taper *= along(np.sin(np.pi * (np.arange(n) + 0.5) / n), axis, x.ndim)
+    if comparison.pixel_weight is not None:
+        taper *= comparison.pixel_weight
+    first, second = (scipy.fft.rfftn((v - v.mean()) * taper) for v in (x, y))
+    return first, second
 
 
 def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
