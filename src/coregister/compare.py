@@ -112,7 +112,7 @@ class MovableImage:
         spectrum = self._spectrum
         for k, f, fade in zip(self._k, fraction, self._fade, strict=True):
             ramp = np.exp(1j * k * f)
-            spectrum = spectrum * (fade * ramp if faded and not self._periodic else ramp)
+            spectrum = spectrum * (fade * ramp if faded else ramp)
         fields = [spectrum]
         if gradient:
             fields += [1j * k * spectrum for k in self._k]

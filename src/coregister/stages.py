@@ -52,6 +52,10 @@ class Fit:
         Where it started.
     offset, covariance, information
         As in `coregister.Registration`; the covariance is 0 along an undetermined direction.
+    model_covariance : (ndim, ndim) array
+        What stationary noise of the same spectrum would give in place of `covariance`.
+    unevenness : float
+        Probability that the two differ this much if the noise is even.
     evidence : float
         Log-likelihood ratio per mode against "no common content".
     modes : float
@@ -81,6 +85,8 @@ class Fit:
     candidate: Candidate
     offset: Float
     covariance: Float
+    model_covariance: Float
+    unevenness: float
     information: Float
     evidence: float
     modes: float

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -29,6 +30,8 @@ Complex = NDArray[np.complex128]
 COARSE_EXCESS = 10.0
 #: probability, with even noise, below which frequencies that disagree are looked at in pixels
 ASK_PIXELS = 1e-4
+#: degrees of freedom of the bars are taken as no fewer
+FEWEST_DOF = 3.0
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
 #: and between those in which the coarse ones may agree elsewhere; what is outside is left out
@@ -58,10 +61,10 @@ def conclude_fit(
     determined = bool(np.all(values > 0))
     bread = _pseudo_inverse(values, vectors)
     left, pulls = whitened_score(comparison, equations)
-    scores = (pulls * left).reshape(pair.ndim, -1)
-    meat = scores @ scores.T
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
+    spread = _spread(left, pulls, bread)
+    dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
@@ -69,7 +72,9 @@ def conclude_fit(
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=student * bread @ meat @ bread,
+        covariance=student * spread.seen,
+        model_covariance=student * spread.even,
+        unevenness=spread.chance,
         information=(vectors * values) @ vectors.T,
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
@@ -127,26 +132,16 @@ def conclude_modes(
     signal = multiplicity * weight * aligned.real
     noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
     ndim = len(k)
-    information, meat, moments = np.empty((3, ndim, ndim))
+    information, moments = np.empty((2, ndim, ndim))
     for i in range(ndim):
         for j in range(i, ndim):
             information[i, j] = information[j, i] = np.sum(signal * k[i] * k[j])
             moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
     values, vectors = known_directions(information, moments)
     bread = _pseudo_inverse(values, vectors)
-    # variance of the score of a mode: scene against residual, and noise against noise
-    residual, product = (
-        rings.spread(values).reshape(weight.shape)
-        for values in (spectra.residual, spectra.noise_product)
-    )
-    # a mode and its mirror image are one: together their score has twice the variance of two
-    square = multiplicity * weight**2 * (np.maximum(aligned.real, 0) * residual + product)
-    for i in range(ndim):
-        for j in range(ndim):
-            meat[i, j] = np.sum(square * k[i] * k[j])
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
-    student = dof / (dof - 2.0)
+    left, pulls = _periodic_score(k, rings, spectra, weight, transforms(), gain, shape)
     folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
     power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
     coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
@@ -162,10 +157,15 @@ def conclude_modes(
             product = product * np.exp(-1j * frequency * d)
         return TrigPolynomial(product, shape)
 
+    spread = _spread(left, pulls, bread)
+    dof = max(min(dof, spread.dof), FEWEST_DOF)
+    student = dof / (dof - 2.0)
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=student * bread @ meat @ bread,
+        covariance=student * spread.seen,
+        model_covariance=student * spread.even,
+        unevenness=spread.chance,
         information=(vectors * values) @ vectors.T,
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
@@ -193,7 +193,7 @@ def _degrees_of_freedom(information: Float, ndim: int) -> float:
     covariance is that distribution's.
     """
     effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
-    return max(effective - (ndim + 2), 3.0)
+    return max(effective - (ndim + 2), FEWEST_DOF)
 
 
 def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
@@ -205,6 +205,70 @@ def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float,
         [comparison.untransform(g * equations.weight * white) for g in equations.gradient]
     )
     return left, pulls
+
+
+def _periodic_score(
+    k: list[Float],
+    rings: Rings,
+    spectra: Spectra,
+    weight: Float,
+    transforms: tuple[Complex, Complex],
+    gain: float,
+    shape: tuple[int, ...],
+) -> tuple[Float, Float]:
+    """The same as `whitened_score` for periodic images."""
+    x, y = transforms
+    white = np.sqrt(rings.spread(spectra.residual)).reshape(x.shape)
+    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+    x = gain * x
+    left = scipy.fft.irfftn((y - x) * inverse, s=shape, overwrite_x=True)
+    scene = ((1 - spectra.share) * x + spectra.share * y) * (weight * white)
+    pulls = [scipy.fft.irfftn(1j * f * scene, s=shape, overwrite_x=True) for f in k]
+    return left, np.stack(pulls)
+
+
+class _Spread(NamedTuple):
+    """Covariance of the offset, Student's widening aside.
+
+    Attributes
+    ----------
+    seen : (ndim, ndim) array
+        From what is left over, pixel by pixel.
+    even : (ndim, ndim) array
+        What stationary noise of the same spectrum would give.
+    dof : float
+        Effective number of pixels behind `seen`.
+    chance : float
+        Probability of a ratio of the two this far from 1, along any axis, if the noise is even.
+    """
+
+    seen: Float
+    even: Float
+    dof: float
+    chance: float
+
+
+def _spread(left: Float, pulls: Float, bread: Float) -> _Spread:
+    """The sandwich, and the model form beside it."""
+    from scipy.special import gammainc, gammaincc
+
+    pulls = bread @ pulls.reshape(len(pulls), -1)
+    squares = pulls**2
+    # near 1; less where the residual is below the floor of its spectrum: no noise at all
+    level = float(np.mean(left**2))
+    even = level * (pulls @ pulls.T)
+    pulls = pulls * left.ravel()
+    seen = pulls @ pulls.T
+    fourth = np.maximum(np.sum(pulls**4, axis=1), 1e-300)
+    pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
+    # chi^2 of independent pixels that weigh unequally
+    total = squares.sum(axis=1)
+    dof = total**2 / np.maximum(np.sum(squares**2, axis=1), 1e-300)
+    known = level * total > 0
+    chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
+    tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
+    chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
+    return _Spread(seen, even, pixels, chance)
 
 
 def distortion(left: Float, pulls: Float) -> float:
