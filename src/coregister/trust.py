@@ -23,8 +23,10 @@ RIVAL = 0.6
 MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
 MAX_DISTORTION = 1e-6
-#: the same for frequencies that disagree, each of three tests
+#: the same for frequencies that disagree, and for coarse ones that agree elsewhere
 MAX_DISPERSION = 1e-6
+#: the same for a ring that is anticorrelated; lower, since its modes are taken as independent
+MAX_CONTRADICTION = 1e-9
 #: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
 #: source that moves by itself where few pixels make the bars
 MAX_IF_LIKELY = 1e-3
@@ -93,7 +95,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.MISFIT)
     still = bool(np.all(np.abs(best.offset) < FIXED))
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    if min(best.dispersion, best.contradiction, best.competing) < limit:
+    if min(best.dispersion, best.competing) < limit or best.contradiction < MAX_CONTRADICTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)

@@ -170,7 +170,7 @@ def conclude_modes(
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
         dof=dof,
-        distortion=1.0,
+        distortion=distortion(left, pulls) if np.all(values > 0) else 1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(rings, spectra, 1.0, transforms, shape),
