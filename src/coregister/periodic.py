@@ -199,7 +199,10 @@ class PeriodicRoute:
                 self._pair.moving.data.mean() - gain * self._pair.reference.data.mean()
             ),
             shape=self._shape,
-            transforms=lambda: (self._spectra[0], self._moved(self._spectra[1], -offset)),
+            transforms=lambda: (
+                self._moved(self._spectra[0], offset / 2),
+                self._moved(self._spectra[1], -offset / 2),
+            ),
             n_iter=n_iter,
             converged=converged,
         )

@@ -141,7 +141,9 @@ def conclude_modes(
     bread = _pseudo_inverse(values, vectors)
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
-    left, pulls = _periodic_score(k, rings, spectra, weight, transforms(), gain, shape)
+    left, pulls = _periodic_score(
+        k, rings, multiplicity, spectra, weight, transforms(), gain, shape
+    )
     folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
     power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
     coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
@@ -170,7 +172,7 @@ def conclude_modes(
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
         dof=dof,
-        distortion=distortion(left, pulls) if np.all(values > 0) else 1.0,
+        distortion=1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(rings, spectra, 1.0, transforms, shape),
@@ -210,6 +212,7 @@ def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float,
 def _periodic_score(
     k: list[Float],
     rings: Rings,
+    multiplicity: Float,
     spectra: Spectra,
     weight: Float,
     transforms: tuple[Complex, Complex],
@@ -221,8 +224,14 @@ def _periodic_score(
     white = np.sqrt(rings.spread(spectra.residual)).reshape(x.shape)
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
     x = gain * x
-    left = scipy.fft.irfftn((y - x) * inverse, s=shape, overwrite_x=True)
-    scene = ((1 - spectra.share) * x + spectra.share * y) * (weight * white)
+    scene = (1 - spectra.share) * x + spectra.share * y
+    known = multiplicity * weight
+    residual = y - x
+    # to the optimal gain: what is missing to it is a piece of the scene
+    along_scene = float(np.vdot(scene, known * residual).real / np.vdot(scene, known * scene).real)
+    residual -= along_scene * scene
+    left = scipy.fft.irfftn(residual * inverse, s=shape, overwrite_x=True)
+    scene *= weight * white
     pulls = [scipy.fft.irfftn(1j * f * scene, s=shape, overwrite_x=True) for f in k]
     return left, np.stack(pulls)
 
@@ -259,11 +268,12 @@ def _spread(left: Float, pulls: Float, bread: Float) -> _Spread:
     even = level * (pulls @ pulls.T)
     pulls = pulls * left.ravel()
     seen = pulls @ pulls.T
-    fourth = np.maximum(np.sum(pulls**4, axis=1), 1e-300)
+    contributions = pulls**2
+    fourth = np.maximum(np.einsum("ij,ij->i", contributions, contributions), 1e-300)
     pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
     # chi^2 of independent pixels that weigh unequally
     total = squares.sum(axis=1)
-    dof = total**2 / np.maximum(np.sum(squares**2, axis=1), 1e-300)
+    dof = total**2 / np.maximum(np.einsum("ij,ij->i", squares, squares), 1e-300)
     known = level * total > 0
     chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
     tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
