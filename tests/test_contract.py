@@ -24,11 +24,13 @@ FLAGS = [
     "FIXED_PATTERN",
     "MISFIT",
     "UNDERSAMPLED",
+    "UNEVEN_NOISE",
     "NOT_CONVERGED",
 ]
 PROMISED = [
     "offset",
     "covariance",
+    "model_covariance",
     "systematic",
     "information",
     "stderr",
@@ -89,7 +91,7 @@ def check_whole(result):
     assert cr.Status.OK not in result.flags
     first = next((flag for flag in cr.Status if flag in result.flags), cr.Status.OK)
     assert result.status is first
-    assert result.trusted == (result.flags <= {cr.Status.UNDERSAMPLED})
+    assert result.trusted == (result.flags <= {cr.Status.UNDERSAMPLED, cr.Status.UNEVEN_NOISE})
     np.testing.assert_array_equal(result.stderr, np.sqrt(np.diag(result.covariance)))
     json.dumps(result.to_dict(), allow_nan=False)
 

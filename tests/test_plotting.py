@@ -42,6 +42,7 @@ def by_hand(reference, moving, offset, covariance, **changes):
     result = cr.Registration(
         offset=offset,
         covariance=covariance,
+        model_covariance=covariance,
         information=information,
         reference_shape=reference.shape,
         moving_shape=moving.shape,

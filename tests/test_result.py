@@ -25,6 +25,7 @@ def make(**changes):
     if "information" not in changes:
         changes["information"] = np.linalg.inv(covariance)
     fields = {
+        "model_covariance": covariance,
         "systematic": np.zeros(ndim),
         "dof": np.inf,
         "flags": frozenset(),
@@ -419,6 +420,7 @@ def test_what_is_no_record_is_refused(record):
         ("offset", [1.0, 2.0, 3.0]),
         ("offset", 3.0),
         ("covariance", [[1.0, 2.0]]),
+        ("model_covariance", [[1.0, 2.0]]),
         ("information", [[1.0], [2.0, 3.0]]),
         ("systematic", []),
         ("flags", ["NO_SUCH_FLAG"]),

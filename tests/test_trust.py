@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 
 import coregister as cr
 from coregister import Status
@@ -257,6 +258,124 @@ def test_an_undersampled_scene_is_told_and_stays_trusted():
     assert Status.UNDERSAMPLED in result.flags
     assert result.trusted
     assert np.all(np.abs(result.offset - (1.3, -2.4)) < result.systematic + 4 * result.stderr)
+
+
+def stars(seed, counts, *, boundary="overlap"):
+    """Spots on a faint sky, whose Poisson noise is where they are; `counts` per unit of light."""
+    rng = np.random.default_rng(seed)
+    side = SIDE if boundary == "periodic" else 2 * SIDE
+    scene = cr.random_scene("blobs", (side, side), rng=rng)
+    options = {} if boundary == "periodic" else {"shape": (SIDE, SIDE)}
+    return cr.simulate_pair(
+        scene,
+        (1.3, -2.4),
+        noise=0.02,
+        rng=rng,
+        poisson=counts,
+        background=0.05,
+        boundary=boundary,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+def test_noise_that_stays_with_the_light_is_told_and_the_bars_hold(boundary):
+    """Bars of even noise would be less than half as wide: they are found false, the others true.
+
+    24 numbers of unit variance: the sum of their squares is outside of its interval in 1 of 1000.
+    """
+    pulls, even = [], []
+    for seed in range(12):
+        reference, moving = stars(seed, 100.0, boundary=boundary)
+        result = cr.register(reference, moving, boundary=boundary)
+        assert Status.UNEVEN_NOISE in result.flags
+        assert result.trusted
+        ratio = result.stderr / np.sqrt(np.diag(result.model_covariance))
+        assert ratio.max() > 1.5
+        assert "bars of even noise" in str(result)
+        pulls.append(result.pull((1.3, -2.4)))
+        error = result.offset - (1.3, -2.4)
+        even.append(error @ np.linalg.solve(result.model_covariance, error))
+    low, high = scipy.stats.chi2.interval(1 - 1e-3, 2 * len(pulls))
+    assert low < np.sum(np.square(pulls)) < high
+    assert np.sum(even) > high
+
+
+@pytest.mark.parametrize("noise", ["even", "beam", "told", "Poisson on a bright sky"])
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+def test_noise_that_is_even_or_told_is_not_uneven(noise, boundary):
+    rng = np.random.default_rng(13)
+    side = SIDE if boundary == "periodic" else 2 * SIDE
+    scene = cr.random_scene("blobs", (side, side), rng=rng)
+    options = {} if boundary == "periodic" else {"shape": (SIDE, SIDE)}
+    errors = {}
+    if noise == "beam":
+        options["noise_beam"] = 3.0
+    if noise == "told":
+        row, _ = np.mgrid[-1 : 1 : SIDE * 1j, :SIDE]
+        options["noise_map"] = np.where(row > 0.5, 3.0, 1.0)
+        errors = dict.fromkeys(("reference_err", "moving_err"), 0.1 * options["noise_map"])
+    if noise.startswith("Poisson"):
+        scene = scene - scene.min() + 50.0
+        options["poisson"] = 100.0
+    reference, moving = cr.simulate_pair(
+        scene, (1.3, -2.4), noise=0.1, rng=rng, boundary=boundary, **options
+    )
+    result = cr.register(reference, moving, boundary=boundary, **errors)
+    assert not result.flags - {Status.UNDERSAMPLED}
+    ratio = result.stderr / np.sqrt(np.diag(result.model_covariance))
+    assert np.all(np.abs(np.log(ratio)) < np.log(1.25))
+
+
+@pytest.mark.parametrize("own", [0.0, 0.5])
+def test_a_bright_star_that_moves_by_itself_is_a_misfit(own):
+    """It rules what is left over, so that less has to tell; with its own noise alone it may."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        places = rng.uniform(4, SIDE - 4, (80, 2))
+        brightness = np.append(50.0, rng.uniform(5, 10, 79))
+
+        def field(shift, moved, places=places, brightness=brightness):
+            motion = np.zeros_like(places)
+            motion[0, 0] = moved
+            return sum(
+                b * np.exp(-((y - p) ** 2 + (x - q) ** 2) / (2 * 1.5**2))
+                for b, (p, q) in zip(brightness, places + shift + motion, strict=True)
+            )
+
+        images = field((0, 0), 0.0), field((1.3, -2.4), own)
+        if own == 0.0:
+            reference, moving = (rng.poisson(40 * image + 2) / 40 for image in images)
+        else:
+            reference, moving = (im + 0.05 * rng.normal(size=im.shape) for im in images)
+        found = flags(reference, moving)
+        assert Status.UNEVEN_NOISE in found
+        assert (Status.MISFIT in found) == (own > 0)
+
+
+def test_open_directions_are_open_in_both_covariances():
+    rng = np.random.default_rng(15)
+    wave = np.sin(np.arange(SIDE) / 3.0) + np.sin(np.arange(SIDE) / 7.3)
+    images = wave + 0.05 * rng.normal(size=(2, SIDE, SIDE))
+    with pytest.warns(cr.RegistrationWarning):
+        result = cr.register(*images)
+    np.testing.assert_array_equal(np.isinf(result.covariance), np.isinf(result.model_covariance))
+    assert np.isinf(result.model_covariance[0, 0])
+    assert Status.UNEVEN_NOISE not in result.flags
+
+
+def test_a_scene_that_is_finer_than_the_noise_competes_with_nothing():
+    """Noise of a steep spectrum rules the coarse frequencies, the scene the fine ones."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        scene = cr.random_scene("power-law-2", (2 * SIDE, 2 * SIDE), rng=rng)
+        reference, moving = cr.simulate_pair(
+            scene, (3.3, -2.2), noise=0.3, rng=rng, shape=(SIDE, SIDE), noise_beam=6.0
+        )
+        result = cr.register(reference, moving)
+        assert result.trusted
+        assert np.all(np.abs(result.pull((3.3, -2.2))) < 5)
 
 
 def test_cosmic_rays_do_not_move_the_answer():

@@ -33,6 +33,8 @@ MARGIN = 2
 FADE = (0.42, 0.5)
 #: a slope of the background is taken out where it is more significant than this
 SLOPE_SIGMA = 3.0
+#: and looked at where it is this much, with itself in the noise that it is held against
+SLOPE_HINT = 1.5
 #: the information along a direction counts where it exceeds what noise makes of it by this
 INFORMATION_SIGMA = 8.0
 
@@ -114,7 +116,7 @@ class MovableImage:
         spectrum = self._spectrum
         for k, f, fade in zip(self._k, fraction, self._fade, strict=True):
             ramp = np.exp(1j * k * f)
-            spectrum = spectrum * (fade * ramp if faded and not self._periodic else ramp)
+            spectrum = spectrum * (fade * ramp if faded else ramp)
         fields = [spectrum]
         if gradient:
             fields += [1j * k * spectrum for k in self._k]
@@ -297,6 +299,7 @@ class Comparison:
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
+        self._level = self._background[0] / (self._background[0] @ self._background[0])
 
     def transform(self, values: Float) -> Float:
         """Orthonormal cosine transform of the weighted values, flattened."""
@@ -327,30 +330,27 @@ class Comparison:
         x_fields, y_fields = self.fields(offset, gradient=True)
         x, *x_slopes = (self.transform(field) for field in x_fields)
         y, *y_slopes = (self.transform(field) for field in y_fields)
-        level = self._background[0] / (self._background[0] @ self._background[0])
-        x_level, y_level = float(level @ x), float(level @ y)
+        x_level, y_level = float(self._level @ x), float(self._level @ y)
         x = x - x_level * self._background[0]
         y = y - y_level * self._background[0]
-        rings = self.rings
-        gain, spectra = photometry(
-            xx=rings.mean(x * x),
-            yy=rings.mean(y * y),
-            xy=rings.mean(x * y),
-            count=rings.count,
-            gain=self._gain,
-        )
+        gain, spectra, weight = self._weigh(x, y)
+        columns = self._background[:1]
+        tilt = self._tilt(y - gain * x, weight, SLOPE_HINT)
+        if tilt is not None:
+            # inside, it sits in the residual's coarse rings, which then count for little
+            first = self._weigh(x, y - tilt)
+            tilt = self._tilt(y - first[0] * x, first[2], SLOPE_SIGMA)
+            if tilt is not None:
+                gain, spectra, weight = self._weigh(x, y - tilt)
+                columns = self._background
         self._gain = gain
-        if self._scene is not None and self.pixel_weight is not None:
-            known = self._scene(rings.frequency) * float(np.mean(self.pixel_weight**2))
-            spectra = replace(spectra, scene=known)
-        weight = rings.spread(spectra.weight)
         x = gain * x
         dx, dy = gain * np.stack(x_slopes), np.stack(y_slopes)
         share = spectra.share
         scene = (1 - share) * x + share * y
         slopes = (1 - share) * dx + share * dy
         residual = y - x
-        nuisance = np.vstack([scene, self._background[: self._slopes(residual, weight)]])
+        nuisance = np.vstack([scene, columns])
         weighted = nuisance * weight
         inverse = np.linalg.pinv(weighted @ nuisance.T, rcond=1e-12, hermitian=True)
         residual = residual - (inverse @ (weighted @ residual)) @ nuisance
@@ -377,15 +377,31 @@ class Comparison:
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
 
-    def _slopes(self, residual: Float, weight: Float) -> int:
-        """How many of the background's columns to take out: the level, or its slopes too."""
+    def _weigh(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
+        """Gain, spectra, and the weight of every mode."""
+        rings = self.rings
+        gain, spectra = photometry(
+            xx=rings.mean(x * x),
+            yy=rings.mean(y * y),
+            xy=rings.mean(x * y),
+            count=rings.count,
+            gain=self._gain,
+        )
+        if self._scene is not None and self.pixel_weight is not None:
+            known = self._scene(rings.frequency) * float(np.mean(self.pixel_weight**2))
+            spectra = replace(spectra, scene=known)
+        return gain, spectra, rings.spread(spectra.weight)
+
+    def _tilt(self, residual: Float, weight: Float, sigma: float) -> Float | None:
+        """The slope of the background, its level aside; None if it is less significant."""
         slopes = self._background[1:]
         weighted = slopes * weight
         amplitude = weighted @ residual
-        gram = weighted @ slopes.T
-        chi2 = amplitude @ np.linalg.pinv(gram, hermitian=True) @ amplitude
-        ndim = len(slopes)
-        return 1 + ndim if chi2 > ndim - 1 + SLOPE_SIGMA**2 else 1
+        solved = np.linalg.pinv(weighted @ slopes.T, hermitian=True) @ amplitude
+        if amplitude @ solved <= len(slopes) - 1 + sigma**2:
+            return None
+        tilt = solved @ slopes
+        return np.asarray(tilt - float(self._level @ tilt) * self._background[0])
 
     def _information_noise(self, spectra: Spectra, weight: Float) -> Float:
         """Fourth moments of frequency, weighted by the noise of both images."""

@@ -30,7 +30,7 @@ from coregister.search import (
 )
 from coregister.spectrum import cosine_rings
 from coregister.stages import Candidate, Fit
-from coregister.uncertainty import conclude_fit, dispersion, rising
+from coregister.uncertainty import conclude_fit
 
 Float = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ TOLERANCE = 0.01
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
-WIDE_MARGIN = 8
+WIDE_MARGIN = 4
 
 
 class _State(NamedTuple):
@@ -253,22 +253,20 @@ class OverlapRoute:
                 self._movable, state.offset, MARGIN, scene=_scene(state.comparison, state.equations)
             )
         frequency = state.comparison.rings.frequency
-        competing = rising(frequency, state.equations.spectra)
-        before_whitening = dispersion(state.comparison, state.equations)
         noise = state.equations.spectra.residual
+        amplitude = None
         if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
-            # make it white before the overlap is cut
-            white = self._movables(interpolator(frequency, np.sqrt(noise.max() / noise)))
-            state = self._descend(white, state.offset, WIDE_MARGIN)
+            # make it whiter before the overlap is cut. Half is enough, and reaches less far
+            amplitude = interpolator(frequency, (noise.max() / noise) ** 0.25)
+            state = self._descend(self._movables(amplitude), state.offset, WIDE_MARGIN)
         return conclude_fit(
             self._pair,
             candidate,
             state.comparison,
             state.equations,
             state.offset,
-            competing=competing,
-            before_whitening=before_whitening,
+            amplitude=amplitude,
             n_iter=state.n_iter,
             converged=state.converged,
         )

@@ -196,10 +196,12 @@ class PeriodicRoute:
 
     def _aligned(self, offset: Float) -> Complex:
         """Cross-spectrum with the displacement taken out."""
-        product: Complex = self._cross
-        for ramp in phase_ramp(self._shape, -offset):
-            product = product * ramp
-        return product
+        return self._moved(self._cross, -offset)
+
+    def _moved(self, spectrum: Complex, offset: Float) -> Complex:
+        for ramp in phase_ramp(self._shape, offset):
+            spectrum = spectrum * ramp
+        return spectrum
 
     def _photometry(self, offset: Float, gain: float | None) -> tuple[float, Spectra]:
         rings = self._rings
@@ -237,6 +239,10 @@ class PeriodicRoute:
                 self._pair.moving.data.mean() - gain * self._pair.reference.data.mean()
             ),
             shape=self._shape,
+            transforms=lambda: (
+                self._moved(self._spectra[0], offset / 2),
+                self._moved(self._spectra[1], -offset / 2),
+            ),
             n_iter=n_iter,
             converged=converged,
         )

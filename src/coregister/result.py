@@ -51,8 +51,10 @@ class Registration:
         Where the content of `moving` lies with respect to `reference`: array-axis order, pixels.
     covariance : (ndim, ndim) array
         Statistical covariance of `offset`, px^2; infinite along an undetermined direction.
+    model_covariance : (ndim, ndim) array
+        What it would be if the noise were even, of the same spectrum; see UNEVEN_NOISE.
     information : (ndim, ndim) array
-        Its inverse, always finite; eigenvalue 0 along an undetermined direction.
+        Inverse of `covariance`, always finite; eigenvalue 0 along an undetermined direction.
     systematic : (ndim,) array
         Bound on what the covariance cannot see (aliasing, interpolation), px.
     dof : float
@@ -80,6 +82,7 @@ class Registration:
 
     offset: Float
     covariance: Float
+    model_covariance: Float
     information: Float
     systematic: Float
     dof: float
@@ -402,6 +405,7 @@ class Registration:
             "offset": _plain(self.offset),
             "stderr": _plain(self.stderr),
             "covariance": _plain(self.covariance),
+            "model_covariance": _plain(self.model_covariance),
             "information": _plain(self.information),
             "systematic": _plain(self.systematic),
             "dof": _plain(self.dof),
@@ -454,6 +458,7 @@ class Registration:
             result = cls(
                 offset=_floats(record["offset"]),
                 covariance=_floats(record["covariance"]),
+                model_covariance=_floats(record["model_covariance"]),
                 information=_floats(record["information"]),
                 systematic=_floats(record["systematic"]),
                 dof=float(record["dof"]),
@@ -494,6 +499,7 @@ class Registration:
         expected: list[tuple[Float, tuple[int, ...]]] = [
             (self.offset, vector),
             (self.covariance, matrix),
+            (self.model_covariance, matrix),
             (self.information, matrix),
             (self.systematic, vector),
             (self.coherence.correlation, self.coherence.frequency.shape),
@@ -531,6 +537,9 @@ class Registration:
             table.append(
                 ("systematic below", ", ".join(f"{value:.2g}" for value in self.systematic) + " px")
             )
+        if Status.UNEVEN_NOISE in self.flags:
+            even = np.sqrt(np.diag(self.model_covariance))
+            table.append(("bars of even noise", ", ".join(f"{v:.2g}" for v in even) + " px"))
         if len(self.modes) > 1:
             table.append(("other modes", "; ".join(self._mode_text(m) for m in self.modes[1:4])))
         return table

@@ -52,6 +52,10 @@ class Fit:
         Where it started.
     offset, covariance, information
         As in `coregister.Registration`; the covariance is 0 along an undetermined direction.
+    model_covariance : (ndim, ndim) array
+        What stationary noise of the same spectrum would give in place of `covariance`.
+    unevenness : float
+        Probability that the two differ this much if the noise is even.
     evidence : float
         Log-likelihood ratio per mode against "no common content".
     modes : float
@@ -64,8 +68,8 @@ class Fit:
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
         Probability of a ring this anticorrelated if they see one scene.
-    competing : bool
-        Coarse frequencies leave more behind, and agree less, than fine ones.
+    competing : float
+        Probability that coarse frequencies fit this much better elsewhere if they see one scene.
     systematic : (ndim,) array
         Bound on the error by aliasing, px.
     gain, background, overlap
@@ -81,6 +85,8 @@ class Fit:
     candidate: Candidate
     offset: Float
     covariance: Float
+    model_covariance: Float
+    unevenness: float
     information: Float
     evidence: float
     modes: float
@@ -88,7 +94,7 @@ class Fit:
     distortion: float
     dispersion: float
     contradiction: float
-    competing: bool
+    competing: float
     systematic: Float
     gain: float
     background: float

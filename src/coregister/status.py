@@ -40,6 +40,11 @@ class Status(enum.Enum):
         "the scene has power up to the Nyquist frequency, so aliasing may move the answer by "
         "`systematic`; advisory"
     )
+    UNEVEN_NOISE = (
+        "the bars read from what is left over and those of even noise, `model_covariance`, differ "
+        "by more than half: the noise varies over the field, or with the light; give "
+        "`reference_err` and `moving_err` to weigh it and gain precision; advisory"
+    )
     NOT_CONVERGED = "the refinement did not settle; give `initial`, mask artefacts, or crop"
     CONSTANT_IMAGE = "an image has no structure at all; check the file, the channel and the mask"
 
@@ -48,4 +53,4 @@ class Status(enum.Enum):
 
 
 #: flags that inform and do not cost `trusted`
-ADVISORY = frozenset({Status.UNDERSAMPLED})
+ADVISORY = frozenset({Status.UNDERSAMPLED, Status.UNEVEN_NOISE})

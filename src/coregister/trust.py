@@ -23,10 +23,19 @@ RIVAL = 0.6
 MAX_LOG_ODDS = 12.0
 #: a pair that is only shifted is flagged as distorted with this probability
 MAX_DISTORTION = 1e-6
-#: the same for frequencies that disagree; lower, since its variance takes the noise as even
-MAX_DISPERSION = 1e-9
+#: the same for frequencies that disagree, and for coarse ones that agree elsewhere
+MAX_DISPERSION = 1e-6
+#: the same for a ring that is anticorrelated; lower, since its modes are taken as independent
+MAX_CONTRADICTION = 1e-9
+#: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
+#: source that moves by itself where few pixels make the bars
+MAX_IF_LIKELY = 1e-3
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
 FIXED = 0.1
+#: bars differ from those of even noise where they do by more than this factor
+UNEVEN = 1.5
+#: beyond this factor the noise of bright sources rules, or one of them has moved
+FEW_RULE = 3.0
 #: share of the smaller image below which an overlap is too small
 LOW_OVERLAP = 0.1
 #: components of an open direction below this are taken as noise
@@ -63,7 +72,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     best = fits[0]
     odds = np.exp([_log_odds(fit, best) for fit in fits])
     probability = odds / odds.sum()
-    information, covariance = _with_open_directions(best)
+    information, covariance = _with_open_directions(best, best.covariance)
+    _, model_covariance = _with_open_directions(best, best.model_covariance)
     flags = set()
     open_axis = not np.all(np.isfinite(covariance))
     # stripes match their mirror image too: what they lack is not a match
@@ -78,33 +88,39 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.SEARCH_EDGE)
     if best.overlap < LOW_OVERLAP:
         flags.add(Status.LOW_OVERLAP)
-    if best.distortion < MAX_DISTORTION:
+    excess = _excess(covariance, model_covariance)
+    uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
+    few_rule = uneven and excess > FEW_RULE
+    if best.distortion < (MAX_IF_LIKELY if few_rule else MAX_DISTORTION):
         flags.add(Status.MISFIT)
     still = bool(np.all(np.abs(best.offset) < FIXED))
-    if min(best.dispersion, best.contradiction) < MAX_DISPERSION:
-        flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
-    if best.competing:
+    limit = MAX_IF_LIKELY if still else MAX_DISPERSION
+    if min(best.dispersion, best.competing) < limit or best.contradiction < MAX_CONTRADICTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
     stderr = np.sqrt(np.diag(covariance))
     if np.any(best.systematic > stderr):
         flags.add(Status.UNDERSAMPLED)
+    if uneven:
+        flags.add(Status.UNEVEN_NOISE)
     offset = best.offset
     if Status.UNDETERMINED_AXIS in flags:
         if Status.NO_MATCH in flags:  # a guess with finite bars: as wide as the images
             sides = np.array([max(n) for n in zip(*_shapes(pair), strict=True)], dtype=float)
-            covariance = np.diag(sides**2 / 12)
+            covariance = model_covariance = np.diag(sides**2 / 12)
             information = np.diag(12 / sides**2)
             flags.discard(Status.UNDETERMINED_AXIS)
         else:
             known, _ = _directions(best)
             offset = pair.initial + known @ (known.T @ (offset - pair.initial))
+    covariances = [covariance] + [_with_open_directions(f, f.covariance)[1] for f in fits[1:]]
     kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
     return announce(
         Registration(
             offset=offset,
             covariance=covariance,
+            model_covariance=model_covariance,
             information=information,
             systematic=best.systematic,
             dof=best.dof,
@@ -113,7 +129,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             modes=tuple(
                 Mode(
                     offset=offset if i == 0 else fits[i].offset,
-                    covariance=covariance if i == 0 else _with_open_directions(fits[i])[1],
+                    covariance=covariances[i],
                     probability=float(probability[i]),
                 )
                 for i in kept
@@ -141,6 +157,7 @@ def unknown(pair: Pair) -> Registration:
         Registration(
             offset=pair.initial.copy(),
             covariance=covariance,
+            model_covariance=covariance,
             information=np.zeros((ndim, ndim)),
             systematic=np.zeros(ndim),
             dof=np.inf,
@@ -217,15 +234,22 @@ def _outside(pair: Pair, offset: Float) -> bool:
     return bool(np.any(np.abs(offset - pair.initial) > pair.max_offset))
 
 
-def _with_open_directions(fit: Fit) -> tuple[Float, Float]:
+def _excess(covariance: Float, model: Float) -> float:
+    """Factor by which two sets of bars differ, either way, along the axis where it is largest."""
+    seen, even = np.diag(covariance), np.diag(model)
+    finite = np.isfinite(seen) & np.isfinite(even)
+    return float(np.exp(np.max(np.abs(np.log(seen[finite] / even[finite])) / 2, initial=0.0)))
+
+
+def _with_open_directions(fit: Fit, covariance: Float) -> tuple[Float, Float]:
     """Information and covariance that belong together; infinite where nothing is known."""
     ndim = len(fit.offset)
     known, unknown_directions = _directions(fit)
-    inner = known.T @ fit.covariance @ known + PRECISION**2 * np.eye(known.shape[1])
-    covariance = known @ inner @ known.T
+    inner = known.T @ covariance @ known + PRECISION**2 * np.eye(known.shape[1])
+    full = known @ inner @ known.T
     information = known @ np.linalg.inv(inner) @ known.T
     for u in unknown_directions.T:
         product = np.outer(u, u)
         open_entries = np.abs(product) > 1e-6
-        covariance[open_entries] = np.sign(product[open_entries]) * np.inf
-    return (information + information.T) / 2, covariance.reshape(ndim, ndim)
+        full[open_entries] = np.sign(product[open_entries]) * np.inf
+    return (information + information.T) / 2, full.reshape(ndim, ndim)

@@ -8,11 +8,14 @@ any colour and noise that varies over the field count as they are, and nothing n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from coregister.compare import FADE, Comparison, Equations, faded, known_directions
 from coregister.fourier import TrigPolynomial, along, frequencies
@@ -21,14 +24,21 @@ from coregister.spectrum import Rings, Spectra
 from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
 #: contrast moves an offset by about as many pixels
 NOISELESS = 1e-8
+#: probability, with even noise, below which frequencies that disagree are looked at in pixels
+ASK_PIXELS = 1e-4
+#: degrees of freedom of the bars are taken as no fewer
+FEWEST_DOF = 3.0
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
+#: and between those in which the coarse ones may agree elsewhere; what is outside is left out
+COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
 
 
 def conclude_fit(
@@ -38,12 +48,17 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
-    competing: bool,
-    before_whitening: float,
+    amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
 ) -> Fit:
-    """Everything that is known at the optimum."""
+    """Everything that is known at the optimum.
+
+    Parameters
+    ----------
+    amplitude : callable, optional
+        Factor against frequency by which both images were made whiter before they were cut.
+    """
     rings = comparison.rings
     values, vectors = equations.directions
     determined = bool(np.all(values > 0))
@@ -53,17 +68,10 @@ def conclude_fit(
     tested = determined and noisy
     bread = _pseudo_inverse(values, vectors)
     left, pulls = whitened_score(comparison, equations)
-    scores = (pulls * left).reshape(pair.ndim, -1)
-    meat = scores @ scores.T
-    per_mode_dof = _degrees_of_freedom(
-        equations.weight * np.sum(equations.gradient**2, axis=0), pair.ndim
-    )
-    # whichever is fewer: modes that hold the information, or pixels that hold the scatter of the
-    # score, whose square is that of a Gaussian
-    pixels_used = np.sum(scores**2, axis=0) / max(float(np.trace(meat)), 1e-300)
-    dof = min(
-        per_mode_dof, max(3.0 / max(float(np.sum(pixels_used**2)), 1e-300) - (pair.ndim + 2), 3.0)
-    )
+    per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
+    dof = _degrees_of_freedom(per_mode, pair.ndim)
+    spread = _spread(left, pulls, bread)
+    dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
@@ -71,15 +79,25 @@ def conclude_fit(
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=student * bread @ meat @ bread,
+        covariance=student * spread.seen,
+        model_covariance=student * spread.even,
+        unevenness=spread.chance,
         information=(vectors * values) @ vectors.T,
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
-        dispersion=min(before_whitening, dispersion(comparison, equations)) if tested else 1.0,
+        dispersion=dispersion(comparison, equations, left) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
-        competing=competing and noisy,
+        competing=competing(
+            rings,
+            spectra,
+            1.0 if amplitude is None else amplitude(rings.frequency),
+            lambda: _tapered(comparison, offset),
+            comparison.window.shape,
+        )
+        if noisy
+        else 1.0,
         systematic=aliasing(comparison, equations, offset, bread),
         gain=equations.gain,
         background=equations.background,
@@ -99,12 +117,13 @@ def conclude_modes(
     k: list[Float],
     rings: Rings,
     multiplicity: Float,
-    aligned: NDArray[np.complex128],
+    aligned: Complex,
     spectra: Spectra,
     weight: Float,
     gain: float,
     background: float,
     shape: tuple[int, ...],
+    transforms: Callable[[], tuple[Complex, Complex]],
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -116,30 +135,24 @@ def conclude_modes(
         Half of the cross-spectrum, times the gain, with the displacement taken out.
     k, multiplicity, weight : array
         Frequency, number of full-plane modes and weight of each of its modes.
+    transforms : callable
+        See `competing`.
     """
     signal = multiplicity * weight * aligned.real
     noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
     ndim = len(k)
-    information, meat, moments = np.empty((3, ndim, ndim))
+    information, moments = np.empty((2, ndim, ndim))
     for i in range(ndim):
         for j in range(i, ndim):
             information[i, j] = information[j, i] = np.sum(signal * k[i] * k[j])
             moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
     values, vectors = known_directions(information, moments)
     bread = _pseudo_inverse(values, vectors)
-    # variance of the score of a mode: scene against residual, and noise against noise
-    residual, product = (
-        rings.spread(values).reshape(weight.shape)
-        for values in (spectra.residual, spectra.noise_product)
-    )
-    # a mode and its mirror image are one: together their score has twice the variance of two
-    square = multiplicity * weight**2 * (np.maximum(aligned.real, 0) * residual + product)
-    for i in range(ndim):
-        for j in range(ndim):
-            meat[i, j] = np.sum(square * k[i] * k[j])
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
-    student = dof / (dof - 2.0)
+    left, pulls = _periodic_score(
+        k, rings, multiplicity, spectra, weight, transforms(), gain, shape
+    )
     folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
     power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
     coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
@@ -155,10 +168,15 @@ def conclude_modes(
             product = product * np.exp(-1j * frequency * d)
         return TrigPolynomial(product, shape)
 
+    spread = _spread(left, pulls, bread)
+    dof = max(min(dof, spread.dof), FEWEST_DOF)
+    student = dof / (dof - 2.0)
     return Fit(
         candidate=candidate,
         offset=offset,
-        covariance=student * bread @ meat @ bread,
+        covariance=student * spread.seen,
+        model_covariance=student * spread.even,
+        unevenness=spread.chance,
         information=(vectors * values) @ vectors.T,
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
@@ -166,7 +184,7 @@ def conclude_modes(
         distortion=1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
-        competing=rising(rings.frequency, spectra),
+        competing=competing(rings, spectra, 1.0, transforms, shape),
         systematic=_bound(coherent, chance, bread, offset),
         gain=gain,
         background=background,
@@ -186,7 +204,7 @@ def _degrees_of_freedom(information: Float, ndim: int) -> float:
     covariance is that distribution's.
     """
     effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
-    return max(effective - (ndim + 2), 3.0)
+    return max(effective - (ndim + 2), FEWEST_DOF)
 
 
 def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
@@ -194,16 +212,106 @@ def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float,
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
     left = comparison.untransform(equations.residual * inverse / np.sqrt(1.0 - equations.leverage))
-    columns = [
-        comparison.untransform(column * equations.weight * white)
-        for column in (*equations.gradient, equations.scene)
-    ]
-    pulls = np.stack(columns[:-1])
-    # where a few pixels hold the information, the fit absorbs a part of their residual
-    gram = np.tensordot(columns, columns, axes=(range(1, pulls.ndim), range(1, pulls.ndim)))
-    inverse = np.linalg.pinv(gram, hermitian=True)
-    leverage = np.einsum("i...,ij,j...->...", columns, inverse, columns)
-    return left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)), pulls
+    columns = np.stack(
+        [
+            comparison.untransform(column * equations.weight * white)
+            for column in (*equations.gradient, equations.scene)
+        ]
+    )
+    return _unabsorbed(left, columns), columns[:-1]
+
+
+def _unabsorbed(left: Float, columns: Float) -> Float:
+    """Residual as it would be, had the fit not absorbed a part: much of it in a few bright pixels.
+
+    Parameters
+    ----------
+    left : array
+        Whitened residual.
+    columns : (n, ...) array
+        What was fitted to it.
+    """
+    flat = columns.reshape(len(columns), -1)
+    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
+    leverage = np.sum((inverse @ flat) * flat, axis=0).reshape(left.shape)
+    return np.asarray(left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)))
+
+
+def _periodic_score(
+    k: list[Float],
+    rings: Rings,
+    multiplicity: Float,
+    spectra: Spectra,
+    weight: Float,
+    transforms: tuple[Complex, Complex],
+    gain: float,
+    shape: tuple[int, ...],
+) -> tuple[Float, Float]:
+    """The same as `whitened_score` for periodic images."""
+    x, y = transforms
+    white = np.sqrt(rings.spread(spectra.residual)).reshape(x.shape)
+    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+    x = gain * x
+    scene = (1 - spectra.share) * x + spectra.share * y
+    known = multiplicity * weight
+    residual = y - x
+    # to the optimal gain: what is missing to it is a piece of the scene
+    along_scene = float(np.vdot(scene, known * residual).real / np.vdot(scene, known * scene).real)
+    residual -= along_scene * scene
+    left = scipy.fft.irfftn(residual * inverse, s=shape, overwrite_x=True)
+    scene *= weight * white
+    columns = np.stack(
+        [
+            scipy.fft.irfftn(field, s=shape, overwrite_x=True)
+            for field in (*(1j * f * scene for f in k), scene)
+        ]
+    )
+    return _unabsorbed(left, columns), columns[:-1]
+
+
+class _Spread(NamedTuple):
+    """Covariance of the offset, Student's widening aside.
+
+    Attributes
+    ----------
+    seen : (ndim, ndim) array
+        From what is left over, pixel by pixel.
+    even : (ndim, ndim) array
+        What stationary noise of the same spectrum would give.
+    dof : float
+        Effective number of pixels behind `seen`.
+    chance : float
+        Probability of a ratio of the two this far from 1, along any axis, if the noise is even.
+    """
+
+    seen: Float
+    even: Float
+    dof: float
+    chance: float
+
+
+def _spread(left: Float, pulls: Float, bread: Float) -> _Spread:
+    """The sandwich, and the model form beside it."""
+    from scipy.special import gammainc, gammaincc
+
+    pulls = bread @ pulls.reshape(len(pulls), -1)
+    squares = pulls**2
+    # near 1; less where the residual is below the floor of its spectrum: no noise at all
+    level = float(np.mean(left**2))
+    even = level * (pulls @ pulls.T)
+    pulls = pulls * left.ravel()
+    seen = pulls @ pulls.T
+    contributions = pulls**2
+    fourth = np.maximum(np.einsum("ij,ij->i", contributions, contributions), 1e-300)
+    pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
+    # chi^2 of independent pixels that weigh unequally
+    total = squares.sum(axis=1)
+    dof = total**2 / np.maximum(np.einsum("ij,ij->i", squares, squares), 1e-300)
+    known = level * total > 0
+    chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
+    tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
+    chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
+    return _Spread(seen, even, pixels, chance)
 
 
 def distortion(left: Float, pulls: Float) -> float:
@@ -231,27 +339,53 @@ def distortion(left: Float, pulls: Float) -> float:
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
 
-def dispersion(comparison: Comparison, equations: Equations) -> float:
+def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
     """Probability of frequencies that disagree this much on the offset, if all see one scene.
 
     A pattern that stays with the detector rules the fine frequencies and the scene the coarse
-    ones. The score, zero over all modes, is looked at band by band.
-    """
-    from scipy.special import gammaincc
+    ones. The score, zero over all modes, is looked at band by band: at first with the variance
+    that even noise has, and where that finds something, with the one that its pixels show.
 
-    residual = comparison.rings.spread(equations.spectra.residual)
-    variance = equations.weight**2 * residual / (1.0 - equations.leverage)
-    scores = equations.gradient * equations.weight * equations.residual
+    Parameters
+    ----------
+    left : array
+        Whitened residual, in pixels.
+    """
+    from scipy.special import fdtrc, gammaincc
+
+    gradient, weight = equations.gradient, equations.weight
+    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
     band = comparison.rings.band(BANDS)
-    chi2, parameters = 0.0, -len(scores)  # the sum over the bands is 0
-    for index in range(len(BANDS) + 1):
-        inside = band == index
-        part = equations.gradient[:, inside]
-        scatter = (part * variance[inside]) @ part.T
-        score = scores[:, inside].sum(axis=1)
-        chi2 += float(score @ np.linalg.pinv(scatter, rcond=1e-8, hermitian=True) @ score)
-        parameters += int(np.linalg.matrix_rank(scatter, hermitian=True))
-    return float(gammaincc(max(parameters, 1) / 2, chi2 / 2))
+    inside = [band == index for index in range(len(BANDS) + 1)]
+    inside = [modes for modes in inside if modes.any()]
+    score = np.concatenate([(gradient[:, m] * weight[m]) @ equations.residual[m] for m in inside])
+    pulls = gradient * weight * white / np.sqrt(1.0 - equations.leverage)
+    even = block_diag(*(pulls[:, m] @ pulls[:, m].T for m in inside))
+    # the offset is fitted to the sum: what each band takes of it
+    parts = np.vstack([(gradient[:, m] * weight[m]) @ gradient[:, m].T for m in inside])
+    whole = sum(np.split(parts, len(inside)))
+    project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
+
+    def disagreement(variance: Float) -> tuple[float, int]:
+        inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
+        return float(score @ inverse @ score), max(int(np.linalg.matrix_rank(inverse)), 1)
+
+    chi2, parameters = disagreement(even)
+    probability = float(gammaincc(parameters / 2, chi2 / 2))
+    if probability > ASK_PIXELS:
+        return probability
+    pieces = np.stack(
+        [
+            left.ravel() * comparison.untransform(np.where(m, g, 0.0) * weight * white).ravel()
+            for m in inside
+            for g in gradient
+        ]
+    )
+    chi2, parameters = disagreement(pieces @ pieces.T)
+    size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
+    dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
+    # the variance too is an estimate: Hotelling's distribution
+    return float(fdtrc(parameters, dof, chi2 / parameters * dof / (dof + parameters - 1)))
 
 
 def contradiction(coherence: Float, count: Float) -> float:
@@ -262,18 +396,89 @@ def contradiction(coherence: Float, count: Float) -> float:
     return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
 
 
-def rising(frequency: Float, spectra: Spectra) -> bool:
-    """True if coarse frequencies leave more behind, and agree less, than fine ones.
+def competing(
+    rings: Rings,
+    spectra: Spectra,
+    amplitude: Float | float,
+    transforms: Callable[[], tuple[Complex, Complex]],
+    shape: Sequence[int],
+) -> float:
+    """Probability that coarse frequencies fit this much better elsewhere, if they see one scene.
 
-    A scene and its noise do not do that; two scenes, of which the finer one is aligned, do.
+    Asked only where they leave more behind, and agree less, than fine ones. Two scenes, of which
+    the finer one is aligned, do that, but noise of a steep spectrum does too.
+
+    Parameters
+    ----------
+    amplitude : (size,) array or float
+        By which the images were made whiter.
+    transforms : callable
+        Makes the half spectra of both images, the displacement taken out.
+    shape : sequence of int
+        Of the arrays that they are of.
     """
+    frequency = rings.frequency
     coarse = (frequency > BANDS[0]) & (frequency < BANDS[2])
     fine = (frequency > BANDS[3]) & (frequency < FADE[0])
     if not coarse.any() or not fine.any():
-        return False
+        return 1.0
     agreement = np.max(spectra.coherence[fine]) - np.min(spectra.coherence[coarse])
-    left_over = np.max(spectra.residual[coarse]) / np.min(spectra.residual[fine])
-    return bool(agreement > 0.05 and left_over > COARSE_EXCESS)
+    noise = spectra.residual / np.square(amplitude)
+    if agreement < 0.05 or np.max(noise[coarse]) < COARSE_EXCESS * np.min(noise[fine]):
+        return 1.0
+    first, second = transforms()
+    k = frequencies(shape)
+    radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
+    band = np.searchsorted(COARSE_BANDS, radius)
+    size = len(COARSE_BANDS) + 1
+    used = slice(1, size - 1)
+
+    def sums(values: Float) -> Float:
+        total = 2 * np.bincount(band.ravel(), values.ravel(), size)
+        total -= np.bincount(band[..., 0].ravel(), values[..., 0].ravel(), size)
+        return np.asarray(total[used])
+
+    def agreed(product: Complex) -> Float:
+        """Log-likelihood ratio against unrelated images, band by band."""
+        correlation = np.clip(sums(product.real) / power, 0.0, 1 - 1e-9)
+        return np.asarray(-0.5 * count * np.log1p(-(correlation**2)))
+
+    count = sums(np.ones(radius.shape))
+    power = np.sqrt(sums(np.abs(first) ** 2) * sums(np.abs(second) ** 2)) + 1e-300
+    product = np.conj(first) * second
+    here = agreed(product)
+    probability = 1.0
+    for last in range(3, count.size + 1):  # how far up the other scene rules is not known
+        weight = np.zeros(size)
+        weight[1 : last + 1] = count[:last] / power[:last]
+        polynomial = TrigPolynomial(product * weight[band], shape)
+        place = np.array(np.unravel_index(np.argmax(polynomial.samples()), shape), np.float64)
+        place = np.where(place > np.array(shape) / 2, place - shape, place)
+        for _ in range(3):
+            _, slope, curvature = polynomial.derivatives(place)
+            values, vectors = np.linalg.eigh(-curvature)
+            step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-300))
+            place = place + np.clip(step, -0.5, 0.5)
+        moved = product
+        for f, d in zip(k, place, strict=True):
+            moved = moved * np.exp(1j * f * d)
+        gained = float(np.sum(agreed(moved)[:last] - here[:last]))
+        # as many places and cut-offs as were tried
+        chance = (count.size - 2) * count[:last].sum() * np.exp(-max(gained, 0.0))
+        probability = min(probability, float(chance))
+    return probability
+
+
+def _tapered(comparison: Comparison, offset: Float) -> tuple[Complex, Complex]:
+    """Half spectra of the two windows, faded out at their edges."""
+    x, y = (fields[0] for fields in comparison.fields(offset))
+    taper: Float = np.ones(x.shape)
+    for axis, n in enumerate(x.shape):
+        taper *= along(np.sin(np.pi * (np.arange(n) + 0.5) / n), axis, x.ndim)
+    if comparison.pixel_weight is not None:
+        taper *= comparison.pixel_weight
+    first, second = (scipy.fft.rfftn((v - v.mean()) * taper) for v in (x, y))
+    return first, second
 
 
 def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
