@@ -170,6 +170,12 @@ class Window:
             shape=tuple(sizes),
         )
 
+    def places(self, start: tuple[int, ...], shape: Sequence[int]) -> tuple[NDArray[np.int_], ...]:
+        """Index of the window in an image of `shape` in which it begins at `start`."""
+        return np.ix_(
+            *((np.arange(n) + s) % m for n, s, m in zip(self.shape, start, shape, strict=True))
+        )
+
     def of(self, values: NDArray[Any], start: tuple[int, ...], *, wrap: bool) -> NDArray[Any]:
         """The part of `values` in the window."""
         if wrap:
@@ -286,7 +292,7 @@ class Comparison:
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
         self.rings = cosine_rings(shape)
         self._scene = scene
-        self.pixel_weight = _pixel_weight(pair, window) if weighted else None
+        self.pixel_weight = pixel_weight(pair, window) if weighted else None
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
@@ -391,7 +397,7 @@ class Comparison:
         return moments
 
 
-def _pixel_weight(pair: Pair, window: Window) -> Float | None:
+def pixel_weight(pair: Pair, window: Window) -> Float | None:
     """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike."""
     weight: Float | None = None
     wrap = pair.boundary == "periodic"

@@ -80,71 +80,89 @@ def without_spikes(image: Image) -> Image:
 
     Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
     """
-    data = image.data
-    around = _ring_extremes(data)
-    above = np.maximum(data - around[1], around[0] - data)  # of all neighbours, or below all
+    return without(image, spikes(image.data))
+
+
+def without(image: Image, bad: NDArray[np.bool_]) -> Image:
+    """The same image, where what is `bad` is invalid."""
+    if not bad.any():
+        return image
+    return replace(image, valid=~bad if image.valid is None else image.valid & ~bad)
+
+
+def spikes(data: Float, alike: int = 0) -> NDArray[np.bool_]:
+    """Pixels far above or below all around them.
+
+    Parameters
+    ----------
+    data : array
+    alike : int
+        Neighbours that may be as far off: with 2 of them, tracks one pixel wide are found too.
+        Along one axis there are no tracks.
+    """
+    alike = 0 if data.ndim == 1 else alike
+    bad = np.zeros(data.shape, dtype=bool)
     sample = np.unravel_index(
         np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
     )
     noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
     if noise == 0.0:
-        return image
-    places = np.nonzero(above > (SPIKE_SIGMA / 2) * noise)
+        return bad
+    places = np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise)
     if places[0].size == 0:
-        return image
+        return bad
+    patches = _patches(data, places, 1)
+    middle = len(patches) // 2
+    ring = np.sort(np.delete(patches, middle, axis=0), axis=0)
+    above = np.maximum(data[places] - ring[-1 - alike], ring[alike] - data[places])
     # of what stands out of the wider surroundings, the neighbours share a quarter at most
     excess = np.abs(data[places] - np.median(_patches(data, places, 2), axis=0))
-    found = (excess > SPIKE_SIGMA * noise) & (
-        excess - above[places] < SPIKE_SHARE * excess + 3 * noise
+    found = (
+        (above > (SPIKE_SIGMA / 2) * noise)
+        & (excess > SPIKE_SIGMA * noise)
+        & (excess - above < SPIKE_SHARE * excess + 3 * noise)
     )
-    spikes = np.zeros(data.shape, dtype=bool)
-    spikes[tuple(p[found] for p in places)] = True
-    if not found.any() or np.mean(spikes) > MAX_SPIKES:
-        return image
-    return replace(image, valid=~spikes if image.valid is None else image.valid & ~spikes)
+    if np.count_nonzero(found) <= MAX_SPIKES * data.size:
+        bad[tuple(p[found] for p in places)] = True
+    return bad
 
 
-def outliers(residual: Float) -> NDArray[np.bool_]:
-    """Pixels of a residual far outside of what is around them, and their neighbours.
+def departure(data: Float, places: Places) -> Float:
+    """How far some pixels are from the median of what is around them."""
+    return np.asarray(data[places] - np.median(_patches(data, places, 2), axis=0))
+
+
+def outliers(residual: Float) -> Places:
+    """Pixels of a residual far outside of what is around them.
 
     The scale is the larger of that of the whole and of the surroundings, so that noise which
     varies over the field makes no outliers.
     """
-    found = np.zeros(residual.shape, dtype=bool)
     size = np.abs(residual)
     limit = OUTLIER_SIGMA / 0.6745
     middle = size.size // 2
     places = np.nonzero(size > limit * np.partition(size.ravel(), middle)[middle])
     if places[0].size == 0:
-        return found
-    near = np.median(_patches(size, places, 3), axis=0)
-    found[places] = size[places] > limit * near
-    if not found.any() or np.mean(found) > MAX_SPIKES:
-        return np.zeros(residual.shape, dtype=bool)
-    from scipy import ndimage
-
-    return np.asarray(ndimage.binary_dilation(found, np.ones((3,) * residual.ndim, dtype=bool)))
+        return places
+    found = size[places] > limit * np.median(_patches(size, places, 5), axis=0)
+    return tuple(place[found] for place in places)
 
 
-def _ring_extremes(data: Float) -> tuple[Float, Float]:
-    """Least and greatest of the neighbours of every pixel, itself left out."""
+def _out_of_line(data: Float) -> Float:
+    """How far every pixel is above or below both its neighbours, along the axis of the most.
+
+    A line of pixels is crossed by one axis at least.
+    """
     padded = np.pad(data, 1, mode="reflect")
-    middle = slice(1, -1)
-    extremes = []
-    for extreme in (np.minimum, np.maximum):
-        block, ring = padded, None
-        # along one axis after another: the block so far on both sides, and the ring beside
-        for axis in range(data.ndim):
-            low, high, centre = (
-                tuple(part if a == axis else slice(None) for a in range(data.ndim))
-                for part in (slice(None, -2), slice(2, None), middle)
-            )
-            sides = extreme(block[low], block[high])
-            ring = sides if ring is None else extreme(ring[centre], sides)
-            block = extreme(sides, block[centre])
-        assert ring is not None
-        extremes.append(ring)
-    return extremes[0], extremes[1]
+    most = np.full(data.shape, -np.inf)
+    for axis in range(data.ndim):
+        low, high = (
+            padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
+            for part in (slice(None, -2), slice(2, None))
+        )
+        np.maximum(most, data - np.maximum(low, high), out=most)
+        np.maximum(most, np.minimum(low, high) - data, out=most)
+    return most
 
 
 def _patches(values: Float, places: Places, reach: int) -> Float:

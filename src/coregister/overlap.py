@@ -14,8 +14,26 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, MARGIN, Comparison, Equations, MovableImage, Window
-from coregister.fill import clipped, fill, outliers, without_rims, without_spikes
+from coregister.compare import (
+    FADE,
+    MARGIN,
+    Comparison,
+    Equations,
+    MovableImage,
+    Window,
+    pixel_weight,
+)
+from coregister.fill import (
+    MAX_SPIKES,
+    clipped,
+    departure,
+    fill,
+    outliers,
+    spikes,
+    without,
+    without_rims,
+    without_spikes,
+)
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
@@ -43,6 +61,8 @@ TOLERANCE = 0.01
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 8
+#: share of an outlier of the residual that stands in the images themselves
+OUTLIER_SHARE = 0.7
 
 
 class _State(NamedTuple):
@@ -79,7 +99,7 @@ class OverlapRoute:
         How often pixels that only one image shows may be looked for and left out.
     """
 
-    def __init__(self, pair: Pair, *, rounds: int = 2) -> None:
+    def __init__(self, pair: Pair, *, rounds: int = 4) -> None:
         self._rounds = rounds
         # before anything else, since one cosmic ray can outshine the scene
         self._pair = replace(
@@ -240,27 +260,48 @@ class OverlapRoute:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
-        window = state.comparison.window
-        found = outliers(state.comparison.untransform(state.equations.residual))
-        weight = state.comparison.pixel_weight
-        if weight is not None:
-            found &= weight > 0
-        if not found.any():
-            return None
-        images = []
+        window, equations = state.comparison.window, state.equations
+        residual = state.comparison.untransform(equations.residual)
+        weight = pixel_weight(self._compared, window)
+        used = np.ones(window.shape, bool) if weight is None else weight > 0
+        bad = [self._unseen(which, window, used) for which in (0, 1)]
+        places = outliers(residual * used)
         starts = (window.start, window.moving_start)
-        for image, start in zip(self._pair.images, starts, strict=True):
-            valid = np.ones(image.data.shape, bool) if image.valid is None else image.valid.copy()
-            places = np.ix_(
-                *(
-                    (np.arange(n) + first) % full
-                    for n, first, full in zip(found.shape, start, valid.shape, strict=True)
-                )
-            )
-            valid[places] &= ~found
-            images.append(replace(image, valid=valid))
-        pair = replace(self._pair, reference=images[0], moving=images[1])
+        inside = [
+            tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
+            for start, data in zip(starts, self._filled, strict=True)
+        ]
+        own = [departure(data, there) for data, there in zip(self._filled, inside, strict=True)]
+        own[0] = equations.gain * own[0]
+        # an outlier that is moved sends waves around it; in the image it is one pixel
+        least = OUTLIER_SHARE * np.abs(residual[places])
+        real = np.abs(own[1] - own[0]) > least
+        if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
+            for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
+                # the image that has it; both, if both have one
+                mask[tuple(p[real & (size > least / 2)] for p in there)] = True
+        if not any(mask.any() for mask in bad):
+            return None
+        reference, moving = (
+            without(image, mask) for image, mask in zip(self._pair.images, bad, strict=True)
+        )
+        pair = replace(self._pair, reference=reference, moving=moving)
         return OverlapRoute(pair, rounds=self._rounds - 1)
+
+    def _unseen(self, which: int, window: Window, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rays in an image that no residual shows, but which are felt beside.
+
+        Tracks outside of what is compared, and what is left of a track between filled pixels.
+        """
+        image, data = self._pair.images[which], self._filled[which]
+        start = (window.start, window.moving_start)[which]
+        found = spikes(data, alike=2)
+        shown = np.zeros(data.shape, bool)
+        shown[window.places(start, data.shape)] = used
+        found &= ~shown
+        if image.valid is not None:
+            found = (found | spikes(data)) & image.valid
+        return found
 
     def _descend(
         self,
