@@ -268,6 +268,8 @@ class Comparison:
         First guess of the gain.
     weighted : bool
         Weigh the pixels by their errors and leave out the invalid ones; else all count alike.
+    rims : tuple of array, optional
+        Variance by guesses beside the holes of each image, in units of that of the noise.
     scene : callable, optional
         Power of the scene against frequency (cycles/px), per pixel that counts, if it is known
         better than from this window.
@@ -282,6 +284,7 @@ class Comparison:
         *,
         gain: float | None = None,
         weighted: bool = True,
+        rims: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
     ) -> None:
         self.window = window
@@ -292,7 +295,7 @@ class Comparison:
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
         self.rings = cosine_rings(shape)
         self._scene = scene
-        self.pixel_weight = pixel_weight(pair, window) if weighted else None
+        self.pixel_weight = pixel_weight(pair, window, rims) if weighted else None
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
@@ -397,7 +400,9 @@ class Comparison:
         return moments
 
 
-def pixel_weight(pair: Pair, window: Window) -> Float | None:
+def pixel_weight(
+    pair: Pair, window: Window, rims: tuple[Float | None, Float | None] = (None, None)
+) -> Float | None:
     """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike."""
     weight: Float | None = None
     wrap = pair.boundary == "periodic"
@@ -410,6 +415,9 @@ def pixel_weight(pair: Pair, window: Window) -> Float | None:
     if variances:
         variance = np.sum(variances, axis=0)
         weight = np.sqrt(np.median(variance) / variance)
+    more = [window.of(r, s, wrap=wrap) for r, s in zip(rims, starts, strict=True) if r is not None]
+    if more:
+        weight = (1.0 if weight is None else weight) / np.sqrt(1.0 + np.sum(more, axis=0))
     for image, start in zip(pair.images, starts, strict=True):
         if image.valid is not None:
             valid = window.of(image.valid, start, wrap=wrap)

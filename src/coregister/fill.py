@@ -6,6 +6,7 @@ stands in a hole matters to the valid pixels around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,8 @@ OUTLIER_SIGMA = 7.0
 CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
+#: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
+TAILS = (0.2, 0.1)
 #: shares of the scene below which the noise floor is looked for, in frequency
 FLOOR_FREQUENCY = 0.6
 
@@ -187,21 +190,28 @@ def clipped(filtered: Float) -> Float:
     return np.clip(filtered, -CLIP_SIGMA * scale, CLIP_SIGMA * scale)
 
 
-def without_rims(image: Image, rim: int) -> Image:
-    """The same image, where holes wider than three pixels are wider by `rim` on every side.
+def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float]) -> Float:
+    """Variance that the guesses in holes bring to the pixels beside them when they are moved.
 
-    A single missing pixel is filled from all around; next to a large hole a moved pixel is half
-    made of guesses.
+    Parameters
+    ----------
+    valid : array of bool
+    finer : callable
+        Variance of the scene above a frequency (cycles/px): what of it passes through a hole is
+        not known from its surroundings.
     """
-    if image.valid is None:
-        return image
     from scipy import ndimage
 
-    block = np.ones((3,) * image.valid.ndim, dtype=bool)
-    large = ndimage.binary_opening(~image.valid, structure=block)
-    if not large.any():
-        return image
-    return replace(image, valid=image.valid & ~ndimage.binary_dilation(large, block, rim))
+    missing = ~valid
+    depth = ndimage.distance_transform_cdt(np.pad(missing, 1, mode="edge"), "chessboard")
+    depth = depth[tuple(slice(1, -1) for _ in valid.shape)]
+    holes, count = ndimage.label(missing, np.ones((3,) * valid.ndim))
+    deepest = np.asarray(ndimage.maximum(depth, holes, np.arange(1, count + 1)), dtype=np.float64)
+    error = np.append(0.0, finer(0.5 / (2 * deepest - 1)))[holes]
+    spread = np.zeros(valid.shape)
+    for reach, tail in enumerate(TAILS, start=1):
+        spread = np.maximum(spread, tail**2 * ndimage.maximum_filter(error, 2 * reach + 1))
+    return spread
 
 
 def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:

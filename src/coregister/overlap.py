@@ -29,9 +29,9 @@ from coregister.fill import (
     departure,
     fill,
     outliers,
+    rims,
     spikes,
     without,
-    without_rims,
     without_spikes,
 )
 from coregister.images import MIN_SIDE, Image, Pair
@@ -108,11 +108,6 @@ class OverlapRoute:
             moving=without_spikes(pair.moving),
         )
         self._periodic = pair.boundary == "periodic"
-
-    @cached_property
-    def _compared(self) -> Pair:
-        reference, moving = (without_rims(image, MARGIN) for image in self._pair.images)
-        return replace(self._pair, reference=reference, moving=moving)
 
     @cached_property
     def _filled(self) -> tuple[Float, Float]:
@@ -225,6 +220,7 @@ class OverlapRoute:
     def refine(self, candidate: Candidate) -> Fit:
         """Fisher scoring on the continuous offset, from one candidate."""
         uniform = self._pair.uniform
+        around: tuple[Float | None, Float | None] = (None, None)
         state = self._descend(self._movable, candidate.offset, MARGIN, weighted=uniform)
         cleaned = self._without_outliers(state)
         if cleaned is not None:
@@ -232,8 +228,13 @@ class OverlapRoute:
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
+            around = self._rims(state)
             state = self._descend(
-                self._movable, state.offset, MARGIN, scene=_scene(state.comparison, state.equations)
+                self._movable,
+                state.offset,
+                MARGIN,
+                around=around,
+                scene=_scene(state.comparison, state.equations),
             )
         frequency = state.comparison.rings.frequency
         competing = rising(frequency, state.equations.spectra)
@@ -243,7 +244,7 @@ class OverlapRoute:
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
             # make it white before the overlap is cut
             white = self._movables(interpolator(frequency, np.sqrt(noise.max() / noise)))
-            state = self._descend(white, state.offset, WIDE_MARGIN)
+            state = self._descend(white, state.offset, WIDE_MARGIN, around=around)
         return conclude_fit(
             self._pair,
             candidate,
@@ -256,13 +257,25 @@ class OverlapRoute:
             converged=state.converged,
         )
 
+    def _rims(self, state: _State) -> tuple[Float | None, Float | None]:
+        """Variance beside the holes of both images, in units of that of the noise."""
+        rings, spectra = state.comparison.rings, state.equations.spectra
+        # guesses are part of what is left over; least so where it is least
+        noise = float(spectra.residual[rings.frequency < FADE[0]].min())
+        above = np.cumsum((rings.count * spectra.scene)[::-1])[::-1] / rings.count.sum() / noise
+        reference, moving = (
+            None if image.valid is None else rims(image.valid, interpolator(rings.frequency, above))
+            for image in self._pair.images
+        )
+        return reference, moving
+
     def _without_outliers(self, state: _State) -> OverlapRoute | None:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
         window, equations = state.comparison.window, state.equations
         residual = state.comparison.untransform(equations.residual)
-        weight = pixel_weight(self._compared, window)
+        weight = pixel_weight(self._pair, window)
         used = np.ones(window.shape, bool) if weight is None else weight > 0
         bad = [self._unseen(which, window, used) for which in (0, 1)]
         places = outliers(residual * used)
@@ -310,12 +323,13 @@ class OverlapRoute:
         margin: int,
         *,
         weighted: bool = True,
+        around: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
     ) -> _State:
         def compare(offset: Float, gain: float | None = None) -> Comparison:
             window = Window.at(self._pair, offset, margin)
             return Comparison(
-                self._compared, *movable, window, gain=gain, weighted=weighted, scene=scene
+                self._pair, *movable, window, gain=gain, weighted=weighted, rims=around, scene=scene
             )
 
         offset = start.copy()
