@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coregister.fourier import along, frequencies
 from coregister.images import Pair
-from coregister.spectrum import Spectra, cosine_rings, photometry
+from coregister.spectrum import Spectra, cosine_rings, fit_spectra, photometry
 
 Float = NDArray[np.float64]
 
@@ -237,6 +237,14 @@ class Equations:
     gain: float
     background: float
 
+    def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
+        """Residual (unit variance) and the gradients whose product is the score, in pixels."""
+        white = np.sqrt(comparison.rings.spread(self.spectra.residual))
+        inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+        left = comparison.untransform(self.residual * inverse / np.sqrt(1.0 - self.leverage))
+        pulls = np.stack([comparison.untransform(g * self.weight * white) for g in self.gradient])
+        return left, pulls
+
     @cached_property
     def directions(self) -> tuple[Float, Float]:
         """Information along its principal directions, 0 where noise makes as much.
@@ -273,6 +281,9 @@ class Comparison:
     scene : callable, optional
         Power of the scene against frequency (cycles/px), per pixel that counts, if it is known
         better than from this window.
+    bridged : bool
+        Holes hold what both images make most likely, so that all pixels count; the invalid ones
+        are left out of what is read of the noise, and lessen the information.
     """
 
     def __init__(
@@ -286,6 +297,7 @@ class Comparison:
         weighted: bool = True,
         rims: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
+        bridged: bool = False,
     ) -> None:
         self.window = window
         self._reference = reference
@@ -295,7 +307,9 @@ class Comparison:
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
         self.rings = cosine_rings(shape)
         self._scene = scene
-        self.pixel_weight = pixel_weight(pair, window, rims) if weighted else None
+        weight = pixel_weight(pair, window, rims) if weighted else None
+        self.pixel_weight = None if bridged else weight
+        self._seen = weight if bridged else None
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
@@ -334,13 +348,7 @@ class Comparison:
         x = x - x_level * self._background[0]
         y = y - y_level * self._background[0]
         rings = self.rings
-        gain, spectra = photometry(
-            xx=rings.mean(x * x),
-            yy=rings.mean(y * y),
-            xy=rings.mean(x * y),
-            count=rings.count,
-            gain=self._gain,
-        )
+        gain, spectra = self._photometry(x, y)
         self._gain = gain
         if self._scene is not None and self.pixel_weight is not None:
             known = self._scene(rings.frequency) * float(np.mean(self.pixel_weight**2))
@@ -365,7 +373,7 @@ class Comparison:
             np.einsum("in,ij,jn->n", gradient, spread, gradient)
             + np.einsum("in,ij,jn->n", nuisance, inverse, nuisance)
         )
-        return Equations(
+        equations = Equations(
             spectra=spectra,
             weight=weight,
             residual=residual,
@@ -377,6 +385,42 @@ class Comparison:
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
+        if self._seen is None:
+            return equations
+        return replace(equations, information=self._observed(equations))
+
+    def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra]:
+        """Gain and spectra from the modes of both."""
+        rings, count = self.rings, self.rings.count
+        xx, yy, xy = rings.mean(x * x), rings.mean(y * y), rings.mean(x * y)
+        if self._seen is None:
+            return photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+        # noise from what was measured, the scene from all of it: holes leak it over the faint rings
+        share = float(np.mean(self._seen**2))
+        left, right = (
+            scipy.fft.dctn(self.untransform(v) * self._seen, norm="ortho").ravel() / np.sqrt(share)
+            for v in (x, y)
+        )
+        gain, seen = photometry(
+            xx=rings.mean(left * left),
+            yy=rings.mean(right * right),
+            xy=rings.mean(left * right),
+            count=count * share,
+            gain=self._gain,
+        )
+        first, cross = gain**2 * xx, gain * xy
+        residual = np.maximum(yy - 2 * cross + first, 0.0)
+        whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
+        return gain, replace(seen, scene=whole.scene)
+
+    def _observed(self, equations: Equations) -> Float:
+        """Information where a pixel counts by the share of its noise that was measured."""
+        assert self._seen is not None
+        left, pulls = equations.whitened(self)
+        seen = self._seen > 0
+        variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
+        flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
+        return np.asarray(flat @ flat.T)
 
     def _slopes(self, residual: Float, weight: Float) -> int:
         """How many of the background's columns to take out: the level, or its slopes too."""

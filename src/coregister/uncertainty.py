@@ -45,7 +45,7 @@ def conclude_fit(
     values, vectors = equations.directions
     determined = bool(np.all(values > 0))
     bread = _pseudo_inverse(values, vectors)
-    left, pulls = whitened_score(comparison, equations)
+    left, pulls = equations.whitened(comparison)
     scores = (pulls * left).reshape(pair.ndim, -1)
     meat = scores @ scores.T
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
@@ -173,17 +173,6 @@ def _degrees_of_freedom(information: Float, ndim: int) -> float:
     """
     effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
     return max(effective - (ndim + 2), 3.0)
-
-
-def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
-    """Residual (unit variance) and the gradients whose product with it is the score, in pixels."""
-    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-    left = comparison.untransform(equations.residual * inverse / np.sqrt(1.0 - equations.leverage))
-    pulls = np.stack(
-        [comparison.untransform(g * equations.weight * white) for g in equations.gradient]
-    )
-    return left, pulls
 
 
 def distortion(left: Float, pulls: Float) -> float:
