@@ -176,7 +176,7 @@ class OverlapRoute:
         powers[1] = np.exp(np.interp(frequency, rings[1].frequency, np.log(powers[1])))
         filters = auto_filters(frequency, powers, count)
         first, second = (
-            self._weighted(image, transform, ring.spread_function(interpolator(frequency, values)))
+            self._filter(image, transform, ring.spread_function(interpolator(frequency, values)))
             for image, transform, ring, values in zip(
                 self._pair.images, transforms, rings, filters, strict=True
             )
@@ -185,7 +185,7 @@ class OverlapRoute:
         return (first, second), *independence(frequency, count, left, right, self._pair.ndim)
 
     @staticmethod
-    def _weighted(image: Image, transform: Float, factor: Float) -> Float:
+    def _filter(image: Image, transform: Float, factor: Float) -> Float:
         field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
         field = clipped(field)
         return np.asarray(field if image.valid is None else field * image.valid)
@@ -233,13 +233,7 @@ class OverlapRoute:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
             around = self._rims(state)
-            state = self._bridged(state, around) or self._descend(
-                self._movable,
-                state.offset,
-                MARGIN,
-                around=around,
-                scene=_scene(state.comparison, state.equations),
-            )
+            state = self._bridged(state, around) or self._weighted(state, around)
         frequency = state.comparison.rings.frequency
         competing = rising(frequency, state.equations.spectra)
         before_whitening = dispersion(state.comparison, state.equations)
@@ -273,6 +267,20 @@ class OverlapRoute:
         )
         return reference, moving
 
+    def _weighted(self, state: _State, around: tuple[Float | None, Float | None]) -> _State:
+        """Refinement in which invalid pixels count for nothing and those beside them for less."""
+        scene = _scene(state.comparison, state.equations)
+        movable = self._movable
+        state = self._descend(movable, state.offset, MARGIN, around=around, scene=scene)
+        if all(image.valid is None for image in self._pair.images):
+            return state
+        # what only one image lacks, the other knows
+        first, second = (
+            MovableImage(data, periodic=self._periodic)
+            for data in self._filled_from_both(self._filled, state)
+        )
+        return self._descend((first, second), state.offset, MARGIN, around=around, scene=scene)
+
     def _bridged(self, state: _State, around: tuple[Float | None, Float | None]) -> _State | None:
         """Refinement with every hole filled by what both images make most likely.
 
@@ -286,7 +294,7 @@ class OverlapRoute:
             return None
         filled, offset = self._filled, state.offset
         for n_iter in range(MAX_BRIDGES):
-            filled = self._filled_from_both(filled, state, CONJUGATE_STEPS)
+            filled = self._filled_from_both(filled, state)
             first, second = (MovableImage(data, periodic=self._periodic) for data in filled)
             comparison = Comparison(
                 self._pair,
@@ -309,9 +317,7 @@ class OverlapRoute:
             state = state._replace(offset=offset)
         return None
 
-    def _filled_from_both(
-        self, filled: tuple[Float, Float], state: _State, steps: int
-    ) -> tuple[Float, Float]:
+    def _filled_from_both(self, filled: tuple[Float, Float], state: _State) -> tuple[Float, Float]:
         """Invalid pixels at their conditional mean, given the valid ones of both images.
 
         Conjugate gradients on the precision of two Gaussian fields that share a scene, each
@@ -362,13 +368,14 @@ class OverlapRoute:
                     scipy.fft.dctn(v, norm="ortho") for v in (values[i], moved)
                 )
                 result[i] = scipy.fft.idctn(own[i] * own_modes - other * moved_modes, norm="ortho")
-            return result * missing
+            result *= missing
+            return result
 
         diagonal = np.reshape([np.mean(o) for o in own], scale.shape)
         left = -precision(fields)
         direction = left / diagonal
         norm = float(np.vdot(left, direction))
-        for _ in range(steps):
+        for _ in range(CONJUGATE_STEPS):
             image = precision(direction)
             curvature = float(np.vdot(direction, image))
             if not curvature > 0 or norm == 0:
