@@ -21,8 +21,10 @@ Places = tuple[NDArray[np.intp], ...]
 
 #: a pixel is a spike where it exceeds its surroundings by this many sigma
 SPIKE_SIGMA = 10.0
+#: and one of a track by so many: looked for where they are only felt, a tenth of them, beside
+TRACK_SIGMA = 30.0
 #: pixels from which the noise beside them is read
-NOISE_SAMPLE = 8192
+NOISE_SAMPLE = 2048
 #: and its neighbours by no more than this share of that
 SPIKE_SHARE = 0.25
 #: share of spikes above which the image is taken to be like that
@@ -119,10 +121,11 @@ def spikes(data: Float, alike: int = 0) -> NDArray[np.bool_]:
     ring = np.sort(np.delete(patches, middle, axis=0), axis=0)
     above = np.maximum(data[places] - ring[-1 - alike], ring[alike] - data[places])
     # of what stands out of the wider surroundings, the neighbours share a quarter at most
-    excess = np.abs(data[places] - np.median(_patches(data, places, 2), axis=0))
+    wider, least = (3, TRACK_SIGMA) if alike else (2, SPIKE_SIGMA)
+    excess = np.abs(data[places] - np.median(_patches(data, places, wider), axis=0))
     found = (
         (above > (SPIKE_SIGMA / 2) * noise)
-        & (excess > SPIKE_SIGMA * noise)
+        & (excess > least * noise)
         & (excess - above < SPIKE_SHARE * excess + 3 * noise)
     )
     if np.count_nonzero(found) <= MAX_SPIKES * data.size:
