@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coregister.fourier import along, frequencies
 from coregister.images import Pair
-from coregister.spectrum import Spectra, cosine_rings, photometry
+from coregister.spectrum import Spectra, cosine_rings, fit_spectra, photometry
 
 Float = NDArray[np.float64]
 
@@ -176,6 +176,12 @@ class Window:
             shape=tuple(sizes),
         )
 
+    def places(self, start: tuple[int, ...], shape: Sequence[int]) -> tuple[NDArray[np.int_], ...]:
+        """Index of the window in an image of `shape` in which it begins at `start`."""
+        return np.ix_(
+            *((np.arange(n) + s) % m for n, s, m in zip(self.shape, start, shape, strict=True))
+        )
+
     def of(self, values: NDArray[Any], start: tuple[int, ...], *, wrap: bool) -> NDArray[Any]:
         """The part of `values` in the window."""
         if wrap:
@@ -197,6 +203,22 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
     scatter = np.sqrt(np.einsum("ui,ij,uj->u", squares, noise, squares))
     floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * np.abs(values).max())
     return np.where(values > floor, values, 0.0), vectors
+
+
+def unabsorbed(left: Float, columns: Float) -> Float:
+    """Residual as it would be, had the fit not absorbed a part: much of it in a few bright pixels.
+
+    Parameters
+    ----------
+    left : array
+        Whitened residual.
+    columns : (n, ...) array
+        What was fitted to it.
+    """
+    flat = columns.reshape(len(columns), -1)
+    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
+    leverage = np.sum((inverse @ flat) * flat, axis=0).reshape(left.shape)
+    return np.asarray(left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +262,19 @@ class Equations:
     gain: float
     background: float
 
+    def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
+        """Residual (unit variance) and the gradients whose product is the score, in pixels."""
+        white = np.sqrt(comparison.rings.spread(self.spectra.residual))
+        inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+        left = comparison.untransform(self.residual * inverse / np.sqrt(1.0 - self.leverage))
+        columns = np.stack(
+            [
+                comparison.untransform(column * self.weight * white)
+                for column in (*self.gradient, self.scene)
+            ]
+        )
+        return unabsorbed(left, columns), columns[:-1]
+
     @cached_property
     def directions(self) -> tuple[Float, Float]:
         """Information along its principal directions, 0 where noise makes as much.
@@ -271,9 +306,14 @@ class Comparison:
         First guess of the gain.
     weighted : bool
         Weigh the pixels by their errors and leave out the invalid ones; else all count alike.
+    rims : tuple of array, optional
+        Variance by guesses beside the holes of each image, in units of that of the noise.
     scene : callable, optional
         Power of the scene against frequency (cycles/px), per pixel that counts, if it is known
         better than from this window.
+    bridged : bool
+        Holes hold what both images make most likely, so that all pixels count; the invalid ones
+        are left out of what is read of the noise, and lessen the information.
     """
 
     def __init__(
@@ -285,7 +325,9 @@ class Comparison:
         *,
         gain: float | None = None,
         weighted: bool = True,
+        rims: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
+        bridged: bool = False,
     ) -> None:
         self.window = window
         self._reference = reference
@@ -295,7 +337,9 @@ class Comparison:
         self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
         self.rings = cosine_rings(shape)
         self._scene = scene
-        self.pixel_weight = _pixel_weight(pair, window) if weighted else None
+        weight = pixel_weight(pair, window, rims) if weighted else None
+        self.pixel_weight = None if bridged else weight
+        self._seen = weight if bridged else None
         ones = np.ones(shape)
         slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
         self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
@@ -363,7 +407,7 @@ class Comparison:
             np.einsum("in,ij,jn->n", gradient, spread, gradient)
             + np.einsum("in,ij,jn->n", nuisance, inverse, nuisance)
         )
-        return Equations(
+        equations = Equations(
             spectra=spectra,
             weight=weight,
             residual=residual,
@@ -376,21 +420,50 @@ class Comparison:
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
+        if self._seen is None:
+            return equations
+        return replace(equations, information=self._observed(equations))
+
+    def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra]:
+        """Gain and spectra from the modes of both."""
+        rings, count = self.rings, self.rings.count
+        xx, yy, xy = rings.mean(x * x), rings.mean(y * y), rings.mean(x * y)
+        if self._seen is None:
+            return photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+        # noise from what was measured, the scene from all of it: holes leak it over the faint rings
+        share = float(np.mean(self._seen**2))
+        left, right = (
+            scipy.fft.dctn(self.untransform(v) * self._seen, norm="ortho").ravel() / np.sqrt(share)
+            for v in (x, y)
+        )
+        gain, seen = photometry(
+            xx=rings.mean(left * left),
+            yy=rings.mean(right * right),
+            xy=rings.mean(left * right),
+            count=count * share,
+            gain=self._gain,
+        )
+        first, cross = gain**2 * xx, gain * xy
+        residual = np.maximum(yy - 2 * cross + first, 0.0)
+        whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
+        return gain, replace(seen, scene=whole.scene)
+
+    def _observed(self, equations: Equations) -> Float:
+        """Information where a pixel counts by the share of its noise that was measured."""
+        assert self._seen is not None
+        left, pulls = equations.whitened(self)
+        seen = self._seen > 0
+        variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
+        flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
+        return np.asarray(flat @ flat.T)
 
     def _weigh(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
         """Gain, spectra, and the weight of every mode."""
-        rings = self.rings
-        gain, spectra = photometry(
-            xx=rings.mean(x * x),
-            yy=rings.mean(y * y),
-            xy=rings.mean(x * y),
-            count=rings.count,
-            gain=self._gain,
-        )
+        gain, spectra = self._photometry(x, y)
         if self._scene is not None and self.pixel_weight is not None:
-            known = self._scene(rings.frequency) * float(np.mean(self.pixel_weight**2))
+            known = self._scene(self.rings.frequency) * float(np.mean(self.pixel_weight**2))
             spectra = replace(spectra, scene=known)
-        return gain, spectra, rings.spread(spectra.weight)
+        return gain, spectra, self.rings.spread(spectra.weight)
 
     def _tilt(self, residual: Float, weight: Float, sigma: float) -> Float | None:
         """The slope of the background, its level aside; None if it is less significant."""
@@ -415,7 +488,9 @@ class Comparison:
         return moments
 
 
-def _pixel_weight(pair: Pair, window: Window) -> Float | None:
+def pixel_weight(
+    pair: Pair, window: Window, rims: tuple[Float | None, Float | None] = (None, None)
+) -> Float | None:
     """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike."""
     weight: Float | None = None
     wrap = pair.boundary == "periodic"
@@ -428,6 +503,9 @@ def _pixel_weight(pair: Pair, window: Window) -> Float | None:
     if variances:
         variance = np.sum(variances, axis=0)
         weight = np.sqrt(np.median(variance) / variance)
+    more = [window.of(r, s, wrap=wrap) for r, s in zip(rims, starts, strict=True) if r is not None]
+    if more:
+        weight = (1.0 if weight is None else weight) / np.sqrt(1.0 + np.sum(more, axis=0))
     for image, start in zip(pair.images, starts, strict=True):
         if image.valid is not None:
             valid = window.of(image.valid, start, wrap=wrap)

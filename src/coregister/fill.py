@@ -6,6 +6,7 @@ stands in a hole matters to the valid pixels around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +21,10 @@ Places = tuple[NDArray[np.intp], ...]
 
 #: a pixel is a spike where it exceeds its surroundings by this many sigma
 SPIKE_SIGMA = 10.0
+#: and one of a track by so many: looked for where they are only felt, a tenth of them, beside
+TRACK_SIGMA = 30.0
 #: pixels from which the noise beside them is read
-NOISE_SAMPLE = 8192
+NOISE_SAMPLE = 2048
 #: and its neighbours by no more than this share of that
 SPIKE_SHARE = 0.25
 #: share of spikes above which the image is taken to be like that
@@ -32,6 +35,8 @@ OUTLIER_SIGMA = 7.0
 CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
+#: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
+TAILS = (0.2, 0.1)
 #: shares of the scene below which the noise floor is looked for, in frequency
 FLOOR_FREQUENCY = 0.6
 
@@ -80,71 +85,90 @@ def without_spikes(image: Image) -> Image:
 
     Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
     """
-    data = image.data
-    around = _ring_extremes(data)
-    above = np.maximum(data - around[1], around[0] - data)  # of all neighbours, or below all
+    return without(image, spikes(image.data))
+
+
+def without(image: Image, bad: NDArray[np.bool_]) -> Image:
+    """The same image, where what is `bad` is invalid."""
+    if not bad.any():
+        return image
+    return replace(image, valid=~bad if image.valid is None else image.valid & ~bad)
+
+
+def spikes(data: Float, alike: int = 0) -> NDArray[np.bool_]:
+    """Pixels far above or below all around them.
+
+    Parameters
+    ----------
+    data : array
+    alike : int
+        Neighbours that may be as far off: with 2 of them, tracks one pixel wide are found too.
+        Along one axis there are no tracks.
+    """
+    alike = 0 if data.ndim == 1 else alike
+    bad = np.zeros(data.shape, dtype=bool)
     sample = np.unravel_index(
         np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
     )
     noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
     if noise == 0.0:
-        return image
-    places = np.nonzero(above > (SPIKE_SIGMA / 2) * noise)
+        return bad
+    places = np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise)
     if places[0].size == 0:
-        return image
+        return bad
+    patches = _patches(data, places, 1)
+    middle = len(patches) // 2
+    ring = np.sort(np.delete(patches, middle, axis=0), axis=0)
+    above = np.maximum(data[places] - ring[-1 - alike], ring[alike] - data[places])
     # of what stands out of the wider surroundings, the neighbours share a quarter at most
-    excess = np.abs(data[places] - np.median(_patches(data, places, 2), axis=0))
-    found = (excess > SPIKE_SIGMA * noise) & (
-        excess - above[places] < SPIKE_SHARE * excess + 3 * noise
+    wider, least = (3, TRACK_SIGMA) if alike else (2, SPIKE_SIGMA)
+    excess = np.abs(data[places] - np.median(_patches(data, places, wider), axis=0))
+    found = (
+        (above > (SPIKE_SIGMA / 2) * noise)
+        & (excess > least * noise)
+        & (excess - above < SPIKE_SHARE * excess + 3 * noise)
     )
-    spikes = np.zeros(data.shape, dtype=bool)
-    spikes[tuple(p[found] for p in places)] = True
-    if not found.any() or np.mean(spikes) > MAX_SPIKES:
-        return image
-    return replace(image, valid=~spikes if image.valid is None else image.valid & ~spikes)
+    if np.count_nonzero(found) <= MAX_SPIKES * data.size:
+        bad[tuple(p[found] for p in places)] = True
+    return bad
 
 
-def outliers(residual: Float) -> NDArray[np.bool_]:
-    """Pixels of a residual far outside of what is around them, and their neighbours.
+def departure(data: Float, places: Places) -> Float:
+    """How far some pixels are from the median of what is around them."""
+    return np.asarray(data[places] - np.median(_patches(data, places, 2), axis=0))
+
+
+def outliers(residual: Float) -> Places:
+    """Pixels of a residual far outside of what is around them.
 
     The scale is the larger of that of the whole and of the surroundings, so that noise which
     varies over the field makes no outliers.
     """
-    found = np.zeros(residual.shape, dtype=bool)
     size = np.abs(residual)
     limit = OUTLIER_SIGMA / 0.6745
     middle = size.size // 2
     places = np.nonzero(size > limit * np.partition(size.ravel(), middle)[middle])
     if places[0].size == 0:
-        return found
-    near = np.median(_patches(size, places, 3), axis=0)
-    found[places] = size[places] > limit * near
-    if not found.any() or np.mean(found) > MAX_SPIKES:
-        return np.zeros(residual.shape, dtype=bool)
-    from scipy import ndimage
-
-    return np.asarray(ndimage.binary_dilation(found, np.ones((3,) * residual.ndim, dtype=bool)))
+        return places
+    found = size[places] > limit * np.median(_patches(size, places, 5), axis=0)
+    return tuple(place[found] for place in places)
 
 
-def _ring_extremes(data: Float) -> tuple[Float, Float]:
-    """Least and greatest of the neighbours of every pixel, itself left out."""
+def _out_of_line(data: Float) -> Float:
+    """How far every pixel is above or below both its neighbours, along the axis of the most.
+
+    A line of pixels is crossed by one axis at least.
+    """
     padded = np.pad(data, 1, mode="reflect")
-    middle = slice(1, -1)
-    extremes = []
-    for extreme in (np.minimum, np.maximum):
-        block, ring = padded, None
-        # along one axis after another: the block so far on both sides, and the ring beside
-        for axis in range(data.ndim):
-            low, high, centre = (
-                tuple(part if a == axis else slice(None) for a in range(data.ndim))
-                for part in (slice(None, -2), slice(2, None), middle)
-            )
-            sides = extreme(block[low], block[high])
-            ring = sides if ring is None else extreme(ring[centre], sides)
-            block = extreme(sides, block[centre])
-        assert ring is not None
-        extremes.append(ring)
-    return extremes[0], extremes[1]
+    most = np.full(data.shape, -np.inf)
+    for axis in range(data.ndim):
+        low, high = (
+            padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
+            for part in (slice(None, -2), slice(2, None))
+        )
+        np.maximum(most, data - np.maximum(low, high), out=most)
+        np.maximum(most, np.minimum(low, high) - data, out=most)
+    return most
 
 
 def _patches(values: Float, places: Places, reach: int) -> Float:
@@ -169,21 +193,28 @@ def clipped(filtered: Float) -> Float:
     return np.clip(filtered, -CLIP_SIGMA * scale, CLIP_SIGMA * scale)
 
 
-def without_rims(image: Image, rim: int) -> Image:
-    """The same image, where holes wider than three pixels are wider by `rim` on every side.
+def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float]) -> Float:
+    """Variance that the guesses in holes bring to the pixels beside them when they are moved.
 
-    A single missing pixel is filled from all around; next to a large hole a moved pixel is half
-    made of guesses.
+    Parameters
+    ----------
+    valid : array of bool
+    finer : callable
+        Variance of the scene above a frequency (cycles/px): what of it passes through a hole is
+        not known from its surroundings.
     """
-    if image.valid is None:
-        return image
     from scipy import ndimage
 
-    block = np.ones((3,) * image.valid.ndim, dtype=bool)
-    large = ndimage.binary_opening(~image.valid, structure=block)
-    if not large.any():
-        return image
-    return replace(image, valid=image.valid & ~ndimage.binary_dilation(large, block, rim))
+    missing = ~valid
+    depth = ndimage.distance_transform_cdt(np.pad(missing, 1, mode="edge"), "chessboard")
+    depth = depth[tuple(slice(1, -1) for _ in valid.shape)]
+    holes, count = ndimage.label(missing, np.ones((3,) * valid.ndim))
+    deepest = np.asarray(ndimage.maximum(depth, holes, np.arange(1, count + 1)), dtype=np.float64)
+    error = np.append(0.0, finer(0.5 / (2 * deepest - 1)))[holes]
+    spread = np.zeros(valid.shape)
+    for reach, tail in enumerate(TAILS, start=1):
+        spread = np.maximum(spread, tail**2 * ndimage.maximum_filter(error, 2 * reach + 1))
+    return spread
 
 
 def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:

@@ -14,8 +14,27 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, MARGIN, Comparison, Equations, MovableImage, Window
-from coregister.fill import clipped, fill, outliers, without_rims, without_spikes
+from coregister.compare import (
+    FADE,
+    MARGIN,
+    Comparison,
+    Equations,
+    MovableImage,
+    Window,
+    pixel_weight,
+)
+from coregister.fill import (
+    MAX_SPIKES,
+    TAILS,
+    clipped,
+    departure,
+    fill,
+    outliers,
+    rims,
+    spikes,
+    without,
+    without_spikes,
+)
 from coregister.images import MIN_SIDE, Image, Pair
 from coregister.search import (
     auto_filters,
@@ -45,6 +64,11 @@ TOLERANCE = 0.01
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 4
+#: share of an outlier of the residual that stands in the images themselves
+OUTLIER_SHARE = 0.7
+#: passes over offset and holes, steps towards the conditional mean in each, and the step (in
+#: bars) that ends them
+MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
 
 
 class _State(NamedTuple):
@@ -87,7 +111,7 @@ class OverlapRoute:
         How often pixels that only one image shows may be looked for and left out.
     """
 
-    def __init__(self, pair: Pair, *, rounds: int = 2) -> None:
+    def __init__(self, pair: Pair, *, rounds: int = 4) -> None:
         self._rounds = rounds
         # before anything else, since one cosmic ray can outshine the scene
         self._pair = replace(
@@ -96,11 +120,6 @@ class OverlapRoute:
             moving=without_spikes(pair.moving),
         )
         self._periodic = pair.boundary == "periodic"
-
-    @cached_property
-    def _compared(self) -> Pair:
-        reference, moving = (without_rims(image, MARGIN) for image in self._pair.images)
-        return replace(self._pair, reference=reference, moving=moving)
 
     @cached_property
     def _filled(self) -> tuple[Float, Float]:
@@ -188,7 +207,7 @@ class OverlapRoute:
         powers[1] = np.exp(np.interp(frequency, rings[1].frequency, np.log(powers[1])))
         filters = auto_filters(frequency, powers, count)
         first, second = (
-            self._weighted(image, transform, ring.spread_function(interpolator(frequency, values)))
+            self._filter(image, transform, ring.spread_function(interpolator(frequency, values)))
             for image, transform, ring, values in zip(
                 self._pair.images, transforms, rings, filters, strict=True
             )
@@ -197,7 +216,7 @@ class OverlapRoute:
         return (first, second), *independence(frequency, count, left, right, self._pair.ndim)
 
     @staticmethod
-    def _weighted(image: Image, transform: Float, factor: Float) -> Float:
+    def _filter(image: Image, transform: Float, factor: Float) -> Float:
         field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
         return np.asarray(field if image.valid is None else field * image.valid)
 
@@ -242,6 +261,7 @@ class OverlapRoute:
     def refine(self, candidate: Candidate) -> Fit:
         """Fisher scoring on the continuous offset, from one candidate."""
         uniform = self._pair.uniform
+        around: tuple[Float | None, Float | None] = (None, None)
         state = self._descend(self._movable, candidate.offset, MARGIN, weighted=uniform)
         cleaned = self._without_outliers(state)
         if cleaned is not None:
@@ -249,9 +269,8 @@ class OverlapRoute:
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
-            state = self._descend(
-                self._movable, state.offset, MARGIN, scene=_scene(state.comparison, state.equations)
-            )
+            around = self._rims(state)
+            state = self._bridged(state, around) or self._weighted(state, around)
         frequency = state.comparison.rings.frequency
         noise = state.equations.spectra.residual
         amplitude = None
@@ -259,7 +278,9 @@ class OverlapRoute:
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
             # make it whiter before the overlap is cut. Half is enough, and reaches less far
             amplitude = interpolator(frequency, (noise.max() / noise) ** 0.25)
-            state = self._descend(self._movables(amplitude), state.offset, WIDE_MARGIN)
+            state = self._descend(
+                self._movables(amplitude), state.offset, WIDE_MARGIN, around=around
+            )
         return conclude_fit(
             self._pair,
             candidate,
@@ -271,31 +292,191 @@ class OverlapRoute:
             converged=state.converged,
         )
 
+    def _rims(self, state: _State) -> tuple[Float | None, Float | None]:
+        """Variance beside the holes of both images, in units of that of the noise."""
+        rings, spectra = state.comparison.rings, state.equations.spectra
+        # guesses are part of what is left over; least so where it is least
+        noise = float(spectra.residual[rings.frequency < FADE[0]].min())
+        above = np.cumsum((rings.count * spectra.scene)[::-1])[::-1] / rings.count.sum() / noise
+        reference, moving = (
+            None if image.valid is None else rims(image.valid, interpolator(rings.frequency, above))
+            for image in self._pair.images
+        )
+        return reference, moving
+
+    def _weighted(self, state: _State, around: tuple[Float | None, Float | None]) -> _State:
+        """Refinement in which invalid pixels count for nothing and those beside them for less."""
+        scene = _scene(state.comparison, state.equations)
+        movable = self._movable
+        state = self._descend(movable, state.offset, MARGIN, around=around, scene=scene)
+        if all(image.valid is None for image in self._pair.images):
+            return state
+        # what only one image lacks, the other knows
+        first, second = (
+            MovableImage(data, periodic=self._periodic)
+            for data in self._filled_from_both(self._filled, state)
+        )
+        return self._descend((first, second), state.offset, MARGIN, around=around, scene=scene)
+
+    def _bridged(self, state: _State, around: tuple[Float | None, Float | None]) -> _State | None:
+        """Refinement with every hole filled by what both images make most likely.
+
+        The exact score of the pixels that were measured, by the principle of missing information
+        (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x). Only where holes are so small that
+        guesses err by less than the noise; None where it does not settle.
+        """
+        if any(isinstance(image.sigma, np.ndarray) for image in self._pair.images):
+            return None
+        if max(float(np.max(r)) for r in around if r is not None) > TAILS[0] ** 2:
+            return None
+        filled, offset = self._filled, state.offset
+        for n_iter in range(MAX_BRIDGES):
+            filled = self._filled_from_both(filled, state)
+            first, second = (MovableImage(data, periodic=self._periodic) for data in filled)
+            comparison = Comparison(
+                self._pair,
+                first,
+                second,
+                Window.at(self._pair, offset),
+                gain=state.equations.gain,
+                bridged=True,
+            )
+            equations = comparison.equations(offset)
+            step = -equations.solve(equations.score)
+            size = np.sqrt(abs(step @ equations.information @ step))
+            state = _State(comparison, equations, offset, state.n_iter + 1, True)
+            # the spectra by which holes are filled are those of the pass before
+            if n_iter > 1 and size < BRIDGE_TOLERANCE:
+                return state
+            offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
+            if not self._overlaps(offset):
+                return None
+            state = state._replace(offset=offset)
+        return None
+
+    def _filled_from_both(self, filled: tuple[Float, Float], state: _State) -> tuple[Float, Float]:
+        """Invalid pixels at their conditional mean, given the valid ones of both images.
+
+        Conjugate gradients on the precision of two Gaussian fields that share a scene, each
+        image on its own grid.
+        """
+        equations, spectra = state.equations, state.equations.spectra
+        window = Window.at(self._pair, state.offset, 0)
+        fraction = state.offset - window.offset
+        starts = (window.start, window.moving_start)
+        wrap = self._periodic
+        missing = np.stack(
+            [
+                np.zeros(window.shape, bool)
+                if image.valid is None
+                else ~window.of(image.valid, start, wrap=wrap)
+                for image, start in zip(self._pair.images, starts, strict=True)
+            ]
+        )
+        fields = np.stack(
+            [window.of(data, start, wrap=wrap) for data, start in zip(filled, starts, strict=True)]
+        )
+        scale = np.reshape([equations.gain, 1.0], (2, *(1,) * missing[0].ndim))
+        shift = np.reshape([0.0, equations.background], scale.shape)
+        fields = fields * scale - shift
+        level = float(np.mean(fields))
+        fields -= level
+        frequency = state.comparison.rings.frequency
+        rings = cosine_rings(window.shape)
+        scene, residual = (
+            rings.spread_function(interpolator(frequency, v)).reshape(window.shape)
+            for v in (spectra.scene, spectra.residual)
+        )
+        share = float(np.clip(spectra.share, 0.01, 0.99))
+        noises = share * residual, (1 - share) * residual
+        determinant = scene * residual + noises[0] * noises[1]
+        determinant.flat[0] = np.inf  # the mean is that of the valid pixels
+        own = np.stack([(scene + noise) / determinant for noise in noises[::-1]])
+        other = scene / determinant
+        origin = (0,) * fields[0].ndim
+
+        def precision(values: Float) -> Float:
+            result = np.empty_like(values)
+            for i, way in enumerate((fraction, -fraction)):
+                moved = MovableImage(values[1 - i], periodic=wrap).window(
+                    origin, window.shape, way
+                )[0]
+                own_modes, moved_modes = (
+                    scipy.fft.dctn(v, norm="ortho") for v in (values[i], moved)
+                )
+                result[i] = scipy.fft.idctn(own[i] * own_modes - other * moved_modes, norm="ortho")
+            result *= missing
+            return result
+
+        diagonal = np.reshape([np.mean(o) for o in own], scale.shape)
+        left = -precision(fields)
+        direction = left / diagonal
+        norm = float(np.vdot(left, direction))
+        for _ in range(CONJUGATE_STEPS):
+            image = precision(direction)
+            curvature = float(np.vdot(direction, image))
+            if not curvature > 0 or norm == 0:
+                break
+            fields += (norm / curvature) * direction
+            left -= (norm / curvature) * image
+            scaled = left / diagonal
+            before, norm = norm, float(np.vdot(left, scaled))
+            direction = scaled + (norm / before) * direction
+        fields = (fields + level + shift) / scale
+        result = []
+        for data, start, values, holes in zip(filled, starts, fields, missing, strict=True):
+            places = window.places(start, data.shape)
+            data = data.copy()
+            data[places] = np.where(holes, values, data[places])
+            result.append(data)
+        return result[0], result[1]
+
     def _without_outliers(self, state: _State) -> OverlapRoute | None:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
-        window = state.comparison.window
-        found = outliers(state.comparison.untransform(state.equations.residual))
-        weight = state.comparison.pixel_weight
-        if weight is not None:
-            found &= weight > 0
-        if not found.any():
-            return None
-        images = []
+        window, equations = state.comparison.window, state.equations
+        residual = state.comparison.untransform(equations.residual)
+        weight = pixel_weight(self._pair, window)
+        used = np.ones(window.shape, bool) if weight is None else weight > 0
+        bad = [self._unseen(which, window, used) for which in (0, 1)]
+        places = outliers(residual * used)
         starts = (window.start, window.moving_start)
-        for image, start in zip(self._pair.images, starts, strict=True):
-            valid = np.ones(image.data.shape, bool) if image.valid is None else image.valid.copy()
-            places = np.ix_(
-                *(
-                    (np.arange(n) + first) % full
-                    for n, first, full in zip(found.shape, start, valid.shape, strict=True)
-                )
-            )
-            valid[places] &= ~found
-            images.append(replace(image, valid=valid))
-        pair = replace(self._pair, reference=images[0], moving=images[1])
+        inside = [
+            tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
+            for start, data in zip(starts, self._filled, strict=True)
+        ]
+        own = [departure(data, there) for data, there in zip(self._filled, inside, strict=True)]
+        own[0] = equations.gain * own[0]
+        # an outlier that is moved sends waves around it; in the image it is one pixel
+        least = OUTLIER_SHARE * np.abs(residual[places])
+        real = np.abs(own[1] - own[0]) > least
+        if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
+            for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
+                # the image that has it; both, if both have one
+                mask[tuple(p[real & (size > least / 2)] for p in there)] = True
+        if not any(mask.any() for mask in bad):
+            return None
+        reference, moving = (
+            without(image, mask) for image, mask in zip(self._pair.images, bad, strict=True)
+        )
+        pair = replace(self._pair, reference=reference, moving=moving)
         return OverlapRoute(pair, rounds=self._rounds - 1)
+
+    def _unseen(self, which: int, window: Window, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rays in an image that no residual shows, but which are felt beside.
+
+        Tracks outside of what is compared, and what is left of a track between filled pixels.
+        """
+        image, data = self._pair.images[which], self._filled[which]
+        start = (window.start, window.moving_start)[which]
+        found = spikes(data, alike=2)
+        shown = np.zeros(data.shape, bool)
+        shown[window.places(start, data.shape)] = used
+        found &= ~shown
+        if image.valid is not None:
+            found = (found | spikes(data)) & image.valid
+        return found
 
     def _descend(
         self,
@@ -304,12 +485,13 @@ class OverlapRoute:
         margin: int,
         *,
         weighted: bool = True,
+        around: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
     ) -> _State:
         def compare(offset: Float, gain: float | None = None) -> Comparison:
             window = Window.at(self._pair, offset, margin)
             return Comparison(
-                self._compared, *movable, window, gain=gain, weighted=weighted, scene=scene
+                self._pair, *movable, window, gain=gain, weighted=weighted, rims=around, scene=scene
             )
 
         offset = start.copy()

@@ -17,7 +17,14 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
-from coregister.compare import FADE, Comparison, Equations, faded, known_directions
+from coregister.compare import (
+    FADE,
+    Comparison,
+    Equations,
+    faded,
+    known_directions,
+    unabsorbed,
+)
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
 from coregister.spectrum import Rings, Spectra
@@ -67,7 +74,7 @@ def conclude_fit(
     noisy = bool(count @ spectra.residual > NOISELESS * (count @ spectra.scene))
     tested = determined and noisy
     bread = _pseudo_inverse(values, vectors)
-    left, pulls = whitened_score(comparison, equations)
+    left, pulls = equations.whitened(comparison)
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = _spread(left, pulls, bread)
@@ -207,36 +214,6 @@ def _degrees_of_freedom(information: Float, ndim: int) -> float:
     return max(effective - (ndim + 2), FEWEST_DOF)
 
 
-def whitened_score(comparison: Comparison, equations: Equations) -> tuple[Float, Float]:
-    """Residual (unit variance) and the gradients whose product with it is the score, in pixels."""
-    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-    left = comparison.untransform(equations.residual * inverse / np.sqrt(1.0 - equations.leverage))
-    columns = np.stack(
-        [
-            comparison.untransform(column * equations.weight * white)
-            for column in (*equations.gradient, equations.scene)
-        ]
-    )
-    return _unabsorbed(left, columns), columns[:-1]
-
-
-def _unabsorbed(left: Float, columns: Float) -> Float:
-    """Residual as it would be, had the fit not absorbed a part: much of it in a few bright pixels.
-
-    Parameters
-    ----------
-    left : array
-        Whitened residual.
-    columns : (n, ...) array
-        What was fitted to it.
-    """
-    flat = columns.reshape(len(columns), -1)
-    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
-    leverage = np.sum((inverse @ flat) * flat, axis=0).reshape(left.shape)
-    return np.asarray(left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)))
-
-
 def _periodic_score(
     k: list[Float],
     rings: Rings,
@@ -247,7 +224,7 @@ def _periodic_score(
     gain: float,
     shape: tuple[int, ...],
 ) -> tuple[Float, Float]:
-    """The same as `whitened_score` for periodic images."""
+    """The same as `Equations.whitened` for periodic images."""
     x, y = transforms
     white = np.sqrt(rings.spread(spectra.residual)).reshape(x.shape)
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
@@ -266,7 +243,7 @@ def _periodic_score(
             for field in (*(1j * f * scene for f in k), scene)
         ]
     )
-    return _unabsorbed(left, columns), columns[:-1]
+    return unabsorbed(left, columns), columns[:-1]
 
 
 class _Spread(NamedTuple):
