@@ -275,12 +275,12 @@ def test_a_failure_leaves_nothing_behind(result, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def proof():
-    return cr.calibrate("blobs", noise=0.2, shape=(40, 40), n_pairs=4, offsets=(3.5, 2))
+    return cr.calibrate("texture", noise=0.2, shape=(40, 40), n_pairs=4, offsets=(3.5, 2))
 
 
 def test_the_page_of_a_calibration_holds_its_figures(proof):
     page = Page(render_calibration(proof))
-    assert "4 simulated pairs of blobs" in page.text
+    assert "4 simulated pairs of texture" in page.text
     assert str(proof.figures().pull_width.value)[:4] in page.text
     for verdict in proof.verdicts():
         assert str(verdict).partition(":")[0] in page.text

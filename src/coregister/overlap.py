@@ -168,6 +168,7 @@ class OverlapRoute:
             chance_of_features,
             fields,
             lags=float(np.count_nonzero(allowed)),
+            band=band,
             roughness=roughness,
             periodic=self._periodic,
         )

@@ -121,6 +121,7 @@ class PeriodicRoute:
                 offset,
                 by_null,
                 lags=lags_allowed,
+                band=band,
                 roughness=roughness,
                 periodic=True,
             )

@@ -36,15 +36,18 @@ NULL_BLOCK = 8
 NULL_POWER = 1.5
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
-#: and is no fainter than this share of the brightest
-FAINT_FEATURE = 0.02
+#: and is no fainter than this share of what the brightest pixels exceed, so many of all
+FAINT_FEATURE = 0.05
+BRIGHT_SHARE = 0.995
 #: correlation over more than half of the largest overlap above which nothing is left to chance
 IDENTICAL = 0.9
 #: features below which neither their number nor the peaks of the null prove anything
-FEW_FEATURES = 6
+FEW_FEATURES = 8
 #: features up to which it is enough that each clear one, higher by this, has its partner
 LONE_FEATURES = 3
 CLEAR_FEATURE = 1.25
+#: what is below this many sigma lies between the features
+BETWEEN_SIGMA = 2.0
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -261,9 +264,8 @@ def features(field: Float) -> tuple[Float, Float]:
     from scipy import ndimage
 
     size = np.abs(field)
-    level = max(
-        FEATURE_SIGMA / 0.6745 * float(np.median(size[size > 0])), FAINT_FEATURE * float(size.max())
-    )
+    floor = FEATURE_SIGMA / 0.6745 * float(np.median(size[size > 0]))
+    level = max(floor, FAINT_FEATURE * float(np.quantile(size, BRIGHT_SHARE)))
     found = (size > level) & (size == ndimage.maximum_filter(size, 5, mode="constant"))
     places, heights = np.argwhere(found).astype(np.float64), field[found] / level
     brightest = np.argsort(-np.abs(heights), kind="stable")[:MAX_FEATURES]
@@ -276,16 +278,19 @@ def chance_of_features(
     by_null: float,
     *,
     lags: float,
+    band: float,
     roughness: float,
     periodic: bool,
 ) -> float:
     """Probability that so many features of two unrelated images coincide at some lag.
 
-    Features coincide where place and brightness agree; how many do so by chance is Poisson
-    distributed. Bright and faint features count alike, so that this holds for a few sources of
-    any brightness, whose correlation is ruled by the brightest two. Where there are so few that
-    nothing could be proven, it is 0 if each bright one has its partner: where both images show
-    one star, it is taken for the same star.
+    Features coincide where place and brightness agree; counted are the ways in which so many of
+    them could, each as unlikely as its neighbourhood is small. Bright and faint ones count alike,
+    so that this holds for a few sources of any brightness, whose correlation is ruled by the
+    brightest two. Where there are so few that nothing could be proven, it is 0 if each bright one
+    has its partner: where both images show one star, it is taken for the same star. What agrees
+    between the features counts as it does in a scene without them: cosmic rays make no scene
+    sparse.
 
     Parameters
     ----------
@@ -297,13 +302,15 @@ def chance_of_features(
         The same as `chance_by_null` tells it: the lower counts, where there are many features.
     lags : float
         Number of lags searched.
+    band : float
+        Independent samples a pixel.
     roughness : float
         Root mean square frequency of the correlation along an axis, rad/px: noise moves a peak
         by up to its inverse.
     periodic : bool
         The images wrap around.
     """
-    from scipy.special import pdtrc
+    from scipy.special import gammaln
 
     (first, heights), (second, others) = (features(field) for field in fields)
     shapes = [np.array(field.shape, dtype=np.float64) for field in fields]
@@ -336,9 +343,38 @@ def chance_of_features(
             return 0.0
     chance = 1.0
     if matched > 0:
-        expected = float(np.count_nonzero(alike[np.ix_(*inside)])) * cell / area
-        chance = float(-np.expm1(-lags / cell * pdtrc(matched - 1, expected)))
-    return chance if few else min(chance, by_null)
+        here = [int(np.count_nonzero(side)) for side in inside]
+        share = float(np.mean(alike[np.ix_(*inside)])) * cell / area
+        ways = sum(gammaln(n + 1) - gammaln(n - matched + 1) for n in here) - gammaln(matched + 1)
+        expected = lags / cell * np.exp(ways + matched * np.log(share))
+        chance = float(-np.expm1(-expected))
+    z = _agreement_between(fields, offset, band=band, periodic=periodic)
+    between = chance_of_peak(z, lags, roughness, len(offset)) if z > 0 else 1.0
+    return min(chance, between, 1.0 if few else by_null)
+
+
+def _agreement_between(
+    fields: tuple[Float, Float], offset: Float, *, band: float, periodic: bool
+) -> float:
+    """Correlation where neither image has a feature, in units of the scatter of chance."""
+    first, second = fields
+    whole = np.rint(offset).astype(int)
+    if periodic:
+        second = np.roll(second, -whole, axis=tuple(range(second.ndim)))
+    else:
+        spans = [
+            (max(0, -d), min(n, m - d))
+            for d, n, m in zip(whole, first.shape, second.shape, strict=True)
+        ]
+        first = first[tuple(slice(a, b) for a, b in spans)]
+        second = second[tuple(slice(a + d, b + d) for (a, b), d in zip(spans, whole, strict=True))]
+    plain = np.ones(first.shape, dtype=bool)
+    for field in (first, second):
+        size = np.abs(field)
+        plain &= (size > 0) & (size < BETWEEN_SIGMA / 0.6745 * np.median(size[size > 0]))
+    x, y = first[plain], second[plain]
+    energy = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
 
 
 def pick(

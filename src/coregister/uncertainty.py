@@ -345,7 +345,8 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
 
     def disagreement(variance: Float) -> tuple[float, int]:
         inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
-        return float(score @ inverse @ score), max(int(np.linalg.matrix_rank(inverse)), 1)
+        left_over = project @ score  # the fit may have stopped short of its zero
+        return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
 
     chi2, parameters = disagreement(even)
     probability = float(gammaincc(parameters / 2, chi2 / 2))
