@@ -92,6 +92,35 @@ def test_a_lattice_is_ambiguous_and_lists_its_modes(noise):
     assert np.abs(steps - np.rint(steps)).max() < 0.02  # right but for the period
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_checkerboard_stays_ambiguous_with_a_part_covered(seed):
+    """The cover spoils the right match; the wrong ones, with less overlap, may be free of it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE, :SIDE]
+
+    def board(dy, dx):
+        fields = np.tanh(8 * np.sin(np.pi * (y - dy) / 25)) * np.tanh(8 * np.sin((x - dx) * 0.1257))
+        return fields + 0.1 * rng.normal(size=x.shape)
+
+    offset = rng.uniform(-8, 8, 2)
+    reference, moving = board(0, 0), board(*offset)
+    row, column = rng.integers(0, 60, 2)
+    moving[row : row + 32, column : column + 32] = rng.uniform(-1, 1)
+    found = flags(reference, moving)
+    assert Status.AMBIGUOUS in found
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs", "texture"])
+def test_a_scene_that_does_not_repeat_is_not_ambiguous(kind):
+    for seed in range(3):
+        (reference, moving), _, _ = pair(20 + seed, noise=0.2, kind=kind)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cr.RegistrationWarning)
+            result = cr.register(reference, moving)
+        assert Status.AMBIGUOUS not in result.flags
+        assert len(result.modes) == 1
+
+
 @pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_stripes_know_nothing_along_themselves(angle, noise):
@@ -166,6 +195,20 @@ def test_no_fixed_pattern_goes_unsaid(strength):
             result = patterned(seed, offset, strength)
             said = bool(result.flags & {Status.FIXED_PATTERN, Status.MISFIT})
             assert said or np.all(np.abs(result.pull(offset)) < 5)
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+@pytest.mark.parametrize("offset", [(5.3, -6.2), (-7.7, 1.4)])
+def test_dust_that_hides_the_scene_is_told_by_the_scene_left_over(kind, offset):
+    """Smooth, so that no band of frequencies disagrees: the residual is opposite to itself."""
+    (reference, moving), _, rng = pair(16, offset, kind=kind)
+    dust = scipy.ndimage.gaussian_filter(rng.normal(size=reference.shape), 2.0)
+    dust *= 2.0 / dust.std()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register(reference + dust, moving + dust)
+    assert np.all(np.abs(result.offset) < 0.3)
+    assert Status.FIXED_PATTERN in result.flags
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -50,7 +50,19 @@ Float = NDArray[np.float64]
 Group = Literal["standard", "undersampled", "unrelated", "flagged"]
 
 #: modules of this package that change nothing that a calibration measures
-OTHERS = ("__init__", "__main__", "chi2", "cli", "demo", "grid", "plotting", "report")
+OTHERS = (
+    "__init__",
+    "__main__",
+    "chi2",
+    "cli",
+    "demo",
+    "errors",
+    "grid",
+    "plotting",
+    "posterior",
+    "report",
+    "resample",
+)
 #: columns of words; all others hold numbers
 WORDS = (
     "cell",

@@ -41,6 +41,11 @@ class Candidate:
     plain: float
     at_edge: bool
 
+    @property
+    def total(self) -> float:
+        """Log-likelihood ratio over the whole overlap."""
+        return self.evidence * self.samples
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
@@ -64,6 +69,8 @@ class Fit:
         Effective number of modes behind the bars.
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
+    echo : float
+        Probability of a residual this opposite to itself somewhere else if it is noise.
     dispersion : float
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
@@ -92,6 +99,7 @@ class Fit:
     modes: float
     dof: float
     distortion: float
+    echo: float
     dispersion: float
     contradiction: float
     competing: float

@@ -30,6 +30,8 @@ MAX_CONTRADICTION = 1e-9
 #: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
 #: source that moves by itself where few pixels make the bars
 MAX_IF_LIKELY = 1e-3
+#: share of the best candidate's evidence, in the search, above which a scene repeats there
+REPEATS = 0.75
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
 FIXED = 0.1
 #: bars differ from those of even noise where they do by more than this factor
@@ -50,12 +52,12 @@ def rivals(candidates: list[Candidate]) -> list[Candidate]:
     A rival agrees about as well, and on no much smaller part of the images: a few stars fit a few
     others somewhere, and say nothing against a match of all of them.
     """
-    best = candidates[0]
+    best, *others = candidates
     return [best] + [
         other
-        for other in candidates[1:]
-        if other.evidence > RIVAL * best.evidence
-        and other.evidence * other.samples > RIVAL / 2 * best.evidence * best.samples
+        for other in others
+        if other.total > REPEATS * best.total
+        or (other.evidence > RIVAL * best.evidence and other.total > RIVAL / 2 * best.total)
     ]
 
 
@@ -70,7 +72,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     """
     fits = _distinct(fits)
     best = fits[0]
-    odds = np.exp([_log_odds(fit, best) for fit in fits])
+    odds = np.array([max(np.exp(_log_odds(fit, best)), _repeats(fit, best)) for fit in fits])
     probability = odds / odds.sum()
     information, covariance = _with_open_directions(best, best.covariance)
     _, model_covariance = _with_open_directions(best, best.model_covariance)
@@ -93,13 +95,14 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     few_rule = uneven and excess > FEW_RULE
     if best.distortion < (MAX_IF_LIKELY if few_rule else MAX_DISTORTION):
         flags.add(Status.MISFIT)
-    still = bool(np.all(np.abs(best.offset) < FIXED))
+    stderr = np.sqrt(np.diag(covariance))
+    still = bool(np.all(np.abs(best.offset) < FIXED + 2 * stderr))
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    if min(best.dispersion, best.competing) < limit or best.contradiction < MAX_CONTRADICTION:
+    second = min(best.dispersion, best.competing, best.echo if still else 1.0)
+    if second < limit or best.contradiction < MAX_CONTRADICTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
-    stderr = np.sqrt(np.diag(covariance))
     if np.any(best.systematic > stderr):
         flags.add(Status.UNDERSAMPLED)
     if uneven:
@@ -226,6 +229,17 @@ def _log_odds(fit: Fit, other: Fit) -> float:
     modes = min(fit.modes, other.modes)
     chance = np.sqrt(2 * max(fit.evidence, other.evidence) * modes)
     return float(min((fit.evidence - other.evidence) * modes / max(1.0, chance / 3), 0.0))
+
+
+def _repeats(fit: Fit, best: Fit) -> float:
+    """How well the search rated an offset beside the best; 0 if less well than a repeat would be.
+
+    A scene that repeats matches itself a period away as well. Where something else in the field
+    spoils the right match, refinement may favour the wrong one beyond doubt; the search, in which
+    no pixel has much to say, is not misled so.
+    """
+    first, second = best.candidate.total, fit.candidate.total
+    return float(min(second / first, 1.0)) if second > REPEATS * first else 0.0
 
 
 def _outside(pair: Pair, offset: Float) -> bool:

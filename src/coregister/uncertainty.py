@@ -27,6 +27,7 @@ from coregister.compare import (
 )
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
+from coregister.search import chance_of_peak
 from coregister.spectrum import Rings, Spectra
 from coregister.stages import Candidate, Fit
 
@@ -42,6 +43,10 @@ NOISELESS = 1e-8
 ASK_PIXELS = 1e-4
 #: degrees of freedom of the bars are taken as no fewer
 FEWEST_DOF = 3.0
+#: frequency (cycles/px) within which it is looked for
+ECHO_BAND = 0.2
+#: px beyond which noise is not opposite to itself, whatever its colour
+ECHO_LAG = 4
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
 #: and between those in which the coarse ones may agree elsewhere; what is outside is left out
@@ -94,6 +99,7 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
+        echo=echo(left) if noisy else 1.0,
         dispersion=dispersion(comparison, equations, left) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
         competing=competing(
@@ -189,6 +195,7 @@ def conclude_modes(
         modes=float(rings.count.sum()),
         dof=dof,
         distortion=1.0,
+        echo=echo(left),
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(rings, spectra, 1.0, transforms, shape),
@@ -314,6 +321,34 @@ def distortion(left: Float, pulls: Float) -> float:
     scatter = columns @ columns.T
     chi2 = float(amplitude @ np.linalg.pinv(scatter, rcond=1e-10, hermitian=True) @ amplitude)
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
+
+
+def echo(left: Float) -> float:
+    """Probability of a residual this opposite to itself somewhere else, if it is noise.
+
+    Where two scenes are on top of each other, displaced by different offsets, the fit takes one of
+    them; the other stands in what is left over twice, once with each sign: dust on the detector
+    behind a scene that moved, or a scene behind dust that did not.
+
+    Parameters
+    ----------
+    left : array
+        Whitened residual, in pixels.
+    """
+    spectrum = np.abs(scipy.fft.rfftn(left)) ** 2
+    for k in frequencies(left.shape):  # what the shift has faded would ring
+        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2))
+    correlation = scipy.fft.irfftn(spectrum, s=left.shape, overwrite_x=True)
+    near = np.ones(left.shape, dtype=bool)
+    for axis, n in enumerate(left.shape):
+        lag = np.minimum(np.arange(n), n - np.arange(n))
+        near &= along(lag, axis, left.ndim) < ECHO_LAG
+    far = correlation[~near]
+    scatter = float(np.std(far)) if far.size else 0.0
+    if scatter == 0.0:
+        return 1.0
+    # each lag and its opposite are one
+    return chance_of_peak(-float(far.min()) / scatter, far.size / 2, np.pi * ECHO_BAND, left.ndim)
 
 
 def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
