@@ -96,7 +96,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     if best.distortion < (MAX_IF_LIKELY if few_rule else MAX_DISTORTION):
         flags.add(Status.MISFIT)
     stderr = np.sqrt(np.diag(covariance))
-    still = bool(np.all(np.abs(best.offset) < FIXED + 2 * stderr))
+    still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
     second = min(best.dispersion, best.competing, best.echo if still else 1.0)
     if second < limit or best.contradiction < MAX_CONTRADICTION:
