@@ -71,6 +71,19 @@ def test_maxoff_is_in_pixels_and_binds():
         cross_correlation_shifts(image, moved, maxoff=2.5)
 
 
+def test_images_that_do_not_wrap():
+    """Rows and columns of zeros around a spot: nothing enters, so the edges do not matter."""
+    y, x = np.mgrid[:40, :37]
+    first = np.exp(-((y - 8) ** 2 + (x - 30) ** 2) / 8)
+    second = np.exp(-((y - 33.3) ** 2 + (x - 5.5) ** 2) / 8)  # more than half the image away
+    found = cross_correlation_shifts(first, second, boundary="fill", return_error=True)
+    assert found[:2] == pytest.approx((-24.5, 25.3), abs=0.02)
+    told = cross_correlation_shifts(first, second, 0.1, np.full((40, 37), 0.1), 30, boundary="fill")
+    assert told == pytest.approx(found[:2], abs=1e-9)
+    wrapped = cross_correlation_shifts(first, second)
+    assert wrapped == pytest.approx((12.5, -14.7), abs=0.05)
+
+
 def pulls(scale=1.0, told=False, noise=(2.0, 4.0), n=300, gain=1.0):
     """Errors over bars; at this noise no wrong peak is found."""
     z = []
@@ -146,7 +159,7 @@ def test_verbose_prints(capsys):
     ("change", "words"),
     [
         ({"gaussfit": True}, "gaussfit"),
-        ({"boundary": "fill"}, "boundary"),
+        ({"boundary": "reflect"}, "boundary"),
         ({"image2": np.ones((32, 33))}, "shape"),
         ({"image1": np.ones((3, 32, 32)), "image2": np.ones((3, 32, 32))}, "3 axes"),
         ({"image2": np.full((32, 32), np.nan)}, "no pixel"),

@@ -64,7 +64,8 @@ def _boxes(best: Minimum, level: float) -> list[Array]:
     highest = ndimage.maximum_filter(values, 3, mode=surface.edge_mode)
     bound = values - 1.5 * (highest - values)
     around = [
-        np.searchsorted(s, np.floor(d) + (0, 1)) for s, d in zip(spans, best.offset, strict=True)
+        np.searchsorted(s, np.floor(d) + np.arange(2))
+        for s, d in zip(spans, best.offset, strict=True)
     ]
     nearest = bound.take(around[0], 0, mode="clip").take(around[1], 1, mode="clip")
     # waves at the Nyquist frequency fade between all samples alike: what the best has gained there

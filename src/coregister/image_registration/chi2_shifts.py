@@ -151,10 +151,11 @@ def chi2_shift_iterzoom(
             f"rezoom_shape={rezoom_shape!r} is not usable; two equal numbers are needed, the rows "
             "and columns of the map"
         )
-    return chi2_shift(
+    kwargs.pop("allow_huge", None)
+    return chi2.chi2_shift(
         im1,
         im2,
-        err,
+        _noise(err, im1, im2),
         upsample_factor,
         boundary,
         nthreads,

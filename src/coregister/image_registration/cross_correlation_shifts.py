@@ -28,7 +28,7 @@ def cross_correlation_shifts(
     boundary: str = "wrap",
     nthreads: int = 1,
     use_numpy_fft: bool = False,
-) -> tuple[float, ...]:
+) -> tuple[np.float64, ...]:
     """Offset of `image2` from `image1` by the highest peak of their cross-correlation.
 
     Parameters
@@ -49,8 +49,9 @@ def cross_correlation_shifts(
         Return errors too.
     zeromean : bool
         No effect on the result: a constant does not move the peak.
-    boundary : {'wrap'}
-        The images are one period.
+    boundary : {'wrap', 'fill'}
+        'wrap': the images are one period; 'fill': beyond their edges they have their mean, which
+        pulls the peak towards no offset: `coregister.register` is not pulled.
     nthreads : int
         Threads of the FFTs.
     use_numpy_fft : bool
@@ -58,7 +59,7 @@ def cross_correlation_shifts(
 
     Returns
     -------
-    tuple of float
+    tuple of numpy.float64
         ``(dx, dy)``, then ``(errx, erry)`` if asked for: x is axis 1, and the content of
         `image2` lies at larger x than in `image1` if ``dx > 0``. The errors are 1 sigma, infinite
         where nothing tells the offset. That the peak may be a wrong one is not in them:
@@ -79,7 +80,7 @@ def cross_correlation_shifts(
     >>> import numpy as np
     >>> image = np.random.default_rng(1).normal(size=(31, 32))
     >>> xoff, yoff = cross_correlation_shifts(image, np.roll(image, (5, -3), (0, 1)))
-    >>> round(xoff, 6), round(yoff, 6)
+    >>> round(float(xoff), 6), round(float(yoff), 6)
     (-3.0, 5.0)
     """
     if gaussfit:
@@ -87,16 +88,18 @@ def cross_correlation_shifts(
             "gaussfit=True is not available: the peak is found on the continuous function, which "
             "needs no shape; leave gaussfit out"
         )
-    if boundary != "wrap":
+    if boundary not in ("wrap", "fill"):
         raise InputError(
-            f"boundary={boundary!r} is not available; leave it out ('wrap'), or use "
-            "coregister.register for images whose edges differ"
+            f"boundary={boundary!r} is not known; use 'wrap' or 'fill', or coregister.register "
+            "for images whose edges differ"
         )
     workers = threads(nthreads, use_numpy_fft)
     first, second = peak.pair(image1, image2)
     if first.ndim != 2:
         raise InputError(f"image1 has {first.ndim} axes, shape {first.shape}; 2 are needed")
     errors = [_errors(errim1, first.shape, "errim1"), _errors(errim2, first.shape, "errim2")]
+    if boundary == "fill":
+        first, second, *errors = (_beyond_edges(a) for a in (first, second, *errors))
     if peak.featureless(first, second):
         offset, stderr = np.zeros(2), np.full(2, np.inf)
     else:
@@ -105,8 +108,7 @@ def cross_correlation_shifts(
         offset = stderr = found.offset
         if return_error:
             stderr = peak.stderr(first, second, spectrum, found, *errors)
-    dy, dx = offset.tolist()
-    erry, errx = stderr.tolist()
+    (dy, dx), (erry, errx) = offset, stderr
     if verbose:
         print(f"cross_correlation_shifts: dx = {dx:.6g} px, dy = {dy:.6g} px")
     return (dx, dy, errx, erry) if return_error else (dx, dy)
@@ -122,3 +124,10 @@ def _errors(err: ArrayLike | None, shape: tuple[int, ...], name: str) -> Any:
             f"finite numbers of 0 or above are needed, one or an array of the shape {shape}"
         )
     return values
+
+
+def _beyond_edges(image: Any) -> Any:
+    """As much again of zeros along each axis, so that nothing wraps."""
+    return (
+        image if image is None or image.ndim == 0 else np.pad(image, [(0, n) for n in image.shape])
+    )

@@ -168,7 +168,7 @@ def stderr(
     else:
         variances = [0.0 if sigma is None else np.square(sigma) for sigma in (sigma1, sigma2)]
         spread = _outer(im1, variances[1], peak.offset) + _outer(im2, variances[0], -peak.offset)
-        both = float(np.mean(variances[0]) * np.mean(variances[1]))
+        both = float(np.mean(variances[0] * variances[1]))
         spread = spread - both * (k * weight / 2) @ k.T
     curvature, directions = np.linalg.eigh(-peak.sign * hessian)
     known = np.abs(curvature) > 1e-12 * max(np.abs(curvature).max(), np.finfo(float).tiny)
