@@ -4,13 +4,7 @@ from importlib.metadata import version
 
 from coregister.calibrate import Calibration, calibrate
 from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
-from coregister.errors import (
-    CoregisterError,
-    InputError,
-    MissingExtraError,
-    MisuseWarning,
-    RegistrationWarning,
-)
+from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
 from coregister.fourier import fourier_shift
 from coregister.posterior import Posterior
 from coregister.register import register
@@ -26,7 +20,6 @@ __all__ = [
     "CoregisterError",
     "InputError",
     "MissingExtraError",
-    "MisuseWarning",
     "Mode",
     "Posterior",
     "Registration",

@@ -26,10 +26,6 @@ class RegistrationWarning(UserWarning):
     """A result that must not be used as it is; its ``status`` says why."""
 
 
-class MisuseWarning(UserWarning):
-    """A call that most likely means something else; the message says what is done with it."""
-
-
 def optional(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.image_registration import chi2_shift, chi2_shift_iterzoom, chi2n_map
+from coregister.image_registration import MisuseWarning, chi2_shift, chi2_shift_iterzoom, chi2n_map
 from coregister.image_registration.tests import make_extended, make_offset_extended
 
 SHAPES = [(64, 60), (33, 40), (41, 35), (64, 64)]
@@ -94,7 +94,7 @@ def test_a_map_that_cannot_be_made_is_refused(shape):
 @pytest.mark.parametrize("err", [0, 0.0, np.zeros((64, 60))])
 def test_err_of_zeros_is_taken_as_none(function, err):
     im1, im2 = pair()
-    with pytest.warns(cr.MisuseWarning, match="err=None") as caught:
+    with pytest.warns(MisuseWarning, match="err=None") as caught:
         result = function(im1, im2, err)
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(result, function(im1, im2))
@@ -103,7 +103,7 @@ def test_err_of_zeros_is_taken_as_none(function, err):
 def test_err_that_is_the_mean_of_an_image_is_told():
     im1, im2 = pair()
     for image, name in ((im1, "im1"), (im2, "im2")):
-        with pytest.warns(cr.MisuseWarning, match=f"mean of {name}"):
+        with pytest.warns(MisuseWarning, match=f"mean of {name}"):
             result = chi2_shift(im1, im2, image.mean())
         assert result == cr.chi2_shift(im1, im2, image.mean())
 

@@ -16,9 +16,11 @@ from coregister.image_registration.chi2_shifts import (
     chi2n_map,
 )
 from coregister.image_registration.cross_correlation_shifts import cross_correlation_shifts
+from coregister.image_registration.misuse import MisuseWarning
 from coregister.image_registration.register_images import dftregistration, register_images
 
 __all__ = [
+    "MisuseWarning",
     "chi2_shift",
     "chi2_shift_iterzoom",
     "chi2map_to_errors",

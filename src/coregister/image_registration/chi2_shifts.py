@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister import chi2
 from coregister.chi2 import chi2map_to_errors, inputs
-from coregister.errors import InputError, MisuseWarning
+from coregister.errors import InputError
+from coregister.image_registration.misuse import MisuseWarning
 
 __all__ = ["chi2_shift", "chi2_shift_iterzoom", "chi2map_to_errors", "chi2n_map"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.image_registration import fft_tools
+from coregister.image_registration import MisuseWarning, fft_tools
 from coregister.image_registration.fft_tools.scale import (
     fourier_interp1d,
     fourier_interp2d,
@@ -89,7 +89,7 @@ class TestShift:
 
     def test_offsets_one_by_one_are_told(self):
         values = image((9, 8))
-        with pytest.warns(cr.MisuseWarning, match=r"shiftnd\(data, \(1.5, -2\)\).*shift2d") as told:
+        with pytest.warns(MisuseWarning, match=r"shiftnd\(data, \(1.5, -2\)\).*shift2d") as told:
             result = shiftnd(values, 1.5, -2)
         assert told[0].filename == __file__
         np.testing.assert_array_equal(result, shiftnd(values, (1.5, -2)))
@@ -209,7 +209,7 @@ class TestZoom:
 
     def test_one_number_for_the_shape_is_told(self):
         values = image((8, 9))
-        with pytest.warns(cr.MisuseWarning, match=r"taken as \(5, 5\)") as told:
+        with pytest.warns(MisuseWarning, match=r"taken as \(5, 5\)") as told:
             result = zoom_on_pixel(values, (4, 4), 2, 5)
         assert told[0].filename == __file__
         assert result.shape == (5, 5)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.errors import InputError, MisuseWarning
+from coregister.errors import InputError
 from coregister.fourier import fourier_shift
 from coregister.image_registration.fft_tools.fast_ffts import samples, threads
+from coregister.image_registration.misuse import MisuseWarning
 
 __all__ = ["shift2d", "shiftnd"]
 

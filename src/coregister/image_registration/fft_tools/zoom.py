@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.chi2 import inputs
-from coregister.errors import InputError, MisuseWarning
+from coregister.errors import InputError
 from coregister.image_registration.fft_tools.fast_ffts import samples, threads
 from coregister.image_registration.fft_tools.scale import interpolate
+from coregister.image_registration.misuse import MisuseWarning
 
 __all__ = ["zoom1d", "zoom_on_pixel", "zoomnd"]
 
