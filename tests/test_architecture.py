@@ -120,14 +120,14 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not names & FORBIDDEN
 
 
-def test_only_the_call_that_has_a_verbose_prints() -> None:
+def test_only_the_calls_that_have_a_verbose_print() -> None:
     printing = {
         place(path)
         for path in MODULES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
     }
-    assert printing <= {"chi2"}
+    assert printing <= {"chi2", "image_registration"}
 
 
 def test_importing_the_package_is_light() -> None:

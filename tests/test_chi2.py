@@ -460,6 +460,13 @@ class TestBars:
             for err in (None, 1.0, 1 + noise**2):
                 assert chi2_shift(im1, im2, err) == [0, 0, np.inf, np.inf]
 
+    @pytest.mark.parametrize("shape", [(20, 20), (21, 20), (64, 64)])
+    @pytest.mark.parametrize("err", [None, 1.0])
+    def test_a_structured_model_and_constant_data_know_nothing(self, shape, err):
+        """Between pixels the Nyquist waves of the model fade: every half pixel is a minimum."""
+        noise = np.random.default_rng(1).normal(size=shape)
+        assert chi2_shift(noise, np.full(shape, 7.0), err)[2:] == [np.inf, np.inf]
+
     def test_equal_minima_all_count(self):
         """A pattern that repeats every 8 px is known modulo 8 px: no small bar."""
         x = np.arange(32)

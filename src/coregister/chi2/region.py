@@ -63,6 +63,13 @@ def _boxes(best: Minimum, level: float) -> list[Array]:
     values = np.where(finite, values, values.max(where=finite, initial=best.lowest))
     highest = ndimage.maximum_filter(values, 3, mode=surface.edge_mode)
     bound = values - 1.5 * (highest - values)
+    around = [
+        np.searchsorted(s, np.floor(d) + np.arange(2))
+        for s, d in zip(spans, best.offset, strict=True)
+    ]
+    nearest = bound.take(around[0], 0, mode="clip").take(around[1], 1, mode="clip")
+    # waves at the Nyquist frequency fade between all samples alike: what the best has gained there
+    bound -= max(float(nearest.min()) - best.lowest, 0.0)
     parts, count = ndimage.label(
         finite & (bound <= best.lowest + level + surface.rounding), np.ones((3, 3))
     )
