@@ -162,6 +162,16 @@ def test_any_method(name, options):
     assert min(found[4:8]) > 0
 
 
+def test_the_errors_reach_the_correlation():
+    method = by_name("cross_correlation_shifts")
+    bars = [
+        register_fits(*pair(noise=NOISE), errfile=noise, register_method=method)[4]
+        for noise in (NOISE, np.full((64, 64), NOISE), 2 * NOISE)
+    ]
+    assert 0.8 < bars[1] / bars[0] <= 1
+    assert np.isclose(bars[2] / bars[0], 2, rtol=0.01)
+
+
 def test_a_method_of_ones_own_and_the_default():
     found = register_fits(*pair(noise=NOISE), register_method=by_register)
     assert np.all(np.abs(found[2:4] - OFFSET) < 4 * np.array(found[6:8]))

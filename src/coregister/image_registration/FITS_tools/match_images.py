@@ -209,7 +209,9 @@ def register_fits(
         register_method = package.chi2_shift_iterzoom
     if errfile is not None:
         err = _projected_err(errfile, fitsfile2, wcs, shape, to_grid)
-        kwargs[_err_argument(register_method)] = err
+        name = _err_argument(register_method)
+        # the correlation takes a pixel without a value as the mean, which has no noise
+        kwargs[name] = err if name == "err" else np.nan_to_num(err, nan=0.0)
     found = register_method(one, two, return_error=return_error, **kwargs)
     x, y, *bars = found[: 4 if return_error else 2]
 
