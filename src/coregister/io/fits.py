@@ -46,7 +46,7 @@ STALE_CARDS = re.compile(r"BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|DATAMIN|DATAMAX")
 
 def contents(path: Path) -> list[Part]:
     """The HDUs of the file."""
-    with _opened(path) as hdus:
+    with opened(path) as hdus:
         return [_part(number, hdu) for number, hdu in enumerate(hdus)]
 
 
@@ -64,8 +64,8 @@ def read(
     shape; `err_ext` and `mask_ext` name others, or "none".
     """
     refuse(path, "FITS", channel=channel)
-    with _opened(path) as hdus:
-        number = _default(hdus, path) if ext is None else _find(hdus, ext, path, "ext")
+    with opened(path) as hdus:
+        number = first_image(hdus, path) if ext is None else _find(hdus, ext, path, "ext")
         hdu = hdus[number]
         zero = hdu.header.get("BZERO", 0) if hdu.header.get("BLANK") == 0 else None
         data = np.asarray(hdu.data)
@@ -83,7 +83,7 @@ def read(
             part=_part(number, hdu).label,
             data=data.reshape(shape),
             valid=valid,
-            err=None if noise is None else _sigma(noise).reshape(shape),
+            err=None if noise is None else sigma_of(noise).reshape(shape),
             header=hdu.header.copy(),
             stored_shape=data.shape,
             details={"primary": hdus[0].header.copy() if number else None},
@@ -142,7 +142,7 @@ def wcs_of(loaded: Loaded) -> Any:
     if not _has_wcs(loaded.header):
         return None
     wcs = optional("astropy.wcs", "io").WCS
-    with _opened(loaded.path) as hdus:  # distortion tables live in other extensions
+    with opened(loaded.path) as hdus:  # distortion tables live in other extensions
         try:
             return wcs(loaded.header, fobj=hdus)
         except Exception:  # a header that wcslib refuses leaves the pixels as good as they were
@@ -150,7 +150,7 @@ def wcs_of(loaded: Loaded) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path | str) -> Iterator[Any]:
     """The HDUs; astropy's remarks on small faults of the header are not ours to repeat."""
     fits = optional("astropy.io.fits", "io")
     with warnings.catch_warnings():
@@ -166,7 +166,7 @@ def _part(number: int, hdu: Any) -> Part:
     return Part(f"{label} (table)", (), "")
 
 
-def _default(hdus: Any, path: Path) -> int:
+def first_image(hdus: Any, path: Path | str) -> int:
     """Number of the HDU that people mean: the first image, or else the first spectrum."""
     for least in (2, 1):
         for number, hdu in enumerate(hdus):
@@ -232,7 +232,7 @@ def _companion(
     return None
 
 
-def _sigma(hdu: Any) -> NDArray[np.float64]:
+def sigma_of(hdu: Any) -> NDArray[np.float64]:
     """1-sigma errors, from whatever the extension says that it holds."""
     values = np.array(hdu.data, dtype=np.float64)
     told = str(hdu.header.get("UTYPE", "")).lower()

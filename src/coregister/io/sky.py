@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,18 +80,24 @@ def sky_jacobian(image: Loaded) -> NDArray[np.float64] | None:
     wcs = image.wcs
     if wcs is None or not wcs.has_celestial or wcs.pixel_n_dim != len(image.stored_shape):
         return None
-    centre = (np.array(image.stored_shape) - 1) / 2
-    east, north, _ = _axes(*_position(wcs, centre))
+    kept = [n > 1 for n in image.stored_shape]
+    jacobian = ARCSEC * tangents(wcs, image.stored_shape)[0][:, kept]
+    return jacobian if np.all(np.isfinite(jacobian)) else None
+
+
+def tangents(wcs: Any, shape: Sequence[int]) -> tuple[NDArray[np.float64], float]:
+    """Radians per pixel at the centre of an array, and the latitude there.
+
+    The matrix is (2, ndim): rows longitude and latitude as true angles, columns array axes.
+    """
+    centre = (np.array(shape) - 1) / 2
+    place = _position(wcs, centre)
+    east, north, _ = _axes(*place)
     columns = []
-    for axis, side in enumerate(image.stored_shape):
-        if side == 1:
-            continue
-        half = np.zeros(centre.size)
-        half[axis] = 0.5
+    for half in 0.5 * np.eye(centre.size):
         after, before = (_axes(*_position(wcs, centre + step))[2] for step in (half, -half))
         columns.append([(after - before) @ east, (after - before) @ north])
-    jacobian = ARCSEC * np.array(columns).T
-    return jacobian if np.all(np.isfinite(jacobian)) else None
+    return np.array(columns).T, place[1]
 
 
 def _position(wcs: Any, index: NDArray[np.float64]) -> tuple[float, float]:
