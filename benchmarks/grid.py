@@ -154,7 +154,7 @@ def noises() -> list[Cell]:
             "beam 3",
             noise_beam=3.0,
             psf=3 / 2.355,
-            note="coherence is faint and spread over all frequencies, and a doubted scene counts less",
+            note="the scene is faint at all frequencies, and what is in doubt counts less",
         ),
         cell("band-limited", (0.1, 0.1), LARGE, "beam 3", noise_beam=3.0),
         cell("power-law-3", (0.1, 0.1), LARGE, "noise varies", noise_map=vignette(LARGE)),
@@ -166,7 +166,7 @@ def noises() -> list[Cell]:
             "Poisson 100, moving on sky 1",
             poisson=100.0,
             background=1.0,
-            note="the bound knows how noise follows the light; here all pixels weigh alike",
+            note="the bound knows where the light is noisy; all pixels weigh alike",
         ),
         cell(
             "few-stars",
@@ -184,7 +184,7 @@ def noises() -> list[Cell]:
             "Poisson 1, moving on sky 1",
             poisson=1.0,
             background=1.0,
-            note="the bound knows how noise follows the light; here all pixels weigh alike",
+            note="the bound knows where the light is noisy; all pixels weigh alike",
         ),
     ]
 
