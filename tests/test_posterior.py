@@ -154,6 +154,18 @@ def test_stripes_are_open_along_one_direction():
     assert posterior.contains(TRUTH, 0.99)
 
 
+def test_a_direction_that_noise_leaves_open_is_no_stripe():
+    """Too faint for bars along one direction, where the Bayes factor still knows the place."""
+    truth = (4.2, -3.1)
+    pair = pair_of("power-law-2", 48, 2.5, boundary="overlap", truth=truth)
+    result = registered(pair)
+    assert cr.Status.UNDETERMINED_AXIS in result.flags
+    posterior = result.posterior()
+    assert posterior.modes[0].probability > 0.9
+    assert np.all(np.abs(posterior.modes[0].offset - truth) < 1.5)
+    assert posterior.contains(truth, 0.99)
+
+
 def test_nothing_is_found_outside_of_the_search():
     pair = pair_of("power-law-2", 32, 3.0, boundary="overlap", truth=(1.2, 2.1))
     wide = registered(pair).posterior()

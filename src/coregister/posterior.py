@@ -239,10 +239,12 @@ def posterior(
     """
     evidence = _Periodic(pair) if pair.boundary == "periodic" and pair.uniform else _Overlap(pair)
     offset, closed = modes[0].offset, bool(np.all(np.isfinite(modes[0].covariance)))
-    if not closed and np.any(information):
+    decisive = false_alarm < DECISIVE
+    # a faint pair may leave a direction open too, but what it has across is no more certain
+    if decisive and not closed and np.any(information):
         return _of_stripes(evidence, offset, information)
     inside = bool(np.all((offset > evidence.low) & (offset < evidence.high)))
-    if false_alarm < DECISIVE and closed and inside:
+    if decisive and closed and inside:
         if len(modes) == 1 and isinstance(evidence, _Periodic) and surface is not None:
             return _of_mixture(evidence, [(0.0, surface())])
         return _of_bars(evidence, modes, dof)
