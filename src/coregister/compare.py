@@ -9,10 +9,11 @@ scene in both images: the answer is not pulled towards zero.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -23,11 +24,18 @@ from coregister.images import Pair
 from coregister.spectrum import Spectra, cosine_rings, fit_spectra, photometry
 
 Float = NDArray[np.float64]
+Complex = NDArray[np.complexfloating]
 
-#: pixels by which an image is extended on every side before it is moved
+#: samples by which an image is extended on every side before it is moved
 EXTENSION = 16
-#: pixels dropped along the edges of the overlap, where the extension would be felt
+#: samples dropped along the edges of the overlap, where the extension would be felt
 MARGIN = 2
+#: share of its length that a window may lose to one that transforms fast
+TRIM = 0.02
+#: pixels above which half of one does not matter
+LONG = 128
+#: how much coarser the first look at a pair may be
+COARSER = 4
 #: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
 #: noise that it passes does not depend on the shift
 FADE = (0.42, 0.5)
@@ -63,6 +71,8 @@ class MovableImage:
         The image continues at its other side, and windows wrap around.
     amplitude : callable, optional
         Amplitude factor against frequency (cycles/px), applied before anything is cut.
+    step : int
+        Pixels between the samples that are taken: frequencies too high for them are left out.
     """
 
     def __init__(
@@ -71,12 +81,14 @@ class MovableImage:
         *,
         periodic: bool,
         amplitude: Callable[[Float], Float] | None = None,
+        step: int = 1,
     ) -> None:
         self.level = float(np.mean(data))
         self._periodic = periodic
-        self._pad = [0 if periodic else min(EXTENSION, n - 1) for n in data.shape]
+        self._pad = [0 if periodic else min(EXTENSION * step, n - 1) for n in data.shape]
+        unit = step * COARSER
         self._shape = [
-            n if periodic else scipy.fft.next_fast_len(n + 2 * p, real=True)
+            n if periodic else unit * scipy.fft.next_fast_len(-(-(n + 2 * p) // unit), real=True)
             for n, p in zip(data.shape, self._pad, strict=True)
         ]
         data = data - self.level
@@ -85,10 +97,31 @@ class MovableImage:
             self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
         else:
             self._spectrum = scipy.fft.rfftn(self._extended(data), overwrite_x=True)
-        self._fade = [faded(k) for k in self._k]
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
             self._spectrum *= amplitude(np.asarray(radius))
+        self.step = 1
+        self._fade = [faded(k) for k in self._k]
+        if step > 1:
+            self._coarsen(step)
+
+    def coarser(self, factor: int) -> MovableImage:
+        """The same image, its samples further apart by `factor`; not of a periodic one."""
+        other = copy.copy(self)
+        other._coarsen(factor)
+        return other
+
+    def _coarsen(self, factor: int) -> None:
+        """Keep the frequencies that samples further apart by `factor` can hold."""
+        self.step *= factor
+        self._shape = [n // factor for n in self._shape]
+        self._spectrum = self._spectrum[..., : self._shape[-1] // 2 + 1] / factor ** len(self._k)
+        self._k = [*self._k[:-1], self._k[-1][..., : self._shape[-1] // 2 + 1]]
+        for axis, n in enumerate(self._shape[:-1]):
+            kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
+            self._spectrum = self._spectrum.take(kept, axis)
+            self._k[axis] = self._k[axis].take(kept, axis)
+        self._fade = [faded(k * self.step) for k in self._k]
 
     def _extended(self, data: Float) -> Float:
         """A point reflection continues value and slope; it then fades to the mean."""
@@ -112,25 +145,41 @@ class MovableImage:
         gradient: bool = False,
         faded: bool = True,
     ) -> list[Float]:
-        """Values at ``start + fraction + index``, and the derivative along each axis if asked."""
+        """Values at ``start + fraction + step * index``, and the derivatives if asked."""
+        corners = [divmod(s + p, self.step) for s, p in zip(start, self._pad, strict=True)]
+        first = [corner for corner, _ in corners]
         spectrum = self._spectrum
-        for k, f, fade in zip(self._k, fraction, self._fade, strict=True):
-            ramp = np.exp(1j * k * f)
-            spectrum = spectrum * (fade * ramp if faded else ramp)
-        fields = [spectrum]
+        moved = np.empty_like(spectrum)
+        for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
+            ramp = np.exp(1j * k * (f + rest))
+            spectrum = np.multiply(spectrum, fade * ramp if faded else ramp, out=moved)
+        slopes = []
         if gradient:
-            fields += [1j * k * spectrum for k in self._k]
-        return [
-            self._cut(scipy.fft.irfftn(field, s=self._shape, overwrite_x=True), start, shape)
-            for field in fields
-        ]
+            for k in self._k[:-1]:
+                rows = self._rows(1j * k * moved, first, shape)
+                slopes.append(self._columns(rows, first[-1], shape[-1]))
+        rows = self._rows(moved, first, shape)
+        field = self._columns(rows, first[-1], shape[-1])
+        if gradient:
+            slopes.append(self._columns(1j * self._k[-1] * rows, first[-1], shape[-1]))
+        return [field, *slopes]
 
-    def _cut(self, field: Float, start: Sequence[int], shape: Sequence[int]) -> Float:
+    def _rows(self, spectrum: Complex, start: Sequence[int], shape: Sequence[int]) -> Complex:
+        """Inverse transform along all axes but the last, cut to the window along them."""
+        axes = tuple(range(spectrum.ndim - 1))
+        if not axes:
+            return spectrum
+        rows = scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
         if self._periodic:
-            return np.roll(field, [-s for s in start], axis=tuple(range(field.ndim)))
-        return field[
-            tuple(slice(s + p, s + p + n) for s, p, n in zip(start, self._pad, shape, strict=True))
-        ]
+            return np.roll(rows, [-s for s in start[:-1]], axis=axes)
+        return rows[tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))]
+
+    def _columns(self, rows: Complex, start: int, length: int) -> Float:
+        """Inverse transform along the last axis, cut to the window."""
+        field = scipy.fft.irfft(rows, n=self._shape[-1], axis=-1)
+        if self._periodic:
+            return np.roll(field, -start, axis=-1)
+        return np.ascontiguousarray(field[..., start : start + length])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,16 +192,27 @@ class Window:
     start, moving_start : tuple of int
         Its first pixel in each image.
     shape : tuple of int
+        Number of samples along each axis.
+    step : int
+        Pixels between them.
+    phase : tuple of float
+        What the first sample lies beyond `start`, 0 or 0.5 px: so that as much is dropped at one
+        end as at the other.
     """
 
     offset: NDArray[np.int_]
     start: tuple[int, ...]
     moving_start: tuple[int, ...]
     shape: tuple[int, ...]
+    step: int = 1
+    phase: tuple[float, ...] = ()
 
     @classmethod
-    def at(cls, pair: Pair, offset: Float, margin: int = MARGIN) -> Window:
-        """The overlap at the nearest whole-pixel offset, without `margin` pixels at its edges."""
+    def at(cls, pair: Pair, offset: Float, margin: int = MARGIN, step: int = 1) -> Window:
+        """The overlap at the nearest whole-pixel offset, without `margin` samples at its edges.
+
+        No transform is fast for every length: a little more is dropped where that helps.
+        """
         whole = np.rint(offset).astype(int)
         shapes = [image.data.shape for image in pair.images]
         if pair.boundary == "periodic":
@@ -163,17 +223,23 @@ class Window:
                 moving_start=tuple(int(d) for d in whole),
                 shape=shapes[0],
             )
-        starts, sizes = [], []
+        starts, sizes, phases = [], [], []
         for d, n, m in zip(whole, *shapes, strict=True):
             first, last = max(0, -int(d)), min(n, m - int(d))
-            drop = max(0, min(margin, (last - first - margin) // 4))
-            starts.append(first + drop)
-            sizes.append(last - first - 2 * drop)
+            drop = max(0, min(margin * step, (last - first - margin * step) // 4))
+            left = last - first - 2 * drop
+            size = fast_length(left) if step == 1 else fast_length(-(-left // step), parity=False)
+            dropped, odd = divmod(left - (size - 1) * step - 1, 2)
+            starts.append(first + drop + dropped)
+            sizes.append(size)
+            phases.append(odd / 2)
         return cls(
             offset=whole,
             start=tuple(starts),
             moving_start=tuple(s + int(d) for s, d in zip(starts, whole, strict=True)),
             shape=tuple(sizes),
+            step=step,
+            phase=tuple(phases),
         )
 
     def places(self, start: tuple[int, ...], shape: Sequence[int]) -> tuple[NDArray[np.int_], ...]:
@@ -187,6 +253,25 @@ class Window:
         if wrap:
             return np.roll(values, [-s for s in start], axis=tuple(range(values.ndim)))
         return values[tuple(slice(s, s + n) for s, n in zip(start, self.shape, strict=True))]
+
+
+def fast_length(length: int, *, parity: bool = True) -> int:
+    """The longest length that transforms fast, if it is no shorter by more than `TRIM`.
+
+    Parameters
+    ----------
+    length : int
+    parity : bool
+        Of a short one, take away even numbers only, so that no half pixel is left over.
+    """
+    shortest = int(np.ceil(length * (1 - TRIM)))
+    for away in (2, 1):
+        for shorter in range(length, shortest - 1, -away):
+            if shorter == scipy.fft.next_fast_len(shorter, real=True):
+                return shorter
+        if parity and length < LONG:
+            break
+    return length
 
 
 def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
@@ -242,10 +327,10 @@ class Equations:
     information_noise : (ndim, ndim) array
         Fourth moments of frequency weighted by the noise of both images: along a unit vector
         ``u``, noise alone scatters the information by ``sqrt(u^2 @ this @ u^2)``.
-    scene : (n,) array
-        Best estimate of the scene.
-    leverage : (n,) array
-        Share of each mode's residual that the fit absorbed.
+    nuisance : (m, n) array
+        What the fit takes out besides: the scene, and the background where it slopes.
+    nuisance_inverse : (m, m) array
+        Covariance of the amplitudes of these.
     gain, background : float
         ``moving = gain * reference + background``.
     """
@@ -257,10 +342,26 @@ class Equations:
     score: Float
     information: Float
     information_noise: Float
-    scene: Float
-    leverage: Float
+    nuisance: Float
+    nuisance_inverse: Float
     gain: float
     background: float
+
+    @property
+    def scene(self) -> Float:
+        """Best estimate of the scene, (n,)."""
+        return np.asarray(self.nuisance[0])
+
+    @cached_property
+    def leverage(self) -> Float:
+        """Share of each mode's residual that the fit absorbed, (n,)."""
+        spread = np.linalg.pinv(self.information, hermitian=True)
+        share = np.zeros_like(self.weight)
+        for inverse, columns in ((spread, self.gradient), (self.nuisance_inverse, self.nuisance)):
+            for mixed, column in zip(inverse @ columns, columns, strict=True):
+                share += mixed * column
+        share *= self.weight
+        return np.clip(share, 0.0, 0.9, out=share)
 
     def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
         """Residual (unit variance) and the gradients whose product is the score, in pixels."""
@@ -292,6 +393,16 @@ class Equations:
         values, vectors = self.directions
         inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
         return np.asarray(vectors @ (inverse * (vectors.T @ vector)))
+
+
+class _Modes(NamedTuple):
+    """Both windows at one offset, mode by mode, in each image's own units."""
+
+    offset: Float
+    x: Float
+    y: Float
+    x_slopes: Float
+    y_slopes: Float
 
 
 class Comparison:
@@ -334,16 +445,41 @@ class Comparison:
         self._moving = moving
         self._gain = gain
         shape = window.shape
-        self.k = [along(np.pi * np.arange(n) / n, a, pair.ndim) for a, n in enumerate(shape)]
-        self.rings = cosine_rings(shape)
+        self.step = window.step
+        self.k = [
+            along(np.pi * np.arange(n) / (n * self.step), a, pair.ndim) for a, n in enumerate(shape)
+        ]
+        self.rings = cosine_rings(shape, self.step)
         self._scene = scene
         weight = pixel_weight(pair, window, rims) if weighted else None
         self.pixel_weight = None if bridged else weight
         self._seen = weight if bridged else None
-        ones = np.ones(shape)
-        slopes = [along(np.linspace(-1, 1, n), a, pair.ndim) for a, n in enumerate(shape)]
-        self._background = np.stack([self.transform(ones * s) for s in [ones, *slopes]])
+        self._background = self._levels_and_slopes()
         self._level = self._background[0] / (self._background[0] @ self._background[0])
+        self._modes: _Modes | None = None
+
+    @property
+    def clear(self) -> float:
+        """Frequency (cycles/px) up to which nothing has faded."""
+        return FADE[0] / self.step
+
+    def _levels_and_slopes(self) -> Float:
+        """Modes of a constant and of a slope along each axis: (1 + ndim, n)."""
+        shape = self.window.shape
+        if self.pixel_weight is not None:
+            fields = [np.ones(shape)] + [
+                np.ones(shape) * along(np.linspace(-1, 1, n), a, len(shape))
+                for a, n in enumerate(shape)
+            ]
+            return np.stack([self.transform(field) for field in fields])
+        modes = np.zeros((1 + len(shape), *shape))
+        origin = (0,) * len(shape)
+        root = np.sqrt(float(np.prod(shape)))
+        modes[(0, *origin)] = root
+        for a, n in enumerate(shape):  # along the other axes a slope is constant
+            line = (1 + a, *(slice(None) if b == a else 0 for b in range(len(shape))))
+            modes[line] = scipy.fft.dct(np.linspace(-1, 1, n), norm="ortho") * root / np.sqrt(n)
+        return modes.reshape(len(modes), -1)
 
     def transform(self, values: Float) -> Float:
         """Orthonormal cosine transform of the weighted values, flattened."""
@@ -361,19 +497,38 @@ class Comparison:
         """Both windows, moved towards each other by half the sub-pixel offset."""
         half = (offset - self.window.offset) / 2
         window = self.window
+        phase = np.array(window.phase or np.zeros_like(half))
         reference = self._reference.window(
-            window.start, window.shape, -half, gradient=gradient, faded=faded
+            window.start, window.shape, phase - half, gradient=gradient, faded=faded
         )
         moving = self._moving.window(
-            window.moving_start, window.shape, half, gradient=gradient, faded=faded
+            window.moving_start, window.shape, phase + half, gradient=gradient, faded=faded
         )
         return reference, moving
 
-    def equations(self, offset: Float) -> Equations:
-        """Score, information and all behind them at `offset`."""
+    def _evaluate(self, offset: Float) -> _Modes:
+        """Modes of both fields and of their derivatives at `offset`."""
         x_fields, y_fields = self.fields(offset, gradient=True)
         x, *x_slopes = (self.transform(field) for field in x_fields)
         y, *y_slopes = (self.transform(field) for field in y_fields)
+        return _Modes(offset, x, y, np.stack(x_slopes), np.stack(y_slopes))
+
+    def equations(self, offset: Float, *, within: float = 0.0) -> Equations:
+        """Score, information and all behind them at `offset`.
+
+        Where the last full evaluation is no farther than `within` px, the modes are moved from
+        there by their derivatives. That holds for what is left over, whose second order cancels,
+        as the images move in opposite directions; not for the score, since the derivatives hold
+        noise and do not move.
+        """
+        modes = self._modes
+        if modes is None or np.max(np.abs(offset - modes.offset)) > within:
+            modes = self._modes = self._evaluate(offset)
+        moved = (offset - modes.offset) / 2
+        x_slopes, y_slopes = modes.x_slopes, modes.y_slopes
+        x, y = modes.x, modes.y
+        if np.any(moved):
+            x, y = x - moved @ x_slopes, y + moved @ y_slopes
         x_level, y_level = float(self._level @ x), float(self._level @ y)
         x = x - x_level * self._background[0]
         y = y - y_level * self._background[0]
@@ -389,12 +544,11 @@ class Comparison:
                 columns = self._background
         self._gain = gain
         x = gain * x
-        dx, dy = gain * np.stack(x_slopes), np.stack(y_slopes)
+        dx, dy = gain * x_slopes, y_slopes
         share = spectra.share
-        scene = (1 - share) * x + share * y
         slopes = (1 - share) * dx + share * dy
         residual = y - x
-        nuisance = np.vstack([scene, columns])
+        nuisance = np.vstack([(1 - share) * x + share * y, columns])
         weighted = nuisance * weight
         inverse = np.linalg.pinv(weighted @ nuisance.T, rcond=1e-12, hermitian=True)
         residual = residual - (inverse @ (weighted @ residual)) @ nuisance
@@ -402,11 +556,6 @@ class Comparison:
         gradient = slopes - coupling @ nuisance
         cross = (dx * weight) @ dy.T - coupling @ (weighted @ slopes.T)
         information = (cross + cross.T) / 2
-        spread = np.linalg.pinv(information, hermitian=True)
-        leverage = weight * (
-            np.einsum("in,ij,jn->n", gradient, spread, gradient)
-            + np.einsum("in,ij,jn->n", nuisance, inverse, nuisance)
-        )
         equations = Equations(
             spectra=spectra,
             weight=weight,
@@ -415,8 +564,8 @@ class Comparison:
             score=(gradient * weight) @ residual,
             information=information,
             information_noise=self._information_noise(spectra, weight),
-            scene=scene,
-            leverage=np.clip(leverage, 0.0, 0.9),
+            nuisance=nuisance,
+            nuisance_inverse=inverse,
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
@@ -480,11 +629,15 @@ class Comparison:
         """Fourth moments of frequency, weighted by the noise of both images."""
         noise = self.rings.spread(spectra.noise_product) * weight**2
         field = noise.reshape(self.window.shape)
-        ndim = len(self.k)
+        squares = [k.ravel() ** 2 for k in self.k]
+        ndim = len(squares)
         moments = np.empty((ndim, ndim))
         for i in range(ndim):
-            for j in range(ndim):
-                moments[i, j] = np.sum(field * self.k[i] ** 2 * self.k[j] ** 2)
+            for j in range(i, ndim):
+                others = tuple(a for a in range(ndim) if a not in (i, j))
+                plane = field.sum(axis=others)
+                value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
+                moments[i, j] = moments[j, i] = value
         return moments
 
 

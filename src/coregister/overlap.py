@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,12 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.compare import (
-    FADE,
     MARGIN,
     Comparison,
     Equations,
     MovableImage,
     Window,
+    fast_length,
     pixel_weight,
 )
 from coregister.fill import (
@@ -35,8 +35,9 @@ from coregister.fill import (
     without,
     without_spikes,
 )
-from coregister.images import MIN_SIDE, Image, Pair
+from coregister.images import MIN_SIDE, Pair
 from coregister.search import (
+    auto_coherence,
     auto_filters,
     chance_of_features,
     independence,
@@ -58,8 +59,29 @@ MIN_OVERLAP = 0.04
 MAX_STEPS = 30
 #: longest step, px
 MAX_STEP = 0.7
-#: a step below this share of the bar ends the refinement
+#: an error below this share of the bar ends the refinement; in a first look, a step below so much
+#: of it, or this many px
 TOLERANCE = 0.01
+ROUGH, ROUGH_PX = 0.1, 0.01
+#: a step leaves this share of itself, until two of them tell
+CONTRACTION = 0.1
+#: the last step, in px and in bars, is small enough for the modes to be moved by their derivatives
+LINEAR, LINEAR_BARS = 0.02, 0.5
+#: steps (px) between samples that a first look may take, and those of the last, where the images
+#: hold nothing finer
+QUICK_STEPS = (8, 4, 2)
+STEPS = (4, 2)
+#: fewest samples along an axis for a first look, and for the last
+QUICK_SIDE, FEWEST_SAMPLES = 24, 96
+#: information that may be lost to a larger step
+LOSS = 0.03
+#: what a first look must promise, and keep: squares of coherence summed over its modes, bar in px,
+#: and false alarm
+QUICK_EVIDENCE = 2500.0
+QUICK_STDERR = 0.02
+QUICK_CHANCE = 1e-12
+#: and the share of its evidence that no other candidate may have
+QUICK_RIVAL = 0.25
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
@@ -79,6 +101,29 @@ class _State(NamedTuple):
     offset: Float
     n_iter: int
     converged: bool
+
+
+class _Auto(NamedTuple):
+    """What the two images tell by themselves.
+
+    Attributes
+    ----------
+    frequency, count : array
+        Rings, cycles/px.
+    transforms : list of array
+        Cosine modes of either image.
+    powers, filters : list of array
+        Spectrum of either, and the factor that makes it ready for the search.
+    coherence : array
+        Square of it, as both spectra promise it; noise makes it negative as often as positive.
+    """
+
+    frequency: Float
+    count: Float
+    transforms: list[Float]
+    powers: list[Float]
+    filters: list[Float]
+    coherence: Float
 
 
 def _scene(comparison: Comparison, equations: Equations) -> Callable[[Float], Float]:
@@ -109,10 +154,13 @@ class OverlapRoute:
     pair : Pair
     rounds : int
         How often pixels that only one image shows may be looked for and left out.
+    every_pixel : bool
+        Samples are pixels, whatever the images hold.
     """
 
-    def __init__(self, pair: Pair, *, rounds: int = 4) -> None:
+    def __init__(self, pair: Pair, *, rounds: int = 4, every_pixel: bool = False) -> None:
         self._rounds = rounds
+        self._every_pixel = every_pixel
         # before anything else, since one cosmic ray can outshine the scene
         self._pair = replace(
             pair,
@@ -134,44 +182,119 @@ class OverlapRoute:
         self, amplitude: Callable[[Float], Float] | None
     ) -> tuple[MovableImage, MovableImage]:
         first, second = (
-            MovableImage(data, periodic=self._periodic, amplitude=amplitude)
+            MovableImage(data, periodic=self._periodic, amplitude=amplitude, step=self._step)
             for data in self._filled
         )
         return first, second
 
     def search(self) -> list[Candidate]:
-        """Whole-pixel candidates, the best first."""
+        """Candidates, the best first: whole pixels, or one that was looked at already."""
+        if not self._may_skip:
+            return self._search(1)
+        for step in QUICK_STEPS:
+            promised = self._promise(step)
+            if promised is None or promised[0] < QUICK_EVIDENCE or promised[1] > QUICK_STDERR:
+                continue
+            best, *others = self._search(step)
+            clear = all(other.total < QUICK_RIVAL * best.total for other in others)
+            if clear and best.false_alarm < QUICK_CHANCE:
+                closer = self._first_look(best, step)
+                if closer is not None:
+                    return [closer]
+            break
+        return self._search(1)
+
+    @property
+    def _may_skip(self) -> bool:
+        """True if samples may be farther apart than pixels."""
+        return self._pair.uniform and not self._periodic and not self._every_pixel
+
+    @cached_property
+    def _step(self) -> int:
+        """Pixels between samples in the last comparison: none of the information is finer."""
+        if self._may_skip:
+            whole = self._informative(1)[1]
+            for step in STEPS:
+                if self._fewest(step) < FEWEST_SAMPLES:
+                    continue
+                if self._informative(step)[1] > (1 - LOSS) * whole:
+                    return step
+        return 1
+
+    def _fewest(self, step: int) -> int:
+        return min(min(image.data.shape) for image in self._pair.images) // step
+
+    def _informative(self, step: int) -> tuple[float, float]:
+        """Squares of coherence, and information along an axis, in samples so far apart.
+
+        As the two auto-spectra promise it.
+        """
+        auto = self._auto
+        rings = cosine_rings([n // step for n in auto.transforms[0].shape], step)
+        squares = np.interp(rings.frequency, auto.frequency, auto.coherence)
+        slope = (2 * np.pi * rings.frequency) ** 2 / self._pair.ndim
+        counted = rings.count * squares
+        return float(counted.sum()), float(counted @ (slope / (1 - squares)))
+
+    def _promise(self, step: int) -> tuple[float, float] | None:
+        """Evidence and bar that samples so far apart would have; None if they are too few."""
+        if self._fewest(step) < QUICK_SIDE:
+            return None
+        evidence, information = self._informative(step)
+        return evidence, 1 / np.sqrt(max(information, 1e-300))
+
+    def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
+        """The candidate closer to the optimum; None where it should have come closer."""
+        coarse = step // self._step
+        movable = self._movable
+        if coarse > 1:
+            first, second = (image.coarser(coarse) for image in movable)
+            movable = first, second
+        if min(Window.at(self._pair, candidate.offset, MARGIN, movable[0].step).shape) < 8:
+            return None
+        state = self._descend(movable, candidate.offset, MARGIN, rough=True)
+        values, _ = state.equations.directions
+        if not state.converged or np.min(values) * (5 * QUICK_STDERR) ** 2 < 1:
+            return None
+        if np.max(np.abs(state.offset - candidate.offset)) > step:
+            return None
+        return replace(candidate, offset=state.offset)
+
+    def _search(self, step: int) -> list[Candidate]:
+        """Candidates on whole samples."""
         pair = self._pair
-        shapes = [image.data.shape for image in pair.images]
+        fields, band, roughness = self._filtered(step)
+        shapes = [field.shape for field in fields]
         if self._periodic:
             full = list(shapes[0])
         else:
             full = [
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
-        fields, band, roughness = self._filtered()
         filtered = [
             clipped(field) if image.valid is None else clipped(field) * image.valid
             for field, image in zip(fields, pair.images, strict=True)
         ]
         energy, null_energy, count = self._energies(filtered, full)
-        allowed = count >= max(
-            MIN_OVERLAP * min(image.data.size for image in pair.images), MIN_SIDE
-        )
-        lags = signed_lags(full)
+        allowed = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
+        lags = [step * lag for lag in signed_lags(full)]
         if pair.max_offset is not None:
             for lag, centre, reach in zip(lags, pair.initial, pair.max_offset, strict=True):
                 allowed = allowed & (np.abs(lag - np.rint(centre)) <= np.ceil(reach))
         if not allowed.any():
             allowed = count >= count.max()
-        coincidence = partial(
-            chance_of_features,
-            fields,
-            lags=float(np.count_nonzero(allowed)),
-            band=band,
-            roughness=roughness,
-            periodic=self._periodic,
-        )
+
+        def coincidence(offset: Float, by_null: float) -> float:
+            return chance_of_features(
+                fields,
+                offset / step,
+                by_null,
+                lags=float(np.count_nonzero(allowed)),
+                band=band,
+                roughness=roughness,
+                periodic=self._periodic,
+            )
+
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy
         )
@@ -195,31 +318,53 @@ class OverlapRoute:
             band,
         )
 
-    def _filtered(self) -> tuple[tuple[Float, Float], float, float]:
-        """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
+    @cached_property
+    def _auto(self) -> _Auto:
+        """What the two images tell by themselves."""
         rings, powers, transforms = [], [], []
         for data in self._filled:
-            transform = scipy.fft.dctn(data - data.mean(), norm="ortho")
+            if self._may_skip:  # so that all steps divide it, and it transforms fast
+                data = data[tuple(slice(0, self._whole_samples(n)) for n in data.shape)]
+            transform = scipy.fft.dctn(data - data.mean(), norm="ortho", overwrite_x=True)
             ring = cosine_rings(data.shape)
             rings.append(ring)
-            powers.append(ring_power(transform**2, ring))
+            powers.append(ring_power(transform * transform, ring))
             transforms.append(transform)
         frequency, count = rings[0].frequency, rings[0].count
         powers[1] = np.exp(np.interp(frequency, rings[1].frequency, np.log(powers[1])))
         filters = auto_filters(frequency, powers, count)
-        first, second = (
-            self._filter(image, transform, ring.spread_function(interpolator(frequency, values)))
-            for image, transform, ring, values in zip(
-                self._pair.images, transforms, rings, filters, strict=True
-            )
-        )
-        left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
-        return (first, second), *independence(frequency, count, left, right, self._pair.ndim)
+        coherence = auto_coherence(frequency, powers, count)
+        return _Auto(frequency, count, transforms, powers, filters, coherence)
 
-    @staticmethod
-    def _filter(image: Image, transform: Float, factor: Float) -> Float:
-        field = scipy.fft.idctn(transform * factor.reshape(transform.shape), norm="ortho")
-        return np.asarray(field if image.valid is None else field * image.valid)
+    def _whole_samples(self, length: int) -> int:
+        """Pixels of a side that samples far apart divide, and which transform fast."""
+        unit = max([s for s in QUICK_STEPS if length // s >= QUICK_SIDE], default=1)
+        return unit * fast_length(length // unit)
+
+    def _filtered(self, step: int) -> tuple[tuple[Float, Float], float, float]:
+        """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
+        auto = self._auto
+        fields = []
+        for image, transform, values in zip(
+            self._pair.images, auto.transforms, auto.filters, strict=True
+        ):
+            modes = transform[tuple(slice(0, n // step) for n in transform.shape)]
+            factor = cosine_rings(modes.shape, step).spread_function(
+                interpolator(auto.frequency, values)
+            )
+            field = scipy.fft.idctn(
+                modes * factor.reshape(modes.shape), norm="ortho", overwrite_x=True
+            )
+            fields.append(field if image.valid is None else field * image.valid)
+        sides = auto.transforms[0].shape
+        rings = cosine_rings([n // step for n in sides], step)
+        left, right = (
+            np.interp(rings.frequency, auto.frequency, power * values**2)
+            for power, values in zip(auto.powers, auto.filters, strict=True)
+        )
+        frequency = rings.frequency * step  # cycles a sample
+        band, roughness = independence(frequency, rings.count, left, right, self._pair.ndim)
+        return (fields[0], fields[1]), band, roughness
 
     def _energies(self, filtered: Sequence[Float], full: list[int]) -> tuple[Float, Float, Float]:
         """Root of the product of both energies in the overlap at every lag, and its pixels.
@@ -275,7 +420,7 @@ class OverlapRoute:
         frequency = state.comparison.rings.frequency
         noise = state.equations.spectra.residual
         amplitude = None
-        if noise.max() > COLOUR * noise[frequency < FADE[0]].min():
+        if noise.max() > COLOUR * noise[frequency < state.comparison.clear].min():
             # what noise of a steep spectrum leaks over its faint frequencies is not independent:
             # make it whiter before the overlap is cut. Half is enough, and reaches less far
             amplitude = interpolator(frequency, (noise.max() / noise) ** 0.25)
@@ -297,7 +442,7 @@ class OverlapRoute:
         """Variance beside the holes of both images, in units of that of the noise."""
         rings, spectra = state.comparison.rings, state.equations.spectra
         # guesses are part of what is left over; least so where it is least
-        noise = float(spectra.residual[rings.frequency < FADE[0]].min())
+        noise = float(spectra.residual[rings.frequency < state.comparison.clear].min())
         above = np.cumsum((rings.count * spectra.scene)[::-1])[::-1] / rings.count.sum() / noise
         reference, moving = (
             None if image.valid is None else rims(image.valid, interpolator(rings.frequency, above))
@@ -440,8 +585,10 @@ class OverlapRoute:
         residual = state.comparison.untransform(equations.residual)
         weight = pixel_weight(self._pair, window)
         used = np.ones(window.shape, bool) if weight is None else weight > 0
-        bad = [self._unseen(which, window, used) for which in (0, 1)]
         places = outliers(residual * used)
+        if window.step > 1:
+            return OverlapRoute(self._pair, every_pixel=True) if places[0].size else None
+        bad = [self._unseen(which, window, used) for which in (0, 1)]
         starts = (window.start, window.moving_start)
         inside = [
             tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
@@ -488,9 +635,10 @@ class OverlapRoute:
         weighted: bool = True,
         around: tuple[Float | None, Float | None] = (None, None),
         scene: Callable[[Float], Float] | None = None,
+        rough: bool = False,
     ) -> _State:
         def compare(offset: Float, gain: float | None = None) -> Comparison:
-            window = Window.at(self._pair, offset, margin)
+            window = Window.at(self._pair, offset, margin, movable[0].step)
             return Comparison(
                 self._pair, *movable, window, gain=gain, weighted=weighted, rims=around, scene=scene
             )
@@ -501,7 +649,8 @@ class OverlapRoute:
         converged = False
         n_iter = 0
         step = np.zeros_like(offset)
-        damping = 1.0
+        damping, size = 1.0, 0.0
+        px = movable[0].step
         while not converged and n_iter < MAX_STEPS:
             n_iter += 1
             before, step = step, -equations.solve(equations.score)
@@ -509,17 +658,20 @@ class OverlapRoute:
             if n_iter > 1 and step @ before < -0.3 * (before @ before):
                 damping /= 2
             step = damping * step
-            converged = bool(
-                np.sqrt(abs(step @ equations.information @ step)) < TOLERANCE
-                or np.max(np.abs(step)) < 1e-10
-            )
-            offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
-            if np.any(np.abs(offset - comparison.window.offset) > 0.75):
+            last, size = size, float(np.sqrt(abs(step @ equations.information @ step)))
+            left = size * (min(size / last, 1.0) if n_iter > 1 and last > 0 else CONTRACTION)
+            if rough:
+                converged = bool(size < ROUGH or np.max(np.abs(step)) < ROUGH_PX)
+            else:
+                converged = left < TOLERANCE and size < LINEAR_BARS
+                converged = converged or bool(np.max(np.abs(step)) < 1e-10)
+            offset = offset + np.clip(step, -MAX_STEP * px, MAX_STEP * px)
+            if np.any(np.abs(offset - comparison.window.offset) > 0.5 * px + 0.25):
                 if not self._overlaps(offset):
                     offset = start.copy()
                     break
                 comparison = compare(offset, equations.gain)
-            equations = comparison.equations(offset)
+            equations = comparison.equations(offset, within=LINEAR if converged else 0.0)
         return _State(comparison, equations, offset, n_iter, converged)
 
     def _overlaps(self, offset: Float) -> bool:

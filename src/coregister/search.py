@@ -54,6 +54,10 @@ MAX_FEATURES = 300
 FEATURE_SIGMA = 3.5
 #: pixels around a candidate in which no other is looked for
 SEPARATION = 3
+#: share of the highest frequency above which the floor of an auto-spectrum is looked for, and by
+#: how many sigma its rings may scatter about one level
+HIGH = 0.6
+FLAT_SIGMA = 4.0
 #: coherence above which auto-spectra cannot tell signal from noise any more
 MAX_COHERENCE = 0.95
 #: share of the strongest ring below which a spectrum is not made white any further: there, the
@@ -79,13 +83,41 @@ def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> l
     """
     signals = []
     for power in powers:
-        high = frequency > 0.6 * frequency.max()
+        high = frequency > HIGH * frequency.max()
         floor = np.min(power[high]) if high.any() else np.min(power)
         doubt = floor * np.sqrt(2.0 / samples)
         signals.append(np.clip(power - floor - doubt, 0.0, None) / power)
     coherence = np.clip(np.sqrt(signals[0] * signals[1]), 1e-3, MAX_COHERENCE)
     shape = np.sqrt(coherence / (1 - coherence**2))
     return [shape / np.sqrt(np.maximum(p, FAINT * p.max())) for p in powers]
+
+
+def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) -> Float:
+    """Square of the coherence, if what stands above the floor at high frequencies is scene.
+
+    Parameters
+    ----------
+    frequency, powers, samples
+        As for `auto_filters`.
+
+    Returns
+    -------
+    array
+        Below 1. Without bias where the floor is flat: noise makes it negative as often as
+        positive, so that sums over many rings can be taken.
+    """
+    high = frequency > HIGH * frequency.max()
+    shares = []
+    for power in powers:
+        floor = float(np.min(power))
+        if high.any():
+            mean = float(np.average(power[high], weights=samples[high]))
+            chi2 = float(samples[high] @ (power[high] / mean - 1) ** 2) / 2
+            rings = np.count_nonzero(high)
+            flat = chi2 < rings + FLAT_SIGMA * np.sqrt(2 * rings)
+            floor = mean if flat else float(np.min(power[high]))
+        shares.append(1 - floor / power)
+    return np.minimum(shares[0] * shares[1], 1 - 1e-9)
 
 
 def normalised_correlation(
@@ -223,7 +255,8 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     band : float
         Independent samples a pixel.
     """
-    moments = [float(np.mean(f**4)) / max(float(np.mean(f**2)) ** 2, 1e-300) for f in fields]
+    squares = [f * f for f in fields]
+    moments = [float(np.mean(s * s)) / max(float(np.mean(s)) ** 2, 1e-300) for s in squares]
     scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(band * min(f.size for f in fields), 1.0))
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
@@ -377,6 +410,18 @@ def _agreement_between(
     return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
 
 
+def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
+    """Where the parabolas through a peak and its neighbours are highest, in samples from it."""
+    shift = np.zeros(values.ndim)
+    for axis, n in enumerate(values.shape):
+        line = values[tuple(slice(None) if a == axis else i for a, i in enumerate(peak))]
+        before, here, after = (float(line[(peak[axis] + d) % n]) for d in (-1, 0, 1))
+        curvature = 2 * here - before - after
+        if curvature > 0:
+            shift[axis] = np.clip((after - before) / (2 * curvature), -0.5, 0.5)
+    return shift
+
+
 def pick(
     correlation: Float,
     samples: Float,
@@ -418,6 +463,7 @@ def pick(
     if wide.any() and null[wide].max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
+    spacing = np.array([lag.reshape(-1)[1] - lag.reshape(-1)[0] for lag in lags])
     tail = None if coincidence is None else chance_by_null(null * np.sqrt(samples), allowed)
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
@@ -438,7 +484,7 @@ def pick(
             break  # no match in its own right, so no rival of the first
         candidates.append(
             Candidate(
-                offset=offset,
+                offset=offset + spacing * _vertex(correlation, best),
                 evidence=float(evidence[best]),
                 samples=float(samples[best]),
                 false_alarm=false_alarm,

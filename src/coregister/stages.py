@@ -21,7 +21,7 @@ class Candidate:
     Attributes
     ----------
     offset : (ndim,) array
-        Whole pixels.
+        Pixels; between those of the search by interpolation.
     evidence : float
         Log-likelihood ratio against "no common content", per independent sample.
     samples : float
