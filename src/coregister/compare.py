@@ -92,7 +92,7 @@ class MovableImage:
             for n, p in zip(data.shape, self._pad, strict=True)
         ]
         data = data - self.level
-        self._k = frequencies(self._shape)
+        self._k: list[Float] = frequencies(self._shape)
         if periodic:
             self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
         else:
@@ -120,7 +120,7 @@ class MovableImage:
         for axis, n in enumerate(self._shape[:-1]):
             kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
             self._spectrum = self._spectrum.take(kept, axis)
-            self._k[axis] = self._k[axis].take(kept, axis)
+            self._k[axis] = np.asarray(self._k[axis].take(kept, axis))
         self._fade = [faded(k * self.step) for k in self._k]
 
     def _extended(self, data: Float) -> Float:
@@ -172,7 +172,8 @@ class MovableImage:
         rows = scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
         if self._periodic:
             return np.roll(rows, [-s for s in start[:-1]], axis=axes)
-        return rows[tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))]
+        window = tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))
+        return np.asarray(rows[window])
 
     def _columns(self, rows: Complex, start: int, length: int) -> Float:
         """Inverse transform along the last axis, cut to the window."""

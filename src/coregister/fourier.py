@@ -122,17 +122,25 @@ class TrigPolynomial:
         Half spectrum as `scipy.fft.rfftn` orders it; kept, not copied.
     shape : sequence of int
         Shape of the real array.
-    density : int, default 1
-        Samples a pixel and axis: the period is ``shape / density`` pixels.
+    density : float or sequence of float, default 1
+        Samples a pixel, on every axis or on each: the period is ``shape / density`` pixels.
     """
 
-    def __init__(self, spectrum: Complex, shape: Sequence[int], *, density: int = 1) -> None:
+    def __init__(
+        self,
+        spectrum: Complex,
+        shape: Sequence[int],
+        *,
+        density: float | Sequence[float] | NDArray[np.float64] = 1,
+    ) -> None:
         self.shape = tuple(shape)
-        self.density = density
+        self.density = np.broadcast_to(np.asarray(density, dtype=np.float64), (len(self.shape),))
         self._spectrum = spectrum
 
     @classmethod
-    def from_samples(cls, samples: Real, *, density: int = 1) -> TrigPolynomial:
+    def from_samples(
+        cls, samples: Real, *, density: float | Sequence[float] | NDArray[np.float64] = 1
+    ) -> TrigPolynomial:
         """The polynomial through `samples`, which stand ``1 / density`` pixels apart."""
         spectrum = scipy.fft.rfftn(samples, norm="forward")
         return cls(spectrum, samples.shape, density=density)
@@ -142,7 +150,7 @@ class TrigPolynomial:
 
         Those of the last axis count the half of the plane that the spectrum leaves out.
         """
-        k = self.density * frequencies(self.shape)[axis].reshape(-1)
+        k = self.density[axis] * frequencies(self.shape)[axis].reshape(-1)
         rows = np.empty((order + 1, positions.size, k.size), dtype=np.complex128)
         rows[0] = np.exp(1j * np.outer(positions, k))
         for m in range(1, order + 1):

@@ -43,7 +43,8 @@ class Image:
     def constant(self) -> bool:
         """True if the valid pixels all have one value."""
         values = self.data if self.valid is None else self.data[self.valid]
-        return bool(np.ptp(values) <= 1e-13 * np.max(np.abs(values), initial=0.0))
+        low, high = float(values.min()), float(values.max())
+        return high - low <= 1e-13 * max(abs(low), abs(high))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,18 +37,23 @@ from coregister.fill import (
 )
 from coregister.images import MIN_SIDE, Pair
 from coregister.search import (
+    QUICK_SIDE,
+    QUICK_STEPS,
     auto_coherence,
     auto_filters,
+    beyond_doubt,
     chance_of_features,
     independence,
     normalised_correlation,
+    overlap_counts,
     overlap_sums,
     pick,
     ring_power,
     signed_lags,
     sparse,
+    steps_between_samples,
 )
-from coregister.spectrum import cosine_rings
+from coregister.spectrum import Rings, cosine_rings
 from coregister.stages import Candidate, Fit
 from coregister.uncertainty import conclude_fit
 
@@ -63,25 +68,12 @@ MAX_STEP = 0.7
 #: of it, or this many px
 TOLERANCE = 0.01
 ROUGH, ROUGH_PX = 0.1, 0.01
+#: bar (px) that a first look must have at most
+LOOK_STDERR = 0.1
 #: a step leaves this share of itself, until two of them tell
 CONTRACTION = 0.1
 #: the last step, in px and in bars, is small enough for the modes to be moved by their derivatives
 LINEAR, LINEAR_BARS = 0.02, 0.5
-#: steps (px) between samples that a first look may take, and those of the last, where the images
-#: hold nothing finer
-QUICK_STEPS = (8, 4, 2)
-STEPS = (4, 2)
-#: fewest samples along an axis for a first look, and for the last
-QUICK_SIDE, FEWEST_SAMPLES = 24, 96
-#: information that may be lost to a larger step
-LOSS = 0.03
-#: what a first look must promise, and keep: squares of coherence summed over its modes, bar in px,
-#: and false alarm
-QUICK_EVIDENCE = 2500.0
-QUICK_STDERR = 0.02
-QUICK_CHANCE = 1e-12
-#: and the share of its evidence that no other candidate may have
-QUICK_RIVAL = 0.25
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
@@ -108,8 +100,8 @@ class _Auto(NamedTuple):
 
     Attributes
     ----------
-    frequency, count : array
-        Rings, cycles/px.
+    frequency, modes : array
+        Rings, cycles/px, and the modes in each.
     transforms : list of array
         Cosine modes of either image.
     powers, filters : list of array
@@ -119,7 +111,7 @@ class _Auto(NamedTuple):
     """
 
     frequency: Float
-    count: Float
+    modes: Float
     transforms: list[Float]
     powers: list[Float]
     filters: list[Float]
@@ -189,19 +181,13 @@ class OverlapRoute:
 
     def search(self) -> list[Candidate]:
         """Candidates, the best first: whole pixels, or one that was looked at already."""
-        if not self._may_skip:
-            return self._search(1)
-        for step in QUICK_STEPS:
-            promised = self._promise(step)
-            if promised is None or promised[0] < QUICK_EVIDENCE or promised[1] > QUICK_STDERR:
-                continue
-            best, *others = self._search(step)
-            clear = all(other.total < QUICK_RIVAL * best.total for other in others)
-            if clear and best.false_alarm < QUICK_CHANCE:
-                closer = self._first_look(best, step)
+        step = self._steps[1]
+        if step is not None:
+            candidates = self._search(step)
+            if beyond_doubt(candidates):
+                closer = self._first_look(candidates[0], step)
                 if closer is not None:
                     return [closer]
-            break
         return self._search(1)
 
     @property
@@ -210,38 +196,21 @@ class OverlapRoute:
         return self._pair.uniform and not self._periodic and not self._every_pixel
 
     @cached_property
-    def _step(self) -> int:
-        """Pixels between samples in the last comparison: none of the information is finer."""
-        if self._may_skip:
-            whole = self._informative(1)[1]
-            for step in STEPS:
-                if self._fewest(step) < FEWEST_SAMPLES:
-                    continue
-                if self._informative(step)[1] > (1 - LOSS) * whole:
-                    return step
-        return 1
-
-    def _fewest(self, step: int) -> int:
-        return min(min(image.data.shape) for image in self._pair.images) // step
-
-    def _informative(self, step: int) -> tuple[float, float]:
-        """Squares of coherence, and information along an axis, in samples so far apart.
-
-        As the two auto-spectra promise it.
-        """
+    def _steps(self) -> tuple[int, int | None]:
+        if not self._may_skip:
+            return 1, None
         auto = self._auto
-        rings = cosine_rings([n // step for n in auto.transforms[0].shape], step)
-        squares = np.interp(rings.frequency, auto.frequency, auto.coherence)
-        slope = (2 * np.pi * rings.frequency) ** 2 / self._pair.ndim
-        counted = rings.count * squares
-        return float(counted.sum()), float(counted @ (slope / (1 - squares)))
+        sides = auto.transforms[0].shape
+        fewest = min(min(transform.shape) for transform in auto.transforms)
 
-    def _promise(self, step: int) -> tuple[float, float] | None:
-        """Evidence and bar that samples so far apart would have; None if they are too few."""
-        if self._fewest(step) < QUICK_SIDE:
-            return None
-        evidence, information = self._informative(step)
-        return evidence, 1 / np.sqrt(max(information, 1e-300))
+        def modes(step: int) -> Rings:
+            return cosine_rings([n // step for n in sides], step)
+
+        return steps_between_samples(modes, auto.frequency, auto.coherence, fewest, self._pair.ndim)
+
+    @property
+    def _step(self) -> int:
+        return self._steps[0]
 
     def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
         """The candidate closer to the optimum; None where it should have come closer."""
@@ -254,7 +223,7 @@ class OverlapRoute:
             return None
         state = self._descend(movable, candidate.offset, MARGIN, rough=True)
         values, _ = state.equations.directions
-        if not state.converged or np.min(values) * (5 * QUICK_STDERR) ** 2 < 1:
+        if not state.converged or np.min(values) * LOOK_STDERR**2 < 1:
             return None
         if np.max(np.abs(state.offset - candidate.offset)) > step:
             return None
@@ -339,7 +308,7 @@ class OverlapRoute:
     def _whole_samples(self, length: int) -> int:
         """Pixels of a side that samples far apart divide, and which transform fast."""
         unit = max([s for s in QUICK_STEPS if length // s >= QUICK_SIDE], default=1)
-        return unit * fast_length(length // unit)
+        return int(unit * fast_length(length // unit))
 
     def _filtered(self, step: int) -> tuple[tuple[Float, Float], float, float]:
         """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
@@ -374,13 +343,13 @@ class OverlapRoute:
         reference, moving = self._pair.images
         squares = [field**2 for field in filtered]
         if not self._periodic and reference.valid is None and moving.valid is None:
-            sides = moving.data.shape
+            sides = squares[1].shape
             mirror = squares[0][..., ::-1]
-            first, null_first, count = (
-                overlap_sums(values, sides, full, forward=True)
-                for values in (squares[0], mirror, np.ones(reference.data.shape))
+            first, null_first = (
+                overlap_sums(values, sides, full, forward=True) for values in (squares[0], mirror)
             )
-            second = overlap_sums(squares[1], reference.data.shape, full, forward=False)
+            second = overlap_sums(squares[1], squares[0].shape, full, forward=False)
+            count = overlap_counts(squares[0].shape, sides, full)
             return _root(first * second), _root(null_first * second), count
         valid = [
             np.ones(image.data.shape) if image.valid is None else image.valid.astype(np.float64)

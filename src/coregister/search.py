@@ -54,6 +54,21 @@ MAX_FEATURES = 300
 FEATURE_SIGMA = 3.5
 #: pixels around a candidate in which no other is looked for
 SEPARATION = 3
+#: steps (px) between samples that a first look may take, and those of the last, where the images
+#: hold nothing finer
+QUICK_STEPS = (8, 4, 2)
+STEPS = (4, 2)
+#: fewest samples along an axis for a first look, and for the last
+QUICK_SIDE, FEWEST_SAMPLES = 24, 96
+#: information that may be lost to a larger step
+LOSS = 0.03
+#: what a first look must promise, and keep: squares of coherence summed over its modes, bar in px,
+#: and false alarm
+QUICK_EVIDENCE = 2500.0
+QUICK_STDERR = 0.02
+QUICK_CHANCE = 1e-12
+#: and the share of its evidence that no other candidate may have
+QUICK_RIVAL = 0.25
 #: share of the highest frequency above which the floor of an auto-spectrum is looked for, and by
 #: how many sigma its rings may scatter about one level
 HIGH = 0.6
@@ -118,6 +133,78 @@ def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) ->
             floor = mean if flat else float(np.min(power[high]))
         shares.append(1 - floor / power)
     return np.minimum(shares[0] * shares[1], 1 - 1e-9)
+
+
+def promise(frequency: Float, coherence: Float, rings: Rings, ndim: int) -> tuple[float, float]:
+    """What a pair of these spectra lets expect of some of its modes.
+
+    Parameters
+    ----------
+    frequency, coherence : array
+        See `auto_coherence`.
+    rings : Rings
+        Of the modes that are kept.
+    ndim : int
+
+    Returns
+    -------
+    evidence : float
+        Squares of coherence, summed over the modes.
+    information : float
+        About the offset along an axis, 1/px^2.
+    """
+    squares = np.interp(rings.frequency, frequency, coherence)
+    counted = rings.count * squares
+    slope = (2 * np.pi * rings.frequency) ** 2 / ndim
+    return float(counted.sum()), float(counted @ (slope / (1 - squares)))
+
+
+def steps_between_samples(
+    modes: Callable[[int], Rings],
+    frequency: Float,
+    coherence: Float,
+    fewest: int,
+    ndim: int,
+    *,
+    divisor: int = 0,
+) -> tuple[int, int | None]:
+    """Pixels between samples: in the last comparison, and in a first look if one is worth while.
+
+    Parameters
+    ----------
+    modes : callable
+        Rings of the modes that samples so many pixels apart can hold.
+    frequency, coherence : array
+        See `auto_coherence`.
+    fewest : int
+        Pixels along the shortest axis.
+    ndim : int
+    divisor : int
+        What a step has to divide.
+    """
+    quick = None
+    for step in QUICK_STEPS:
+        if fewest // step >= QUICK_SIDE and divisor % step == 0:
+            evidence, information = promise(frequency, coherence, modes(step), ndim)
+            if evidence > QUICK_EVIDENCE and information * QUICK_STDERR**2 > 1:
+                quick = step
+                break
+    if quick is None:
+        return 1, None
+    whole = promise(frequency, coherence, modes(1), ndim)[1]
+    for step in STEPS:
+        if fewest // step < FEWEST_SAMPLES or divisor % step:
+            continue
+        if promise(frequency, coherence, modes(step), ndim)[1] > (1 - LOSS) * whole:
+            return step, quick
+    return 1, quick
+
+
+def beyond_doubt(candidates: Sequence[Candidate]) -> bool:
+    """True if the first of the candidates of a first look needs no second one."""
+    best, *others = candidates
+    clear = all(other.total < QUICK_RIVAL * best.total for other in others)
+    return clear and best.false_alarm < QUICK_CHANCE
 
 
 def normalised_correlation(
@@ -197,18 +284,45 @@ def overlap_sums(
     """
     total = values
     for axis, (n, m, full) in enumerate(zip(values.shape, other, shape, strict=True)):
-        cumulative = np.concatenate(
-            [np.zeros_like(total.take([0], axis=axis)), np.cumsum(total, axis=axis)], axis=axis
-        )
-        lag = scipy.fft.fftfreq(full, 1.0 / full).round().astype(int)
-        if not forward:
-            lag = -lag
-        first = np.clip(-lag, 0, n)
-        last = np.clip(m - lag, 0, n)
-        total = cumulative.take(np.maximum(last, first), axis=axis) - cumulative.take(
-            first, axis=axis
-        )
+        first, last = _overlapped(n, m, full, forward=forward)
+        sums = _cumulative(total, axis)
+        total = sums.take(last, axis=axis)
+        total -= sums.take(first, axis=axis)
     return total
+
+
+def overlap_counts(sizes: tuple[int, ...], other: tuple[int, ...], shape: list[int]) -> Float:
+    """Pixels in the overlap of two rectangles, for every lag in the order of an FFT."""
+    count: Float = np.ones((1,) * len(shape))
+    for axis, (n, m, full) in enumerate(zip(sizes, other, shape, strict=True)):
+        first, last = _overlapped(n, m, full, forward=True)
+        count = count * along((last - first).astype(np.float64), axis, len(shape))
+    return count
+
+
+def _overlapped(
+    n: int, m: int, full: int, *, forward: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First index, and one beyond the last, of `n` pixels that `m` others cover at each lag."""
+    lag = scipy.fft.fftfreq(full, 1.0 / full).round().astype(np.intp)
+    if not forward:
+        lag = -lag
+    first = np.clip(-lag, 0, n)
+    return first, np.maximum(np.clip(m - lag, 0, n), first)
+
+
+def _cumulative(values: Float, axis: int) -> Float:
+    """Sums of the first 0, 1, 2, ... values along an axis."""
+    sizes = list(values.shape)
+    sizes[axis] += 1
+    sums = np.zeros(sizes)
+    lines, rows = np.moveaxis(sums, axis, 0), np.moveaxis(values, axis, 0)
+    if axis == values.ndim - 1:
+        np.cumsum(values, axis=axis, out=np.moveaxis(lines[1:], 0, axis))
+    else:  # row after row: numpy would jump from row to row for every column
+        for index, row in enumerate(rows):
+            np.add(lines[index], row, out=lines[index + 1])
+    return sums
 
 
 def signed_lags(shape: list[int]) -> list[Float]:

@@ -135,7 +135,7 @@ class Rings:
         return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=24)
 def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))
 

@@ -108,6 +108,7 @@ def conclude_fit(
             1.0 if amplitude is None else amplitude(rings.frequency),
             lambda: _tapered(comparison, offset),
             comparison.window.shape,
+            np.full(pair.ndim, 1 / comparison.step),
         )
         if noisy
         else 1.0,
@@ -136,6 +137,7 @@ def conclude_modes(
     gain: float,
     background: float,
     shape: tuple[int, ...],
+    density: Float,
     transforms: Callable[[], tuple[Complex, Complex]],
     n_iter: int,
     converged: bool,
@@ -148,6 +150,10 @@ def conclude_modes(
         Half of the cross-spectrum, times the gain, with the displacement taken out.
     k, multiplicity, weight : array
         Frequency, number of full-plane modes and weight of each of its modes.
+    shape : tuple of int
+        Of the arrays that they are of.
+    density : (ndim,) array
+        Samples a pixel of these.
     transforms : callable
         See `competing`.
     """
@@ -179,7 +185,7 @@ def conclude_modes(
         product = aligned * weight
         for frequency, d in zip(k, offset, strict=True):
             product = product * np.exp(-1j * frequency * d)
-        return TrigPolynomial(product, shape)
+        return TrigPolynomial(product, shape, density=density)
 
     spread = _spread(left, pulls, bread)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
@@ -198,7 +204,7 @@ def conclude_modes(
         echo=echo(left),
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
-        competing=competing(rings, spectra, 1.0, transforms, shape),
+        competing=competing(rings, spectra, 1.0, transforms, shape, density),
         systematic=_bound(coherent, chance, bread, offset),
         gain=gain,
         background=background,
@@ -366,15 +372,25 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     from scipy.special import fdtrc, gammaincc
 
     gradient, weight = equations.gradient, equations.weight
+    ndim = len(gradient)
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    band = comparison.rings.band(BANDS)
-    inside = [band == index for index in range(len(BANDS) + 1)]
-    inside = [modes for modes in inside if modes.any()]
-    score = np.concatenate([(gradient[:, m] * weight[m]) @ equations.residual[m] for m in inside])
-    pulls = gradient * weight * white / np.sqrt(1.0 - equations.leverage)
-    even = block_diag(*(pulls[:, m] @ pulls[:, m].T for m in inside))
+    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
+
+    def sums(values: Float) -> Float:
+        return np.asarray(np.bincount(band, values, len(BANDS) + 2)[1:], dtype=np.float64)
+
+    weighted = gradient * weight
+    pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
+    inside = np.flatnonzero(np.bincount(band, minlength=len(BANDS) + 2)[1:])
+    score = np.stack([sums(row * equations.residual) for row in weighted], axis=1)[inside].ravel()
+    products, parts = np.empty((2, len(BANDS) + 1, ndim, ndim))
+    for i in range(ndim):
+        for j in range(i, ndim):
+            products[:, i, j] = products[:, j, i] = sums(pulls[i] * pulls[j])
+            parts[:, i, j] = parts[:, j, i] = sums(weighted[i] * gradient[j])
+    even = block_diag(*products[inside])
     # the offset is fitted to the sum: what each band takes of it
-    parts = np.vstack([(gradient[:, m] * weight[m]) @ gradient[:, m].T for m in inside])
+    parts = parts[inside].reshape(-1, ndim)
     whole = sum(np.split(parts, len(inside)))
     project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
 
@@ -389,9 +405,9 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
         return probability
     pieces = np.stack(
         [
-            left.ravel() * comparison.untransform(np.where(m, g, 0.0) * weight * white).ravel()
+            left.ravel() * comparison.untransform(np.where(band == m + 1, g, 0.0) * white).ravel()
             for m in inside
-            for g in gradient
+            for g in weighted
         ]
     )
     chi2, parameters = disagreement(pieces @ pieces.T)
@@ -415,6 +431,7 @@ def competing(
     amplitude: Float | float,
     transforms: Callable[[], tuple[Complex, Complex]],
     shape: Sequence[int],
+    density: Float,
 ) -> float:
     """Probability that coarse frequencies fit this much better elsewhere, if they see one scene.
 
@@ -429,10 +446,13 @@ def competing(
         Makes the half spectra of both images, the displacement taken out.
     shape : sequence of int
         Of the arrays that they are of.
+    density : (ndim,) array
+        Samples a pixel of these.
     """
     frequency = rings.frequency
     coarse = (frequency > BANDS[0]) & (frequency < BANDS[2])
-    fine = (frequency > BANDS[3]) & (frequency < FADE[0])
+    finest = float(np.min(density))
+    fine = (frequency > BANDS[3] * finest) & (frequency < FADE[0] * finest)
     if not coarse.any() or not fine.any():
         return 1.0
     agreement = np.max(spectra.coherence[fine]) - np.min(spectra.coherence[coarse])
@@ -440,7 +460,7 @@ def competing(
     if agreement < 0.05 or np.max(noise[coarse]) < COARSE_EXCESS * np.min(noise[fine]):
         return 1.0
     first, second = transforms()
-    k = frequencies(shape)
+    k = [samples * f for samples, f in zip(density, frequencies(shape), strict=True)]
     radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
     band = np.searchsorted(COARSE_BANDS, radius)
     size = len(COARSE_BANDS) + 1
@@ -464,14 +484,14 @@ def competing(
     for last in range(3, count.size + 1):  # how far up the other scene rules is not known
         weight = np.zeros(size)
         weight[1 : last + 1] = count[:last] / power[:last]
-        polynomial = TrigPolynomial(product * weight[band], shape)
+        polynomial = TrigPolynomial(product * weight[band], shape, density=density)
         place = np.array(np.unravel_index(np.argmax(polynomial.samples()), shape), np.float64)
-        place = np.where(place > np.array(shape) / 2, place - shape, place)
+        place = np.where(place > np.array(shape) / 2, place - shape, place) / density
         for _ in range(3):
             _, slope, curvature = polynomial.derivatives(place)
             values, vectors = np.linalg.eigh(-curvature)
             step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-300))
-            place = place + np.clip(step, -0.5, 0.5)
+            place = place + np.clip(step, -0.5 / density, 0.5 / density)
         moved = product
         for f, d in zip(k, place, strict=True):
             moved = moved * np.exp(1j * f * d)
@@ -566,17 +586,18 @@ def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> T
         x, y = x * comparison.pixel_weight, y * comparison.pixel_weight
     shape = x.shape
     product = np.conj(scipy.fft.rfftn(x - x.mean())) * scipy.fft.rfftn(y - y.mean())
-    k = frequencies(shape)
+    density = 1 / comparison.step
+    k = [density * f for f in frequencies(shape)]
     radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
     rings = comparison.rings
     weight = np.interp(radius, rings.frequency, equations.spectra.weight)
     product *= weight * equations.gain / np.prod(shape)
     for frequency, d in zip(k, offset, strict=True):
         product *= np.exp(-1j * frequency * d)
-    surface = TrigPolynomial(product, shape)
+    surface = TrigPolynomial(product, shape, density=density)
     curvature = -surface.derivatives(offset)[2]
     scale = np.trace(equations.information) / max(float(np.trace(curvature)), 1e-300)
-    return TrigPolynomial(product * scale, shape)
+    return TrigPolynomial(product * scale, shape, density=density)
 
 
 def _pseudo_inverse(values: Float, vectors: Float) -> Float:
