@@ -353,6 +353,12 @@ class Equations:
         """Best estimate of the scene, (n,)."""
         return np.asarray(self.nuisance[0])
 
+    @property
+    def telling_modes(self) -> float:
+        """Effective number of modes from which the offset is known."""
+        share = self.weight * np.einsum("in,in->n", self.gradient, self.gradient)
+        return float(share.sum() ** 2 / max(float(share @ share), 1e-300))
+
     @cached_property
     def leverage(self) -> Float:
         """Share of each mode's residual that the fit absorbed, (n,)."""

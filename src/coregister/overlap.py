@@ -68,12 +68,13 @@ MAX_STEP = 0.7
 #: of it, or this many px
 TOLERANCE = 0.01
 ROUGH, ROUGH_PX = 0.1, 0.01
-#: bar (px) that a first look must have at most
-LOOK_STDERR = 0.1
-#: a step leaves this share of itself, until two of them tell
-CONTRACTION = 0.1
+#: bar (px) that a first look must have at most, and samples along an axis that it needs
+LOOK_STDERR, FEWEST_LOOK = 0.1, 8
+#: a step leaves about this share of itself, over the root of the number of modes that tell; no
+#: less than the other, since the surface is no parabola
+CONTRACTION, LEAST_CONTRACTION = 1.0, 0.005
 #: the last step, in px and in bars, is small enough for the modes to be moved by their derivatives
-LINEAR, LINEAR_BARS = 0.02, 0.5
+LINEAR, LINEAR_BARS = 0.02, 1.0
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
 #: margin where the frequencies are weighed before the cut: that kernel is wider
@@ -214,20 +215,24 @@ class OverlapRoute:
 
     def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
         """The candidate closer to the optimum; None where it should have come closer."""
-        coarse = step // self._step
-        movable = self._movable
-        if coarse > 1:
-            first, second = (image.coarser(coarse) for image in movable)
-            movable = first, second
-        if min(Window.at(self._pair, candidate.offset, MARGIN, movable[0].step).shape) < 8:
-            return None
-        state = self._descend(movable, candidate.offset, MARGIN, rough=True)
+        offset = candidate.offset
+        state = None
+        while step > self._step or state is None:
+            movable = self._movable
+            if step > self._step:
+                first, second = (image.coarser(step // self._step) for image in movable)
+                movable = first, second
+            if min(Window.at(self._pair, offset, MARGIN, step).shape) < FEWEST_LOOK:
+                return None
+            state = self._descend(movable, offset, MARGIN, rough=True)
+            offset = state.offset
+            step //= 2
         values, _ = state.equations.directions
         if not state.converged or np.min(values) * LOOK_STDERR**2 < 1:
             return None
-        if np.max(np.abs(state.offset - candidate.offset)) > step:
+        if np.max(np.abs(offset - candidate.offset)) > QUICK_STEPS[0]:
             return None
-        return replace(candidate, offset=state.offset)
+        return replace(candidate, offset=offset)
 
     def _search(self, step: int) -> list[Candidate]:
         """Candidates on whole samples."""
@@ -628,9 +633,11 @@ class OverlapRoute:
                 damping /= 2
             step = damping * step
             last, size = size, float(np.sqrt(abs(step @ equations.information @ step)))
-            left = size * (min(size / last, 1.0) if n_iter > 1 and last > 0 else CONTRACTION)
+            left = size * (min(size / last, 1.0) if n_iter > 1 and last > 0 else 1.0)
+            if n_iter == 1:
+                left *= max(CONTRACTION / np.sqrt(equations.telling_modes), LEAST_CONTRACTION)
             if rough:
-                converged = bool(size < ROUGH or np.max(np.abs(step)) < ROUGH_PX)
+                converged = left < ROUGH or bool(np.max(np.abs(step)) < ROUGH_PX)
             else:
                 converged = left < TOLERANCE and size < LINEAR_BARS
                 converged = converged or bool(np.max(np.abs(step)) < 1e-10)
@@ -640,6 +647,8 @@ class OverlapRoute:
                     offset = start.copy()
                     break
                 comparison = compare(offset, equations.gain)
+            if converged and rough:
+                break
             equations = comparison.equations(offset, within=LINEAR if converged else 0.0)
         return _State(comparison, equations, offset, n_iter, converged)
 

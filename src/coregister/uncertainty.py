@@ -313,20 +313,40 @@ def distortion(left: Float, pulls: Float) -> float:
     from scipy.special import gammaincc
 
     ndim = len(pulls)
-    scores = pulls * left
-    terms = []
+    energy = np.sum(pulls**2, axis=0)
+    arms = []
     for axis, n in enumerate(left.shape):
-        arm = along(np.linspace(-1.0, 1.0, n), axis, ndim)
-        energy = np.sum(pulls**2, axis=0)
-        total = float(energy.sum())
-        if total > 0:
-            arm = arm - float(np.sum(energy * arm)) / total
-        terms += [score * arm for score in scores]
-    columns = np.stack([term.ravel() for term in terms])
-    amplitude = columns.sum(axis=1)
-    scatter = columns @ columns.T
-    chi2 = float(amplitude @ np.linalg.pinv(scatter, rcond=1e-10, hermitian=True) @ amplitude)
+        arm = np.linspace(-1.0, 1.0, n)
+        along_axis = energy.sum(axis=tuple(a for a in range(ndim) if a != axis))
+        total = float(along_axis.sum())
+        arms.append(arm - float(along_axis @ arm) / total if total > 0 else arm)
+    scores = pulls * left
+    amplitude, scatter = np.empty((ndim, ndim)), np.empty((ndim, ndim, ndim, ndim))
+    for i in range(ndim):
+        for a in range(ndim):
+            amplitude[i, a] = _moment(scores[i], arms, a, None)
+        for j in range(i, ndim):
+            product = scores[i] * scores[j]
+            for a in range(ndim):
+                for b in range(a, ndim):
+                    value = _moment(product, arms, a, b)
+                    scatter[i, a, j, b] = scatter[j, b, i, a] = value
+                    scatter[i, b, j, a] = scatter[j, a, i, b] = value
+    matrix = scatter.reshape(ndim * ndim, -1)
+    inverse = np.linalg.pinv(matrix, rcond=1e-10, hermitian=True)
+    chi2 = float(amplitude.ravel() @ inverse @ amplitude.ravel())
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
+
+
+def _moment(field: Float, arms: list[Float], a: int, b: int | None) -> float:
+    """Sum of a field times the arms along one axis, or two."""
+    others = tuple(axis for axis in range(field.ndim) if axis not in (a, b))
+    plane = field.sum(axis=others)
+    if b is None:
+        return float(plane @ arms[a])
+    if a == b:
+        return float(plane @ arms[a] ** 2)
+    return float(arms[a] @ plane @ arms[b])
 
 
 def echo(left: Float) -> float:
