@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
+from scipy.linalg.lapack import dpbsv
 
 from coregister.fourier import along
 
@@ -190,7 +190,15 @@ class Spectra:
         return np.asarray(self.scene / (self.scene * self.residual + self.noise_product))
 
 
-def fit_spectra(*, xx: Float, yy: Float, xy: Float, residual: Float, count: Float) -> Spectra:
+def fit_spectra(
+    *,
+    xx: Float,
+    yy: Float,
+    xy: Float,
+    residual: Float,
+    count: Float,
+    start: Float | None = None,
+) -> Spectra:
     """Smooth spectra from ring averages.
 
     Parameters
@@ -201,6 +209,8 @@ def fit_spectra(*, xx: Float, yy: Float, xy: Float, residual: Float, count: Floa
         Ring averages of the residual power.
     count : array
         Modes in each ring.
+    start : array, optional
+        A first guess of the scene's.
     """
     floor = max(LEAKAGE * float(residual.max()), 1e-15 * float((xx + yy).max()))
     noise = _smooth_log(np.maximum(residual, floor), count)
@@ -210,7 +220,7 @@ def fit_spectra(*, xx: Float, yy: Float, xy: Float, residual: Float, count: Floa
     precision = count / (1.0 + 4.0 * strength)
     difference = float(np.sum(precision * (yy - xx) / noise) / np.sum(precision))
     share = float(np.clip((1.0 - difference) / 2.0, 0.0, 1.0))
-    scene = _fit_scene(xy, noise, share, count, scale)
+    scene = _fit_scene(xy, noise, share, count, scale, start)
     with np.errstate(divide="ignore", invalid="ignore"):
         coherence = np.nan_to_num(xy / np.sqrt(xx * yy))
     return Spectra(scene=scene, residual=noise, share=share, coherence=coherence)
@@ -232,6 +242,7 @@ def photometry(
     """
     if gain is None:
         gain = float(np.copysign(np.sqrt((count @ yy) / (count @ xx)), count @ xy))
+    scene: Float | None = None
     for _ in range(5):
         first, cross = gain**2 * xx, gain * xy
         spectra = fit_spectra(
@@ -240,8 +251,9 @@ def photometry(
             xy=cross,
             residual=np.maximum(yy - 2 * cross + first, 0.0),
             count=count,
+            start=scene,
         )
-        share = spectra.share
+        scene, share = spectra.scene, spectra.share
         weight = count * spectra.weight
         # the gain is right where the residual holds none of the scene
         left_over = weight @ ((1 - share) * (cross - first) + share * (yy - cross))
@@ -276,13 +288,21 @@ def _penalise(bands: Float, values: Float) -> Float:
     return product
 
 
+def _solve(bands: Float, right: Float) -> Float:
+    """Solution for a positive definite matrix, given by its upper bands."""
+    _, solution, failed = dpbsv(bands, right)
+    if failed:
+        raise np.linalg.LinAlgError("the bands are not those of a positive definite matrix")
+    return np.asarray(solution)
+
+
 def _smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
     precision = count / 2.0
     log = np.log(power) + 1.0 / count
     bands = NOISE_STIFFNESS * _second_difference(power.size)
     bands[2] += precision
-    return np.asarray(np.exp(solveh_banded(bands, precision * log, check_finite=False)))
+    return np.asarray(np.exp(_solve(bands, precision * log)))
 
 
 def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
@@ -301,13 +321,17 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
     return smooth, float(-0.5 * log @ roughness)
 
 
-def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float) -> Float:
+def _fit_scene(
+    xy: Float, noise: Float, share: float, count: Float, scale: float, start: Float | None
+) -> Float:
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
     product = share * (1.0 - share) * noise**2
     tiny = 1e-16 * scale
     power = np.maximum(xy, tiny)
     penalty = SCENE_STIFFNESS * _second_difference(xy.size)
-    log = np.log(np.maximum(power, np.sqrt(product / count) + tiny))
+    if start is None:
+        start = np.maximum(power, np.sqrt(product / count) + tiny)
+    log = np.log(start)
     doubt = np.log(DOUBT_LEVEL * np.sqrt(product / count) + tiny)
     for _ in range(12):
         model = np.exp(log)
@@ -317,7 +341,7 @@ def _fit_scene(xy: Float, noise: Float, share: float, count: Float, scale: float
         bands = penalty.copy()
         bands[2] += slope**2 + DOUBT
         force = slope * pull - _penalise(penalty, log) - DOUBT * (log - doubt)
-        step = solveh_banded(bands, force, check_finite=False)
+        step = _solve(bands, force)
         log = np.clip(log + np.clip(step, -2.0, 2.0), np.log(tiny) - 5.0, np.log(scale) + 5.0)
         if np.max(np.abs(step)) < 0.02:
             break
