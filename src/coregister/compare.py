@@ -253,7 +253,10 @@ class Window:
         """The part of `values` in the window."""
         if wrap:
             return np.roll(values, [-s for s in start], axis=tuple(range(values.ndim)))
-        return values[tuple(slice(s, s + n) for s, n in zip(start, self.shape, strict=True))]
+        step = self.step
+        return values[
+            tuple(slice(s, s + n * step, step) for s, n in zip(start, self.shape, strict=True))
+        ]
 
 
 def fast_length(length: int, *, parity: bool = True) -> int:

@@ -35,6 +35,8 @@ OUTLIER_SIGMA = 7.0
 CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
+#: pixels around the holes from which they are filled, or half of what they extend over
+SURROUNDINGS = 32
 #: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
 TAILS = (0.2, 0.1)
 #: shares of the scene below which the noise floor is looked for, in frequency
@@ -58,13 +60,20 @@ def fill(image: Image) -> Float:
     """
     if image.valid is None:
         return image.data
-    missing = ~image.valid
-    values = _local_means(image.data, image.valid)
+    box = _around(~image.valid)
+    filled = image.data.copy()
+    filled[box] = _filled(image.data[box], image.valid[box])
+    return filled
+
+
+def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
+    missing = ~valid
+    values = _local_means(data, valid)
     level = float(np.mean(values))
     values -= level
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
-    known = float(np.mean(image.valid))
+    known = float(np.mean(valid))
     for _ in range(ROUNDS):
         modes = scipy.fft.dctn(values, norm="ortho")
         power = rings.mean(modes**2)
@@ -72,12 +81,25 @@ def fill(image: Image) -> Float:
         floor = float(np.min(power[high])) / known
         gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
         modes *= rings.spread(gain).reshape(modes.shape)
-        guess = scipy.fft.idctn(modes, norm="ortho")
+        guess = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
         change = float(np.max(np.abs(guess[missing] - values[missing])))
         values[missing] = guess[missing]
         if change < 1e-4 * float(np.std(values)):
             break
     return np.asarray(values + level)
+
+
+def _around(missing: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The part of an image that holds all holes, and as much again as is needed to fill them."""
+    box = []
+    for axis, n in enumerate(missing.shape):
+        lines = np.flatnonzero(missing.any(axis=tuple(a for a in range(missing.ndim) if a != axis)))
+        if lines.size == 0:
+            return tuple(slice(None) for _ in missing.shape)
+        first, last = int(lines[0]), int(lines[-1]) + 1
+        margin = max(SURROUNDINGS, (last - first) // 2)
+        box.append(slice(max(0, first - margin), min(n, last + margin)))
+    return tuple(box)
 
 
 def without_spikes(image: Image) -> Image:
@@ -193,7 +215,14 @@ def clipped(filtered: Float) -> Float:
     return np.clip(filtered, -CLIP_SIGMA * scale, CLIP_SIGMA * scale)
 
 
-def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float]) -> Float:
+def eroded(valid: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Pixels around which all are valid that a sample, one in `step`, is made of."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.minimum_filter(valid, 2 * (step // 2) + 1))
+
+
+def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float], step: int = 1) -> Float:
     """Variance that the guesses in holes bring to the pixels beside them when they are moved.
 
     Parameters
@@ -202,6 +231,8 @@ def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float]) -> Float:
     finer : callable
         Variance of the scene above a frequency (cycles/px): what of it passes through a hole is
         not known from its surroundings.
+    step : int
+        Pixels between samples.
     """
     from scipy import ndimage
 
@@ -213,23 +244,32 @@ def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float]) -> Float:
     error = np.append(0.0, finer(0.5 / (2 * deepest - 1)))[holes]
     spread = np.zeros(valid.shape)
     for reach, tail in enumerate(TAILS, start=1):
-        spread = np.maximum(spread, tail**2 * ndimage.maximum_filter(error, 2 * reach + 1))
+        spread = np.maximum(spread, tail**2 * ndimage.maximum_filter(error, 2 * reach * step + 1))
     return spread
 
 
 def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
-    """Means over the nearest valid pixels: the narrowest Gaussian that holds enough of them."""
+    """Invalid pixels at the mean of the valid ones near them: of the finest cells that hold any.
+
+    Cells of twice the side, and so on, until all hold valid pixels; what they hold is passed down
+    by linear interpolation.
+    """
     from scipy import ndimage
 
-    known = np.where(valid, data, 0.0)
-    result = np.where(valid, data, np.mean(data[valid]))
-    missing = ~valid
-    width = 0.8
-    while missing.any() and width < max(data.shape):
-        weight = ndimage.gaussian_filter(valid.astype(np.float64), width, truncate=3.0)
-        near = missing & (weight > 0.08)
-        if near.any():
-            result[near] = ndimage.gaussian_filter(known, width, truncate=3.0)[near] / weight[near]
-            missing &= ~near
-        width *= 2.0
+    if valid.all() or min(data.shape) < 2:
+        return np.where(valid, data, float(np.mean(data[valid])) if valid.any() else 0.0)
+    weight, total = valid.astype(np.float64), np.where(valid, data, 0.0)
+    for axis in range(data.ndim):
+        pairs = np.arange(0, data.shape[axis], 2)
+        weight, total = (np.add.reduceat(v, pairs, axis=axis) for v in (weight, total))
+    held = weight > 0
+    coarse = np.divide(total, weight, out=np.zeros_like(total), where=held)
+    means = _local_means(coarse, held)
+    # the middle of cell j lies at 2 j + 1/2
+    places = np.nonzero(~valid)
+    between = ndimage.map_coordinates(
+        means, [(place - 0.5) / 2 for place in places], order=1, mode="nearest"
+    )
+    result = data.copy()
+    result[places] = between
     return result

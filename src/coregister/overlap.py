@@ -28,6 +28,7 @@ from coregister.fill import (
     TAILS,
     clipped,
     departure,
+    eroded,
     fill,
     outliers,
     rims,
@@ -68,6 +69,9 @@ MAX_STEP = 0.7
 #: of it, or this many px
 TOLERANCE = 0.01
 ROUGH, ROUGH_PX = 0.1, 0.01
+#: share of an image that may be lost where samples beside holes count for nothing, and that may be
+#: filled in a first look
+MAX_EROSION, MAX_FILLED = 0.02, 0.25
 #: bar (px) that a first look must have at most, and samples along an axis that it needs
 LOOK_STDERR, FEWEST_LOOK = 0.1, 8
 #: a step leaves about this share of itself, over the root of the number of modes that tell; no
@@ -191,10 +195,18 @@ class OverlapRoute:
                     return [closer]
         return self._search(1)
 
-    @property
+    @cached_property
     def _may_skip(self) -> bool:
-        """True if samples may be farther apart than pixels."""
-        return self._pair.uniform and not self._periodic and not self._every_pixel
+        """True if samples may be farther apart than pixels, in a first look at least."""
+        return not self._periodic and not self._every_pixel and max(self._missing) < MAX_FILLED
+
+    @cached_property
+    def _missing(self) -> list[float]:
+        """Share of either image that is not valid."""
+        return [
+            0.0 if image.valid is None else 1 - float(np.mean(image.valid))
+            for image in self._pair.images
+        ]
 
     @cached_property
     def _steps(self) -> tuple[int, int | None]:
@@ -207,7 +219,14 @@ class OverlapRoute:
         def modes(step: int) -> Rings:
             return cosine_rings([n // step for n in sides], step)
 
-        return steps_between_samples(modes, auto.frequency, auto.coherence, fewest, self._pair.ndim)
+        step, quick = steps_between_samples(
+            modes, auto.frequency, auto.coherence, fewest, self._pair.ndim
+        )
+        for image, missing in zip(self._pair.images, self._missing, strict=True):
+            if step > 1 and image.valid is not None:
+                lost = 1 - float(np.mean(eroded(image.valid, step))) - missing
+                step = step if lost < MAX_EROSION else 1
+        return step, quick
 
     @property
     def _step(self) -> int:
@@ -215,7 +234,7 @@ class OverlapRoute:
 
     def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
         """The candidate closer to the optimum; None where it should have come closer."""
-        offset = candidate.offset
+        offset, uniform = candidate.offset, self._pair.uniform
         state = None
         while step > self._step or state is None:
             movable = self._movable
@@ -224,7 +243,7 @@ class OverlapRoute:
                 movable = first, second
             if min(Window.at(self._pair, offset, MARGIN, step).shape) < FEWEST_LOOK:
                 return None
-            state = self._descend(movable, offset, MARGIN, rough=True)
+            state = self._descend(movable, offset, MARGIN, weighted=uniform, rough=True)
             offset = state.offset
             step //= 2
         values, _ = state.equations.directions
@@ -245,11 +264,12 @@ class OverlapRoute:
             full = [
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
+        valids = self._valid_samples(step)
         filtered = [
-            clipped(field) if image.valid is None else clipped(field) * image.valid
-            for field, image in zip(fields, pair.images, strict=True)
+            clipped(field) if valid is None else clipped(field) * valid
+            for field, valid in zip(fields, valids, strict=True)
         ]
-        energy, null_energy, count = self._energies(filtered, full)
+        energy, null_energy, count = self._energies(filtered, valids, full)
         allowed = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
         lags = [step * lag for lag in signed_lags(full)]
         if pair.max_offset is not None:
@@ -272,6 +292,10 @@ class OverlapRoute:
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy
         )
+        samples = [
+            field.ravel() if valid is None else field[valid]
+            for field, valid in zip(filtered, valids, strict=True)
+        ]
         return pick(
             correlation,
             count * band,
@@ -280,17 +304,19 @@ class OverlapRoute:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
-            coincidence=coincidence if self._sparse(filtered, band) else None,
+            coincidence=coincidence if sparse(samples, band) else None,
         )
 
-    def _sparse(self, filtered: Sequence[Float], band: float) -> bool:
-        return sparse(
-            [
-                field.ravel() if image.valid is None else field[image.valid]
-                for field, image in zip(filtered, self._pair.images, strict=True)
-            ],
-            band,
-        )
+    def _valid_samples(self, step: int) -> list[NDArray[np.bool_] | None]:
+        """Where either image counts in the search; None where all of it does.
+
+        In a first look the holes are few, and what fills them is smooth.
+        """
+        sides = [transform.shape for transform in self._auto.transforms]
+        return [
+            None if step > 1 or image.valid is None else image.valid[tuple(map(slice, side))]
+            for image, side in zip(self._pair.images, sides, strict=True)
+        ]
 
     @cached_property
     def _auto(self) -> _Auto:
@@ -319,8 +345,8 @@ class OverlapRoute:
         """Both images weighted in frequency, 0 where invalid; `independence` of their samples."""
         auto = self._auto
         fields = []
-        for image, transform, values in zip(
-            self._pair.images, auto.transforms, auto.filters, strict=True
+        for valid, transform, values in zip(
+            self._valid_samples(step), auto.transforms, auto.filters, strict=True
         ):
             modes = transform[tuple(slice(0, n // step) for n in transform.shape)]
             factor = cosine_rings(modes.shape, step).spread_function(
@@ -329,7 +355,7 @@ class OverlapRoute:
             field = scipy.fft.idctn(
                 modes * factor.reshape(modes.shape), norm="ortho", overwrite_x=True
             )
-            fields.append(field if image.valid is None else field * image.valid)
+            fields.append(field if valid is None else field * valid)
         sides = auto.transforms[0].shape
         rings = cosine_rings([n // step for n in sides], step)
         left, right = (
@@ -340,14 +366,18 @@ class OverlapRoute:
         band, roughness = independence(frequency, rings.count, left, right, self._pair.ndim)
         return (fields[0], fields[1]), band, roughness
 
-    def _energies(self, filtered: Sequence[Float], full: list[int]) -> tuple[Float, Float, Float]:
+    def _energies(
+        self,
+        filtered: Sequence[Float],
+        valids: Sequence[NDArray[np.bool_] | None],
+        full: list[int],
+    ) -> tuple[Float, Float, Float]:
         """Root of the product of both energies in the overlap at every lag, and its pixels.
 
         Between the two the same energy for the reference flipped along its last axis.
         """
-        reference, moving = self._pair.images
         squares = [field**2 for field in filtered]
-        if not self._periodic and reference.valid is None and moving.valid is None:
+        if not self._periodic and all(valid is None for valid in valids):
             sides = squares[1].shape
             mirror = squares[0][..., ::-1]
             first, null_first = (
@@ -356,12 +386,12 @@ class OverlapRoute:
             second = overlap_sums(squares[1], squares[0].shape, full, forward=False)
             count = overlap_counts(squares[0].shape, sides, full)
             return _root(first * second), _root(null_first * second), count
-        valid = [
-            np.ones(image.data.shape) if image.valid is None else image.valid.astype(np.float64)
-            for image in (reference, moving)
+        counted = [
+            np.ones(field.shape) if valid is None else valid.astype(np.float64)
+            for field, valid in zip(filtered, valids, strict=True)
         ]
-        turned = [values[..., ::-1] for values in (squares[0], valid[0])]
-        spectra = [scipy.fft.rfftn(field, s=full) for field in (*squares, *valid, *turned)]
+        turned = [values[..., ::-1] for values in (squares[0], counted[0])]
+        spectra = [scipy.fft.rfftn(field, s=full) for field in (*squares, *counted, *turned)]
         first, second, count, null_first, null_second = (
             np.clip(
                 scipy.fft.irfftn(np.conj(spectra[a]) * spectra[b], s=full, overwrite_x=True),
@@ -418,18 +448,31 @@ class OverlapRoute:
         # guesses are part of what is left over; least so where it is least
         noise = float(spectra.residual[rings.frequency < state.comparison.clear].min())
         above = np.cumsum((rings.count * spectra.scene)[::-1])[::-1] / rings.count.sum() / noise
+        finer = interpolator(rings.frequency, above)
         reference, moving = (
-            None if image.valid is None else rims(image.valid, interpolator(rings.frequency, above))
-            for image in self._pair.images
+            None if image.valid is None else rims(image.valid, finer, self._step)
+            for image in self._sampled_pair.images
         )
         return reference, moving
+
+    @cached_property
+    def _sampled_pair(self) -> Pair:
+        """The pair, where samples count for nothing to which an invalid pixel adds."""
+        pair = self._pair
+        if self._step == 1:
+            return pair
+        reference, moving = (
+            image if image.valid is None else replace(image, valid=eroded(image.valid, self._step))
+            for image in pair.images
+        )
+        return replace(pair, reference=reference, moving=moving)
 
     def _weighted(self, state: _State, around: tuple[Float | None, Float | None]) -> _State:
         """Refinement in which invalid pixels count for nothing and those beside them for less."""
         scene = _scene(state.comparison, state.equations)
         movable = self._movable
         state = self._descend(movable, state.offset, MARGIN, around=around, scene=scene)
-        if all(image.valid is None for image in self._pair.images):
+        if self._step > 1 or all(image.valid is None for image in self._pair.images):
             return state
         # what only one image lacks, the other knows
         first, second = (
@@ -445,7 +488,7 @@ class OverlapRoute:
         (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x). Only where holes are so small that
         guesses err by less than the noise; None where it does not settle.
         """
-        if any(isinstance(image.sigma, np.ndarray) for image in self._pair.images):
+        if self._step > 1 or any(isinstance(i.sigma, np.ndarray) for i in self._pair.images):
             return None
         if max(float(np.max(r)) for r in around if r is not None) > TAILS[0] ** 2:
             return None
@@ -613,8 +656,9 @@ class OverlapRoute:
     ) -> _State:
         def compare(offset: Float, gain: float | None = None) -> Comparison:
             window = Window.at(self._pair, offset, margin, movable[0].step)
+            pair = self._sampled_pair if weighted else self._pair
             return Comparison(
-                self._pair, *movable, window, gain=gain, weighted=weighted, rims=around, scene=scene
+                pair, *movable, window, gain=gain, weighted=weighted, rims=around, scene=scene
             )
 
         offset = start.copy()
