@@ -7,7 +7,7 @@ from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
 from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
 from coregister.fourier import fourier_shift
 from coregister.posterior import Posterior
-from coregister.register import register
+from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
 from coregister.status import Status
@@ -22,6 +22,7 @@ __all__ = [
     "MissingExtraError",
     "Mode",
     "Posterior",
+    "Reference",
     "Registration",
     "RegistrationWarning",
     "Status",

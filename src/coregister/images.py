@@ -98,8 +98,24 @@ def prepare(
     initial: ArrayLike | None = None,
 ) -> Pair:
     """Validate the arguments of `coregister.register`; see there for their meaning."""
-    first = as_image(reference, err=reference_err, valid=reference_valid, name="reference")
-    second = as_image(moving, err=moving_err, valid=moving_valid, name="moving")
+    return together(
+        as_image(reference, err=reference_err, valid=reference_valid, name="reference"),
+        as_image(moving, err=moving_err, valid=moving_valid, name="moving"),
+        boundary=boundary,
+        max_offset=max_offset,
+        initial=initial,
+    )
+
+
+def together(
+    first: Image,
+    second: Image,
+    *,
+    boundary: str,
+    max_offset: ArrayLike | None,
+    initial: ArrayLike | None,
+) -> Pair:
+    """Two validated images, if they can be compared; see `coregister.register`."""
     ndim = first.data.ndim
     if second.data.ndim != ndim:
         raise InputError(
