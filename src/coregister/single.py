@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.compare import MovableImage, fast_length
-from coregister.fill import fill, without, without_spikes
+from coregister.fill import Suspects, fill, spikes, suspects, without
 from coregister.images import Image
 from coregister.search import QUICK_SIDE, QUICK_STEPS, ring_power
 from coregister.spectrum import Rings, cosine_rings
@@ -36,11 +36,23 @@ class Single:
         self._periodic = periodic
         self._clean = clean
         self._movable: dict[int, MovableImage] = {}
+        self._known_suspects: tuple[Float, Suspects] | None = None
 
     @cached_property
     def image(self) -> Image:
         """The image without hot pixels and cosmic rays: one of them can outshine the scene."""
-        return self.given if self._clean else without_spikes(self.given)
+        if self._clean:
+            return self.given
+        return without(self.given, spikes(self.given.data, self._suspects(self.given.data)))
+
+    def spikes(self, alike: int) -> NDArray[np.bool_]:
+        """Pixels of the filled image far above or below all around them; see `fill.spikes`."""
+        return spikes(self.filled, self._suspects(self.filled), alike)
+
+    def _suspects(self, data: Float) -> Suspects:
+        if self._known_suspects is None or self._known_suspects[0] is not data:
+            self._known_suspects = data, suspects(data)
+        return self._known_suspects[1]
 
     def without(self, bad: NDArray[np.bool_]) -> Single:
         """The same image, where what is `bad` is invalid."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.compare import Window, pixel_weight
-from coregister.fill import MAX_SPIKES, departure, outliers, spikes
+from coregister.fill import MAX_SPIKES, departure, outliers
 from coregister.images import Pair
 from coregister.overlap.descent import State
 from coregister.single import Single
@@ -59,7 +59,7 @@ def _unseen(single: Single, start: tuple[int, ...], window: Window, used: Mask) 
     Tracks outside of what is compared, and what is left of a track between filled pixels.
     """
     data, valid = single.filled, single.image.valid
-    found = spikes(data, alike=2)
+    found = single.spikes(alike=2)
     shown = np.zeros(data.shape, bool)
     if window.step == 1:
         shown[window.places(start, data.shape)] = used
@@ -68,5 +68,5 @@ def _unseen(single: Single, start: tuple[int, ...], window: Window, used: Mask) 
         shown[tuple(slice(s, s + n * window.step) for s, n in spans)] = True
     found &= ~shown
     if valid is not None:
-        found = (found | spikes(data)) & valid
+        found = (found | single.spikes(alike=0)) & valid
     return found
