@@ -31,7 +31,7 @@ def wrong(call):
 MISTAKES = {
     "a colour photograph": (lambda a: (np.repeat(a[..., None], 3, 2).astype(np.uint8), a), "grey"),
     "an empty primary HDU": (lambda a: (fits.PrimaryHDU(), a), "HDU without an image"),
-    "a list of empty HDUs": (lambda a: (fits.HDUList([fits.PrimaryHDU()]), a), "none of which"),
+    "a list of empty HDUs": (lambda a: (fits.HDUList([fits.PrimaryHDU()]), a), "holds no image"),
     "a list of both": (lambda a: ([a, a], a), "register(first, second)"),
     "a pair as a tuple": (lambda a: ((a, a), a), "register(first, second)"),
     "one row": (lambda a: (a[:1], a), "numpy.squeeze"),

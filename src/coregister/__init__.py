@@ -10,6 +10,7 @@ from coregister.posterior import Posterior
 from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
+from coregister.sky import SkyRegistration, register_sky
 from coregister.status import Status
 
 __version__ = version("coregister")
@@ -25,6 +26,7 @@ __all__ = [
     "Reference",
     "Registration",
     "RegistrationWarning",
+    "SkyRegistration",
     "Status",
     "calibrate",
     "chi2_shift",
@@ -35,5 +37,6 @@ __all__ = [
     "pair_bound",
     "random_scene",
     "register",
+    "register_sky",
     "simulate_pair",
 ]

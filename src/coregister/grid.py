@@ -62,8 +62,10 @@ OTHERS = (
     "io",
     "plotting",
     "posterior",
+    "regrid",
     "report",
     "resample",
+    "sky",
     "transforms",
     "world",
 )

@@ -243,21 +243,17 @@ def unpack(source: Any, name: str) -> Unpacked:
         return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
         return Unpacked(np.asarray(source))
-    if isinstance(source, list) and source and hasattr(source[0], "header"):
-        return unpack(_first_image(source, name), name)
+    first = source[0] if isinstance(source, list) and source else source
+    if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
+        from coregister.io import fits
+
+        loaded = fits.held(source, name)
+        return Unpacked(loaded.data, loaded.valid, loaded.err, loaded)
     if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
         data = np.asarray(source.data)
         mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
         sigma = _nddata_sigma(source.uncertainty, name)
         return Unpacked(data, mask, sigma, getattr(source, "wcs", None))
-    if hasattr(source, "header") and hasattr(source, "data"):  # an HDU
-        if source.data is None or not hasattr(source.data, "shape") or source.is_image is False:
-            raise InputError(
-                f"{name} is an HDU without an image, as primary ones often are; an image is "
-                "needed: give another one, hdus[1] for instance, or the whole list"
-            )
-        data = np.squeeze(source.data)
-        return Unpacked(data, world=source.header if data.ndim == source.data.ndim else None)
     if isinstance(source, (tuple, list)) and len(source) == 2 and np.ndim(source[0]) > 1:
         raise InputError(
             f"{name} is a {type(source).__name__} of {len(source)} images; one image is needed: "
@@ -271,17 +267,6 @@ def unpack(source: Any, name: str) -> Unpacked:
             "give an array of numbers or the path of an image file"
         ) from error
     return Unpacked(array, spacing=_spacing_of(source))
-
-
-def _first_image(hdus: Sequence[Any], name: str) -> Any:
-    """The first HDU of a list that holds an image."""
-    for hdu in hdus:
-        if getattr(hdu, "is_image", False) and hdu.data is not None:
-            return hdu
-    raise InputError(
-        f"{name} is a list of {len(hdus)} HDUs, none of which holds an image; one is needed: "
-        "check the file"
-    )
 
 
 def _spacing_of(source: Any) -> tuple[tuple[float, str], ...] | None:

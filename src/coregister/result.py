@@ -440,13 +440,14 @@ class Registration:
         """
         from coregister import world as world_module
 
+        if hasattr(world, "cards") and header is None:
+            header = world
         if world is None and self._pair is not None:
             world = self._pair.reference.world
-        wcs = world_module.moved_wcs(world, self.offset)
-        if header is None and not hasattr(world, "cards"):
-            return wcs
+        if header is None:
+            return world_module.moved_wcs(world, self.offset)
         return world_module.corrected_header(
-            world if header is None else header,
+            header,
             world,
             self.offset,
             self.covariance,
