@@ -60,6 +60,7 @@ OTHERS = (
     "grid",
     "image_registration",
     "io",
+    "napari",
     "plotting",
     "posterior",
     "regrid",
