@@ -11,6 +11,8 @@ from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
 from coregister.sky import SkyRegistration, register_sky
+from coregister.stack import StackRegistration, register_stack
+from coregister.stack.simulate import simulate_stack
 from coregister.status import Status
 
 __version__ = version("coregister")
@@ -27,6 +29,7 @@ __all__ = [
     "Registration",
     "RegistrationWarning",
     "SkyRegistration",
+    "StackRegistration",
     "Status",
     "calibrate",
     "chi2_shift",
@@ -38,5 +41,7 @@ __all__ = [
     "random_scene",
     "register",
     "register_sky",
+    "register_stack",
     "simulate_pair",
+    "simulate_stack",
 ]

@@ -55,6 +55,7 @@ OTHERS = (
     "__main__",
     "chi2",
     "cli",
+    "cli_stack",
     "demo",
     "errors",
     "grid",
@@ -67,6 +68,7 @@ OTHERS = (
     "report",
     "resample",
     "sky",
+    "stack",
     "transforms",
     "world",
 )
