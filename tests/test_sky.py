@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -185,3 +186,37 @@ def test_what_cannot_be_brought_onto_one_grid_is_refused():
         cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=elsewhere)
     with pytest.raises(cr.InputError, match="one plane of the sky"):
         cr.register_sky(np.zeros((9, 9, 9)), images[1], moving_wcs=wcs[1])
+
+
+def test_the_command_corrects_a_header_and_leaves_the_pixels(tmp_path):
+    from click.testing import CliRunner
+
+    from coregister.cli import cli
+
+    images, wcs, true = exposures((1.7, -2.4), seed=3)
+    reference, moving, out = (tmp_path / f"{name}.fits" for name in ("a", "b", "out"))
+    fits.writeto(reference, images[0], wcs[0].to_header())
+    counts = np.rint(1e4 + 2e3 * images[1] / images[1].max()).astype(np.uint16)  # kept with BZERO
+    science = fits.ImageHDU(counts, wcs[1].to_header(), name="SCI")
+    science.header["OBJECT"] = "field 7"
+    fits.HDUList([fits.PrimaryHDU(), science]).writeto(moving)
+    record = tmp_path / "r.json"
+    call = ["sky", str(reference), str(moving), "-o", str(out), "--json", str(record)]
+    done = CliRunner().invoke(cli, call)
+    assert done.exit_code == 0, done.output
+    assert "in pixels of moving, y" in done.output
+    with fits.open(out) as hdus, fits.open(moving) as before:
+        np.testing.assert_array_equal(hdus["SCI"].data, before["SCI"].data)
+        assert hdus["SCI"].data.dtype == np.uint16
+        assert hdus["SCI"].header["OBJECT"] == "field 7"
+        assert hdus["SCI"].header["CRPIX1O"] == pytest.approx(wcs[1].wcs.crpix[0])
+        places = WCS(hdus["SCI"].header).pixel_to_world(40, 60)
+    found = json.loads(record.read_text())
+    bars = found["moving_pixels"]["stderr"]
+    assert places.separation(true.pixel_to_world(40, 60)).arcsec < 0.8 * 4.5 * np.hypot(*bars)
+    np.testing.assert_allclose(found["moving_pixels"]["offset"], (1.7, -2.4), atol=0.2)
+    assert found["sky"]["axes"] == ["RA", "DEC"]
+    again = cr.Registration.from_dict(found)
+    assert again.trusted
+    refused = CliRunner().invoke(cli, call)
+    assert "exists" in str(refused.exception)

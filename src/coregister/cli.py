@@ -23,6 +23,7 @@ except ImportError:
         "pip install 'coregister[cli]'"
     ) from None
 
+from coregister.cli_sky import sky as sky_command
 from coregister.cli_stack import stack
 from coregister.errors import InputError, RegistrationWarning, optional
 
@@ -74,6 +75,7 @@ def cli(context: click.Context) -> None:
     Examples:
       coregister pair reference.fits moving.fits -o aligned.fits
       coregister stack movie.tif -o aligned.tif --table drift.csv
+      coregister sky deep.fits tonight.fits -o tonight-corrected.fits
       coregister info moving.fits
       coregister calibrate --scene power-law-3 --noise 0.1
       coregister demo
@@ -85,6 +87,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(sky_command)
 cli.add_command(stack)
 
 

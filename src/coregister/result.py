@@ -614,31 +614,31 @@ class Registration:
         return {
             "format": "coregister.Registration",
             "version": 1,
-            "offset": _plain(self.offset),
-            "stderr": _plain(self.stderr),
-            "covariance": _plain(self.covariance),
-            "model_covariance": _plain(self.model_covariance),
-            "information": _plain(self.information),
-            "systematic": _plain(self.systematic),
-            "dof": _plain(self.dof),
+            "offset": plain(self.offset),
+            "stderr": plain(self.stderr),
+            "covariance": plain(self.covariance),
+            "model_covariance": plain(self.model_covariance),
+            "information": plain(self.information),
+            "systematic": plain(self.systematic),
+            "dof": plain(self.dof),
             "status": self.status.name,
             "flags": [status.name for status in Status if status in self.flags],
             "trusted": self.trusted,
-            "false_alarm": _plain(self.false_alarm),
+            "false_alarm": plain(self.false_alarm),
             "modes": [
                 {
-                    "offset": _plain(mode.offset),
-                    "covariance": _plain(mode.covariance),
-                    "probability": _plain(mode.probability),
+                    "offset": plain(mode.offset),
+                    "covariance": plain(mode.covariance),
+                    "probability": plain(mode.probability),
                 }
                 for mode in self.modes
             ],
-            "gain": _plain(self.gain),
-            "background": _plain(self.background),
-            "overlap": _plain(self.overlap),
+            "gain": plain(self.gain),
+            "background": plain(self.background),
+            "overlap": plain(self.overlap),
             "coherence": {
-                "frequency": _plain(self.coherence.frequency),
-                "correlation": _plain(self.coherence.correlation),
+                "frequency": plain(self.coherence.frequency),
+                "correlation": plain(self.coherence.correlation),
             },
             "n_iter": self.n_iter,
             "reference_shape": list(self.reference_shape),
@@ -869,10 +869,11 @@ def _probability(value: float) -> str:
     return f"{value:.1e}" if value < 0.01 else f"{value:.3f}"
 
 
-def _plain(value: ArrayLike) -> Any:
+def plain(value: ArrayLike) -> Any:
+    """Lists and numbers that JSON knows; infinity becomes ``"inf"``."""
     array = np.asarray(value, dtype=np.float64)
     if array.ndim:
-        return [_plain(entry) for entry in array]
+        return [plain(entry) for entry in array]
     number = float(array)
     return number if math.isfinite(number) else repr(number)
 

@@ -13,7 +13,7 @@ from coregister.images import Image, as_image
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
 from coregister.register import register
 from coregister.regrid import project
-from coregister.result import Registration, round_pdg
+from coregister.result import Registration, plain, round_pdg
 from coregister.status import Status
 from coregister.world import corrected_header, moved_wcs, sky_jacobian, wcs_of
 
@@ -116,6 +116,27 @@ class SkyRegistration:
         shape = reference.data.shape
         world = celestial(reference, "reference")
         return project(_gaps(moving), self.to_wcs(), world, shape, {"order": ORDER})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `Registration.to_dict` gives, with the offset on the sky and in the pixels of each.
+
+        ``offset`` and ``covariance`` are those on the grid.
+        """
+        record = self.registration.to_dict()
+        record["grid"] = self.grid
+        record["sky"] = {"axes": list(self.sky.names), "unit": "arcsec"}
+        for name, found in (
+            ("sky", self.sky),
+            ("reference_pixels", self.reference_pixels),
+            ("moving_pixels", self.moving_pixels),
+        ):
+            record[name] = {
+                **record.get(name, {}),
+                "offset": plain(found.offset),
+                "stderr": plain(found.stderr),
+                "covariance": plain(found.covariance),
+            }
+        return record
 
     def __str__(self) -> str:
         rows = [

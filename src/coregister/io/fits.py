@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,39 @@ def loaded(
         err=None if noise is None else sigma_of(noise).reshape(shape),
         header=hdu.header.copy(),
         stored_shape=data.shape,
-        details={"primary": hdus[0].header.copy() if number else None},
+        details={"primary": hdus[0].header.copy() if number else None, "number": number},
     )
+
+
+def write_header(path: Path, like: Loaded, correct: Callable[[Any], Any]) -> None:
+    """Copy the file of `like`, with another header of the image; its pixels stay bit for bit.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    like : Loaded
+        The image, from a file.
+    correct : callable
+        Takes the header as it stands and returns the new one.
+
+    Raises
+    ------
+    InputError
+        If the image is compressed within the file, since that can lose something.
+    """
+    fits = optional("astropy.io.fits", "io")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(like.path, memmap=False, do_not_scale_image_data=True) as hdus:
+            hdu = hdus[like.details["number"]]
+            if isinstance(hdu, fits.CompImageHDU):
+                raise InputError(
+                    f"{like.path} is compressed, and its pixels would not stay bit for bit; "
+                    "unpack it first, with funpack for instance"
+                )
+            hdu.header = correct(hdu.header)
+            hdus.writeto(path, overwrite=True, output_verify="silentfix+ignore")
 
 
 def held(source: Any, name: str) -> Loaded:

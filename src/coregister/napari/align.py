@@ -142,6 +142,8 @@ def align_widget() -> Any:
     )
     panel = widgets.TextEdit(value="choose two layers", name="result")
     panel.read_only = True
+    if hasattr(panel.native, "setStyleSheet"):  # Qt: the columns of the result stand in line
+        panel.native.setStyleSheet("font-family: monospace")
 
     def show(layer: LayerData) -> None:
         panel.value = described(layer[1]["metadata"]["coregister"], form.reference.value)
