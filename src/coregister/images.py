@@ -192,6 +192,7 @@ def as_image(
     if data.ndim > 1:
         _check_colour(array, name)
     if data.ndim == 0 or min(data.shape) < MIN_SIDE:
+        _check_planes(data.shape, name)
         raise InputError(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
@@ -321,6 +322,17 @@ def _check_colour(array: NDArray[Any], name: str) -> None:
         raise InputError(
             f"{name} looks like a colour image, shape {array.shape}; one channel is needed: "
             f"use {name}[..., 0], or {name}[..., :3].mean(axis=-1) for grey"
+        )
+
+
+def _check_planes(shape: tuple[int, ...], name: str) -> None:
+    """Channels or frames, along one axis that is too short for anything else."""
+    short = [axis for axis, n in enumerate(shape) if n < MIN_SIDE]
+    if len(shape) == 3 and len(short) == 1 and shape[short[0]] > 1:
+        one = ("[0]", "[:, 0]", "[..., 0]")[short[0]]
+        raise InputError(
+            f"{name} has shape {shape}, like {shape[short[0]]} channels or frames of one image; "
+            f"one of them is needed: use {name}{one}, or register_stack for a series"
         )
 
 
