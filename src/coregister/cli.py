@@ -247,7 +247,7 @@ def info(
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier demo wrote there.")
 @click.pass_context
 def demo(context: click.Context, output: Path, overwrite: bool) -> None:
-    """Measure the rotation of the Sun from two images taken an hour apart.
+    """Measure the rotation of the Sun from two images taken two hours apart.
 
     The images are real (SOHO/EIT) if the package that carries them is installed; else a pair is
     simulated.

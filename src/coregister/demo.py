@@ -24,9 +24,9 @@ from coregister.simulate import random_scene, simulate_pair
 if TYPE_CHECKING:
     from coregister.result import Registration
 
-#: the first two frames that are an hour apart, inside the package dkist
+#: the first two frames that are two hours apart, inside the package dkist: the Sun turns by 0.8 px
 PACKAGE = "dkist"
-FRAMES = ("data/test/EIT/efz20040301.020010_s.fits", "data/test/EIT/efz20040301.030011_s.fits")
+FRAMES = ("data/test/EIT/efz20040301.020010_s.fits", "data/test/EIT/efz20040301.040010_s.fits")
 #: side of a resampled pixel in pixels of the camera
 REBINNED = 8
 #: half-width of the window around the middle of the disc, px
