@@ -84,6 +84,7 @@ class MovableImage:
         step: int = 1,
     ) -> None:
         self.level = float(np.mean(data))
+        self.size = data.shape
         self._periodic = periodic
         self._pad = [0 if periodic else min(EXTENSION * step, n - 1) for n in data.shape]
         unit = step * COARSER
