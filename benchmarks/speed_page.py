@@ -178,6 +178,11 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(c) + " |" for c in [header, ["---"] * len(header), *lines])
 
 
+def plain(value: float, digits: int = 3) -> str:
+    """Some digits, and no power of ten for what is larger."""
+    return f"{value:.{digits}g}" if value < 10**digits - 0.5 else f"{value:.0f}"
+
+
 def table(rows: Sequence[Row]) -> str:
     """Milliseconds, times the floor, and the rms error over the smallest possible one."""
     systems = [s for s in SYSTEMS if any(r.times.get(s) for r in rows)]
@@ -185,11 +190,11 @@ def table(rows: Sequence[Row]) -> str:
     def cell(row: Row, system: str) -> str:
         if not row.times.get(system):
             return ""
-        text = f"{row.milliseconds(system):.3g} ms"
+        text = f"{plain(row.milliseconds(system))} ms"
         if system != FLOOR and row.times.get(FLOOR):
-            text += f", **{row.ratio(system, FLOOR):.2g}x**"
+            text += f", **{plain(row.ratio(system, FLOOR), 2)}x**"
         if system in row.accuracy:
-            text += f", {row.accuracy[system]:.2f}"
+            text += f", {plain(row.accuracy[system])}"
         return text
 
     lines = [[r.label, str(r.size or ""), *(cell(r, s) for s in systems)] for r in rows]
