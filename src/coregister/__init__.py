@@ -10,6 +10,8 @@ from coregister.posterior import Posterior
 from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
+from coregister.stack import StackRegistration, register_stack
+from coregister.stack.simulate import simulate_stack
 from coregister.status import Status
 
 __version__ = version("coregister")
@@ -25,6 +27,7 @@ __all__ = [
     "Reference",
     "Registration",
     "RegistrationWarning",
+    "StackRegistration",
     "Status",
     "calibrate",
     "chi2_shift",
@@ -35,5 +38,7 @@ __all__ = [
     "pair_bound",
     "random_scene",
     "register",
+    "register_stack",
     "simulate_pair",
+    "simulate_stack",
 ]

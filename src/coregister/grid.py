@@ -55,6 +55,7 @@ OTHERS = (
     "__main__",
     "chi2",
     "cli",
+    "cli_stack",
     "demo",
     "errors",
     "grid",
@@ -64,6 +65,7 @@ OTHERS = (
     "posterior",
     "report",
     "resample",
+    "stack",
     "transforms",
     "world",
 )

@@ -101,7 +101,9 @@ def register(
         max_offset=max_offset,
         initial=initial,
     )
-    return _measure(pair, None)
+    periodic = pair.boundary == "periodic"
+    first, second = (Single(image, periodic=periodic) for image in pair.images)
+    return measure(pair, (first, second))
 
 
 class Reference:
@@ -179,23 +181,22 @@ class Reference:
         pair = together(
             self._image, image, boundary=self._boundary, max_offset=max_offset, initial=initial
         )
-        return _measure(pair, self._single)
+        periodic = self._boundary == "periodic"
+        return measure(pair, (self._single, Single(image, periodic=periodic)))
 
 
-def _measure(pair: Pair, first: Single | None) -> Registration:
+def measure(pair: Pair, singles: tuple[Single, Single]) -> Registration:
     """The stages, one after the other."""
     if any(image.constant for image in pair.images):
         return unknown(pair)
-    periodic = pair.boundary == "periodic"
-    singles = (
-        Single(pair.reference, periodic=periodic) if first is None else first,
-        Single(pair.moving, periodic=periodic),
-    )
-    route: Route
-    if periodic and pair.uniform:
-        route = PeriodicRoute(pair, singles)
-    else:
-        route = OverlapRoute(pair, singles)
+    route = route_of(pair, singles)
     candidates = route.search()
     fits = [route.refine(candidate) for candidate in rivals(candidates)]
     return conclude(pair, fits)
+
+
+def route_of(pair: Pair, singles: tuple[Single, Single]) -> Route:
+    """The route that a pair takes."""
+    if pair.boundary == "periodic" and pair.uniform:
+        return PeriodicRoute(pair, singles)
+    return OverlapRoute(pair, singles)

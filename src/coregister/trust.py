@@ -183,7 +183,7 @@ def unknown(pair: Pair) -> Registration:
 def announce(result: Registration) -> Registration:
     """Warn once if the result must not be used as it is."""
     if not result.trusted:
-        # the caller's line: announce <- conclude or unknown <- _measure <- register <- caller
+        # the caller's line: announce <- conclude or unknown <- measure <- register <- caller
         warnings.warn("; ".join(result.remedies()), RegistrationWarning, stacklevel=5)
     return result
 

@@ -62,7 +62,7 @@ def read(
             )
         data, axes = _pixels(source, page, path)
         header = _header(file, page, kind)
-        sizes = _pixel_sizes(file, page)
+        sizes = pixel_sizes(file, page)
     for letter in "SC":
         if letter in axes:
             data = pick_channel(data, channel, path, axis=axes.index(letter))
@@ -81,7 +81,7 @@ def read(
     )
 
 
-def _pixel_sizes(file: Any, page: Any) -> dict[str, tuple[float, str]]:
+def pixel_sizes(file: Any, page: Any) -> dict[str, tuple[float, str]]:
     """Size of a pixel and its unit, by the letter of the axis, as OME and ImageJ write them."""
     if file.is_ome:
         found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", file.ome_metadata)
