@@ -25,6 +25,7 @@ from coregister.plotting import (
     BLUE,
     FAINT,
     INK,
+    UNKNOWN,
     Origin,
     Views,
     add_bar,
@@ -394,7 +395,14 @@ def _svg(
         text,
         count=1,
     )
-    for colour, name in ((INK, "ink"), (FAINT, "faint"), (BLUE, "accent")):
+    ground, hatching = UNKNOWN
+    for colour, name in (
+        (INK, "ink"),
+        (FAINT, "faint"),
+        (BLUE, "accent"),
+        (ground, "unknown"),
+        (hatching, "unknown-line"),
+    ):
         text = text.replace(colour.lower(), f"var(--{name})")
     return text
 
