@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # the library may have changed though the script has not
     "capture_repr": ("_repr_html_", "__repr__"),
     "reset_modules": ("looks.use_house_style",),
     "min_reported_time": 1e9,

@@ -34,9 +34,8 @@ print("errors over bars:", r.pull(truth).round(2))
 assert r.trusted and r.contains(truth, 0.9999)
 
 # %%
-# The lattice repeats, but the particle has an outline and facets, which tell one period from the
-# next: the other offsets that a lattice allows have no probability here. They are there when only
-# a piece inside the particle is shown; then ``modes`` lists them and AMBIGUOUS says so.
+# ``modes`` lists every offset that the data allow, with its probability: one here. In a field that
+# shows nothing but a lattice there are as many as the search has periods, and AMBIGUOUS says so.
 
 print([(mode.offset.round(2).tolist(), round(mode.probability, 3)) for mode in r.modes])
 
@@ -46,7 +45,7 @@ positions, delta_chi2 = r.chi2_map()
 figure, axes = plt.subplots(1, 2, width_ratios=(1, 1.3))
 axes[0].imshow(image, vmax=np.percentile(image, 99.8))
 axes[0].set_axis_off()
-axes[0].set_title("the particle")
+axes[0].set_title("the specimen")
 axes[1].contour(positions[1], positions[0], delta_chi2, levels=[2.30, 5.99], colors="#0072B2")
 axes[1].plot(*truth[::-1], "o", color="#D55E00", label="the truth")
 axes[1].plot(*r.offset[::-1], "+", color="#0072B2", label="measured")
