@@ -25,6 +25,7 @@ FLAGS = [
     "MISFIT",
     "UNDERSAMPLED",
     "UNEVEN_NOISE",
+    "DISCONNECTED",
     "NOT_CONVERGED",
 ]
 PROMISED = [

@@ -7,9 +7,11 @@ from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
 from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
 from coregister.fourier import fourier_shift
 from coregister.posterior import Posterior
-from coregister.register import register
+from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
+from coregister.stack import StackRegistration, register_stack
+from coregister.stack.simulate import simulate_stack
 from coregister.status import Status
 
 __version__ = version("coregister")
@@ -22,8 +24,10 @@ __all__ = [
     "MissingExtraError",
     "Mode",
     "Posterior",
+    "Reference",
     "Registration",
     "RegistrationWarning",
+    "StackRegistration",
     "Status",
     "calibrate",
     "chi2_shift",
@@ -34,5 +38,7 @@ __all__ = [
     "pair_bound",
     "random_scene",
     "register",
+    "register_stack",
     "simulate_pair",
+    "simulate_stack",
 ]

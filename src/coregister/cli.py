@@ -23,6 +23,7 @@ except ImportError:
         "pip install 'coregister[cli]'"
     ) from None
 
+from coregister.cli_stack import stack
 from coregister.errors import InputError, RegistrationWarning, optional
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def cli(context: click.Context) -> None:
     \b
     Examples:
       coregister pair reference.fits moving.fits -o aligned.fits
+      coregister stack movie.tif -o aligned.tif --table drift.csv
       coregister info moving.fits
       coregister calibrate --scene power-law-3 --noise 0.1
       coregister demo
@@ -81,6 +83,9 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+cli.add_command(stack)
 
 
 @cli.command()

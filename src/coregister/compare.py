@@ -105,6 +105,11 @@ class MovableImage:
         if step > 1:
             self._coarsen(step)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return int(self._spectrum.nbytes)
+
     def coarser(self, factor: int) -> MovableImage:
         """The same image, its samples further apart by `factor`; not of a periodic one."""
         other = copy.copy(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -107,7 +108,7 @@ def without_spikes(image: Image) -> Image:
 
     Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
     """
-    return without(image, spikes(image.data))
+    return without(image, spikes(image.data, suspects(image.data)))
 
 
 def without(image: Image, bad: NDArray[np.bool_]) -> Image:
@@ -117,25 +118,39 @@ def without(image: Image, bad: NDArray[np.bool_]) -> Image:
     return replace(image, valid=~bad if image.valid is None else image.valid & ~bad)
 
 
-def spikes(data: Float, alike: int = 0) -> NDArray[np.bool_]:
+class Suspects(NamedTuple):
+    """Pixels above or below both their neighbours along some axis, by what noise may not do."""
+
+    noise: float
+    places: Places
+
+
+def suspects(data: Float) -> Suspects:
+    """Pixels that may be spikes, all others being none."""
+    sample = np.unravel_index(
+        np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
+    )
+    noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
+    if noise == 0.0:
+        return Suspects(noise, tuple(np.empty((data.ndim, 0), dtype=np.intp)))
+    return Suspects(noise, np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise))
+
+
+def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
     """Pixels far above or below all around them.
 
     Parameters
     ----------
     data : array
+    among : Suspects
+        Of the same data.
     alike : int
         Neighbours that may be as far off: with 2 of them, tracks one pixel wide are found too.
         Along one axis there are no tracks.
     """
     alike = 0 if data.ndim == 1 else alike
     bad = np.zeros(data.shape, dtype=bool)
-    sample = np.unravel_index(
-        np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
-    )
-    noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
-    if noise == 0.0:
-        return bad
-    places = np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise)
+    noise, places = among
     if places[0].size == 0:
         return bad
     patches = _patches(data, places, 1)

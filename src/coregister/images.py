@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,11 +33,18 @@ class Image:
         True = use this pixel; None = all of them.
     sigma : float, float64 array or None
         1-sigma pixel noise, positive; 0.0 = noiseless; None = to be learnt.
+    world : object, optional
+        What its world coordinates can be read from: an `astropy.wcs.WCS`, a FITS header, a file
+        that was read.
+    spacing : tuple of (float, str), optional
+        Size of a pixel along each axis and its unit, if they came with it.
     """
 
     data: NDArray[np.float64]
     valid: NDArray[np.bool_] | None = None
     sigma: float | NDArray[np.float64] | None = None
+    world: Any = None
+    spacing: tuple[tuple[float, str], ...] | None = None
 
     @property
     def constant(self) -> bool:
@@ -98,8 +105,24 @@ def prepare(
     initial: ArrayLike | None = None,
 ) -> Pair:
     """Validate the arguments of `coregister.register`; see there for their meaning."""
-    first = as_image(reference, err=reference_err, valid=reference_valid, name="reference")
-    second = as_image(moving, err=moving_err, valid=moving_valid, name="moving")
+    return together(
+        as_image(reference, err=reference_err, valid=reference_valid, name="reference"),
+        as_image(moving, err=moving_err, valid=moving_valid, name="moving"),
+        boundary=boundary,
+        max_offset=max_offset,
+        initial=initial,
+    )
+
+
+def together(
+    first: Image,
+    second: Image,
+    *,
+    boundary: str,
+    max_offset: ArrayLike | None,
+    initial: ArrayLike | None,
+) -> Pair:
+    """Two validated images, if they can be compared; see `coregister.register`."""
     ndim = first.data.ndim
     if second.data.ndim != ndim:
         raise InputError(
@@ -163,7 +186,7 @@ def as_image(
         If it cannot be used.
     """
     err_name = f"{name}_err" if err_name is None else err_name
-    array, own_valid, own_err = unpack(source, name)
+    array, own_valid, own_err, world, spacing = unpack(source, name)
     check_kind(array, name)
     data = np.array(array, dtype=np.float64, order="C")
     if data.ndim > 1:
@@ -194,32 +217,87 @@ def as_image(
         data[~usable] = np.median(data[usable])
         if isinstance(sigma, np.ndarray):
             sigma[~usable] = np.median(sigma[usable])
-        return Image(data=data, valid=usable, sigma=sigma)
-    return Image(data=data, sigma=sigma)
+        return Image(data=data, valid=usable, sigma=sigma, world=world, spacing=spacing)
+    return Image(data=data, sigma=sigma, world=world, spacing=spacing)
 
 
-def unpack(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None, Any]:
-    """Array, validity and errors of the containers that users hold."""
+class Unpacked(NamedTuple):
+    """What a container holds: see `Image`."""
+
+    array: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+    err: Any = None
+    world: Any = None
+    spacing: tuple[tuple[float, str], ...] | None = None
+
+
+def unpack(source: Any, name: str) -> Unpacked:
+    """Array, validity, errors and coordinates of the containers that users hold."""
     if isinstance(source, (str, os.PathLike)):
         from coregister.io import read
 
         loaded = read(source)
-        return loaded.data, loaded.valid, loaded.err
+        world = loaded if loaded.format == "FITS" else None
+        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing)
     if isinstance(source, np.ma.MaskedArray):
-        return np.asarray(source.data), ~np.ma.getmaskarray(source), None
+        return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
-        return np.asarray(source), None, None
+        return Unpacked(np.asarray(source))
+    if isinstance(source, list) and source and hasattr(source[0], "header"):
+        return unpack(_first_image(source, name), name)
     if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
         data = np.asarray(source.data)
         mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
-        return data, mask, _nddata_sigma(source.uncertainty, name)
+        sigma = _nddata_sigma(source.uncertainty, name)
+        return Unpacked(data, mask, sigma, getattr(source, "wcs", None))
+    if hasattr(source, "header") and hasattr(source, "data"):  # an HDU
+        if source.data is None or not hasattr(source.data, "shape") or source.is_image is False:
+            raise InputError(
+                f"{name} is an HDU without an image, as primary ones often are; an image is "
+                "needed: give another one, hdus[1] for instance, or the whole list"
+            )
+        data = np.squeeze(source.data)
+        return Unpacked(data, world=source.header if data.ndim == source.data.ndim else None)
+    if isinstance(source, (tuple, list)) and len(source) == 2 and np.ndim(source[0]) > 1:
+        raise InputError(
+            f"{name} is a {type(source).__name__} of {len(source)} images; one image is needed: "
+            "call register(first, second)"
+        )
     try:
-        return np.asarray(source), None, None
+        array = np.asarray(source)
     except Exception as error:
         raise InputError(
             f"{name} is a {type(source).__name__} that does not turn into an array ({error}); "
             "give an array of numbers or the path of an image file"
         ) from error
+    return Unpacked(array, spacing=_spacing_of(source))
+
+
+def _first_image(hdus: Sequence[Any], name: str) -> Any:
+    """The first HDU of a list that holds an image."""
+    for hdu in hdus:
+        if getattr(hdu, "is_image", False) and hdu.data is not None:
+            return hdu
+    raise InputError(
+        f"{name} is a list of {len(hdus)} HDUs, none of which holds an image; one is needed: "
+        "check the file"
+    )
+
+
+def _spacing_of(source: Any) -> tuple[tuple[float, str], ...] | None:
+    """Size of a pixel along each axis from evenly spaced coordinates, as xarray has them."""
+    if not hasattr(source, "dims") or not hasattr(source, "coords"):
+        return None
+    sizes = []
+    for dim in source.dims:
+        if dim not in source.coords or source.coords[dim].dtype.kind not in "iuf":
+            return None
+        places = np.asarray(source.coords[dim], dtype=np.float64)
+        step = np.diff(places)
+        if places.size < 2 or not np.allclose(step, step[0], rtol=1e-3) or step[0] == 0:
+            return None
+        sizes.append((float(np.mean(step)), str(source.coords[dim].attrs.get("units", ""))))
+    return tuple(sizes)
 
 
 def _nddata_sigma(uncertainty: Any, name: str) -> NDArray[np.float64] | None:

@@ -30,6 +30,7 @@ from coregister.search import (
     sparse,
     steps_between_samples,
 )
+from coregister.single import Single
 from coregister.spectrum import LARGEST_KEPT, Rings, Spectra, photometry
 from coregister.stages import Candidate, Fit
 from coregister.uncertainty import conclude_modes
@@ -134,16 +135,14 @@ class PeriodicRoute:
     ----------
     pair : Pair
         Of one shape, with no masks and no error arrays.
+    singles : two of Single
+        Its images.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, singles: tuple[Single, Single]) -> None:
         self._pair = pair
         self._shape = pair.reference.data.shape
-        spectra = [
-            scipy.fft.rfftn(image.data - image.data.mean(), overwrite_x=True)
-            for image in pair.images
-        ]
-        self._pixels = _Sampled(spectra, self._shape, 1)
+        self._pixels = _Sampled([single.spectrum for single in singles], self._shape, 1)
 
     @cached_property
     def _steps(self) -> tuple[int, int | None]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from coregister.stack import StackRegistration
+
 Float = NDArray[np.float64]
 Origin = Literal["upper", "lower"]
 
@@ -742,3 +744,72 @@ def _say(axes: Axes, text: str) -> None:
     """A sentence in place of a picture."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT)
     axes.set(xticks=[], yticks=[])
+
+
+# ------------------------------------------------------------------------------------ stacks
+
+
+def plot_stack(result: StackRegistration) -> Figure:
+    """Offsets of a stack against frame number, one panel an axis, with bars and what is flagged.
+
+    Parameters
+    ----------
+    result : StackRegistration
+
+    Returns
+    -------
+    Figure
+    """
+    optional("matplotlib.figure", "report")
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(
+            figsize=(8.0, 1.2 + 1.9 * result.ndim), layout="constrained", facecolor="white"
+        )
+        axes = figure.subplots(result.ndim, 1, sharex=True, squeeze=False)[:, 0]
+        for axis, panel in enumerate(axes):
+            draw_offsets(panel, result, axis)
+        axes[-1].set_xlabel("frame")
+        good = int(result.trusted.sum())
+        verdict = f"{good} of {len(result)} frames trusted; offsets from {result.reference}"
+        figure.suptitle(verdict, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def draw_offsets(axes: Axes, result: StackRegistration, axis: int) -> None:
+    """Offsets along one axis, 1-sigma bars, the smooth motion, and the frames that are flagged."""
+    frames, good = np.arange(len(result)), result.trusted
+    values, bars = result.offsets[:, axis], result.stderr[:, axis]
+    shown = good & np.isfinite(bars)
+    many = len(result) > 60
+    if result.drift is not None:
+        middle, half = result.drift.offsets[:, axis], result.drift.stderr[:, axis]
+        axes.fill_between(frames, middle - half, middle + half, color=ORANGE, alpha=0.3, lw=0)
+        axes.plot(frames, middle, color=ORANGE, lw=1.2, label="smooth motion")
+    axes.errorbar(
+        frames[shown],
+        values[shown],
+        yerr=bars[shown],
+        fmt="." if many else "o",
+        ms=3 if many else 4,
+        lw=0.8,
+        color=BLUE,
+        ecolor=BLUE,
+        label="trusted, 1 sigma",
+    )
+    if not good.all():
+        axes.plot(
+            frames[~good],
+            np.zeros(np.count_nonzero(~good)),
+            "x",
+            color=VERMILLION,
+            ms=6,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label="flagged",
+        )
+    axes.set_ylabel(f"{axis_names(result.ndim)[axis]}, px")
+    axes.grid(visible=True, color=FAINT, alpha=0.25, lw=0.6)
+    if axis == 0:
+        axes.legend(loc="best", frameon=False, fontsize=8.5)

@@ -28,9 +28,9 @@ from coregister.errors import InputError
 from coregister.fill import fill, without_spikes
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import MIN_SIDE, Pair
-from coregister.overlap import MIN_OVERLAP, interpolator
+from coregister.overlap.search import MIN_OVERLAP
 from coregister.search import overlap_sums, ring_power, signed_lags
-from coregister.spectrum import Rings, cosine_rings, fit_noise
+from coregister.spectrum import Rings, cosine_rings, fit_noise, interpolator
 from coregister.stages import Mode
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from coregister.errors import InputError
-from coregister.images import prepare
+from coregister.images import Pair, as_image, prepare, together
 from coregister.overlap import OverlapRoute
 from coregister.periodic import PeriodicRoute
 from coregister.result import Registration
+from coregister.single import Single
 from coregister.stages import Route
 from coregister.trust import conclude, rivals, unknown
 
@@ -100,13 +101,102 @@ def register(
         max_offset=max_offset,
         initial=initial,
     )
+    periodic = pair.boundary == "periodic"
+    first, second = (Single(image, periodic=periodic) for image in pair.images)
+    return measure(pair, (first, second))
+
+
+class Reference:
+    """One reference and many images to be compared with it.
+
+    What is worked out from the reference alone, its transforms and spectra, is kept from one
+    image to the next; the results are those of `register`.
+
+    Parameters
+    ----------
+    reference : array_like
+        As for `register`.
+    err : float or array_like, optional
+        1-sigma noise of its pixels.
+    valid : array_like of bool, optional
+        True = use this pixel.
+    boundary : {"overlap", "periodic"}
+        As for `register`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np, coregister as cr
+    >>> rng = np.random.default_rng(1)
+    >>> scene = cr.fourier_shift(rng.normal(size=(96, 96)).cumsum(0).cumsum(1), (0, 0))
+    >>> reference = cr.Reference(scene[8:72, 8:72])
+    >>> [reference.register(scene[5:69, j:j+64]).offset.round(3).tolist() for j in (10, 13)]
+    [[3.0, -2.0], [3.0, -5.0]]
+    """
+
+    def __init__(
+        self,
+        reference: Any,
+        *,
+        err: ArrayLike | None = None,
+        valid: ArrayLike | None = None,
+        boundary: Literal["overlap", "periodic"] = "overlap",
+    ) -> None:
+        self._image = as_image(reference, err=err, valid=valid, name="reference", err_name="err")
+        self._boundary = boundary
+        # any pair tells if the boundary is known
+        together(self._image, self._image, boundary=boundary, max_offset=None, initial=None)
+        self._single = Single(self._image, periodic=boundary == "periodic")
+
+    def register(
+        self,
+        moving: Any,
+        *,
+        moving_err: ArrayLike | None = None,
+        moving_valid: ArrayLike | None = None,
+        max_offset: ArrayLike | None = None,
+        initial: ArrayLike | None = None,
+    ) -> Registration:
+        """Measure how far an image is displaced from the reference.
+
+        Parameters
+        ----------
+        moving, moving_err, moving_valid, max_offset, initial
+            As for `coregister.register`.
+
+        Returns
+        -------
+        Registration
+
+        Raises
+        ------
+        InputError
+            If the input cannot be used.
+        """
+        image = as_image(moving, err=moving_err, valid=moving_valid, name="moving")
+        pair = together(
+            self._image, image, boundary=self._boundary, max_offset=max_offset, initial=initial
+        )
+        periodic = self._boundary == "periodic"
+        return measure(pair, (self._single, Single(image, periodic=periodic)))
+
+
+def measure(pair: Pair, singles: tuple[Single, Single]) -> Registration:
+    """The stages, one after the other."""
     if any(image.constant for image in pair.images):
         return unknown(pair)
-    route: Route
-    if pair.boundary == "periodic" and pair.uniform:
-        route = PeriodicRoute(pair)
-    else:
-        route = OverlapRoute(pair)
+    route = route_of(pair, singles)
     candidates = route.search()
     fits = [route.refine(candidate) for candidate in rivals(candidates)]
     return conclude(pair, fits)
+
+
+def route_of(pair: Pair, singles: tuple[Single, Single]) -> Route:
+    """The route that a pair takes."""
+    if pair.boundary == "periodic" and pair.uniform:
+        return PeriodicRoute(pair, singles)
+    return OverlapRoute(pair, singles)

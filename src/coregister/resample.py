@@ -115,7 +115,7 @@ def translate(
 
 
 def _values(image: Any) -> tuple[Float, NDArray[np.bool_]]:
-    array, valid, _ = unpack(image, "image")
+    array, valid, *_ = unpack(image, "image")
     check_kind(array, "image")
     values = np.asarray(array, dtype=np.float64)
     known = np.isfinite(values)
@@ -227,3 +227,21 @@ def _outer(factors: Sequence[NDArray[Any]]) -> NDArray[Any]:
     for axis, factor in enumerate(factors):
         product = product * factor.reshape([-1 if a == axis else 1 for a in range(ndim)])
     return product
+
+
+def labelled(moved: Float | tuple[Float, Float], like: Any) -> Any:
+    """An aligned image as a ``DataArray`` with the dims of `like`; a variance stays as it is.
+
+    Its coordinates too, where the shape is its own: they are those of the reference's grid if both
+    images were taken on one grid.
+    """
+    if isinstance(moved, tuple):
+        return labelled(moved[0], like), moved[1]
+    same = moved.shape == like.shape
+    return type(like)(
+        moved,
+        dims=like.dims,
+        coords=like.coords if same else None,
+        attrs=like.attrs,
+        name=like.name,
+    )

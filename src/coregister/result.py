@@ -23,6 +23,9 @@ from coregister.status import ADVISORY, Status
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from coregister.io.sky import SkyOffset
+    from coregister.transforms import Physical
+
 Float = NDArray[np.float64]
 Interpolation = Literal["nearest", "linear", "cubic", "quintic"]
 
@@ -302,11 +305,12 @@ class Registration:
         Returns
         -------
         array, or (array, array) if `variance` is given
-            Float64, NaN where nothing is known; the variance of the result likewise.
+            Float64, NaN where nothing is known; the variance of the result likewise. A
+            ``DataArray`` gives one, with its dims; and its coordinates, if the shape is its own.
         """
-        from coregister.resample import translate
+        from coregister.resample import labelled, translate
 
-        return translate(
+        moved = translate(
             image,
             self.offset,
             output_shape=self.reference_shape if output_shape is None else output_shape,
@@ -314,6 +318,7 @@ class Registration:
             variance=variance,
             periodic=self.boundary == "periodic",
         )
+        return labelled(moved, image) if hasattr(image, "dims") else moved
 
     def plot(
         self,
@@ -395,6 +400,152 @@ class Registration:
                 f"{self.reference_shape} and {self.moving_shape}; give the pair that was registered"
             )
         return pair
+
+    # ---------------------------------------------------------------- other coordinates
+
+    def to_wcs(self, world: Any = None, *, header: Any = None) -> Any:
+        """World coordinates of the moving image, so that places on the sky agree.
+
+        Exact for any projection, rotation and distortion.
+
+        Parameters
+        ----------
+        world : astropy.wcs.WCS or astropy.io.fits.Header, optional
+            World coordinates of the reference. Default: those that came with it.
+        header : astropy.io.fits.Header, optional
+            Header of the moving image: what is returned then is this header with the corrected
+            coordinates, the bars of the pointing (CRDERn, PNTCOVij) and the old coordinates as
+            the alternate "O".
+
+        Returns
+        -------
+        astropy.wcs.WCS; a header if `world` or `header` is one
+            The arguments are left as they are.
+
+        Raises
+        ------
+        InputError
+            If no world coordinates are known.
+
+        Examples
+        --------
+        >>> import numpy as np, coregister as cr
+        >>> from astropy.wcs import WCS
+        >>> wcs = WCS(naxis=2)
+        >>> wcs.wcs.crpix = 10, 20
+        >>> rng = np.random.default_rng(1)
+        >>> scene = cr.fourier_shift(rng.normal(size=(96, 96)).cumsum(0).cumsum(1), (0, 0))
+        >>> result = cr.register(scene[8:72, 8:72], scene[5:69, 13:77])
+        >>> result.to_wcs(wcs).wcs.crpix.round(2).tolist()
+        [5.0, 23.0]
+        """
+        from coregister import world as world_module
+
+        if world is None and self._pair is not None:
+            world = self._pair.reference.world
+        wcs = world_module.moved_wcs(world, self.offset)
+        if header is None and not hasattr(world, "cards"):
+            return wcs
+        return world_module.corrected_header(
+            world if header is None else header,
+            world,
+            self.offset,
+            self.covariance,
+            self.reference_shape,
+        )
+
+    def sky_offset(self, world: Any = None) -> SkyOffset:
+        """The offset as angles on the sky, with its covariance.
+
+        Parameters
+        ----------
+        world : astropy.wcs.WCS or astropy.io.fits.Header, optional
+            World coordinates of the reference. Default: those that came with it.
+
+        Returns
+        -------
+        SkyOffset
+            Arcsec along longitude, a true angle, and latitude; ``quantity`` has units.
+
+        Raises
+        ------
+        InputError
+            If no celestial coordinates are known.
+        """
+        from coregister.io.sky import carry
+        from coregister.world import sky_jacobian, wcs_of
+
+        if world is None and self._pair is not None:
+            world = self._pair.reference.world
+        wcs = wcs_of(world)
+        return carry(
+            sky_jacobian(wcs, self.reference_shape),
+            (wcs.wcs.lngtyp, wcs.wcs.lattyp),
+            self.offset,
+            self.covariance,
+        )
+
+    def physical(self, spacing: tuple[tuple[float, str], ...] | None = None) -> Physical:
+        """The offset in the units of the pixels' size, micrometres for instance.
+
+        Parameters
+        ----------
+        spacing : tuple of (float, str), optional
+            Size of a pixel along each axis, and its unit. Default: what came with the reference
+            (OME-TIFF, ImageJ, NIfTI, the coordinates of a ``DataArray``).
+
+        Returns
+        -------
+        Physical
+
+        Raises
+        ------
+        InputError
+            If no size is known.
+        """
+        from coregister.transforms import physical
+
+        return physical(self.offset, self.covariance, self._spacing(spacing))
+
+    def _spacing(
+        self, spacing: tuple[tuple[float, str], ...] | None
+    ) -> tuple[tuple[float, str], ...]:
+        if spacing is None and self._pair is not None:
+            spacing = self._pair.reference.spacing
+        if spacing is None:
+            raise InputError(
+                "the size of a pixel is not known; one an axis is needed: "
+                "pass spacing=((0.1, 'um'), (0.1, 'um'))"
+            )
+        if len(spacing) != self.ndim:
+            raise InputError(
+                f"spacing has {len(spacing)} entries; one for each of {self.ndim} axes is needed"
+            )
+        return spacing
+
+    def save_transform(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        spacing: tuple[float, ...] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the displacement for other tools.
+
+        Parameters
+        ----------
+        path : path
+            ``.tfm`` is an ITK transform (reference to moving, x first); ``.json`` an NGFF
+            coordinate transformation (moving to reference, array-axis order) with the whole
+            result beside it.
+        spacing : tuple of float, optional
+            Size of a pixel along each axis. Default: 1, pixels.
+        overwrite : bool
+            Replace an existing file.
+        """
+        from coregister.transforms import save
+
+        save(self.offset, self.to_dict(), path, spacing=spacing, overwrite=overwrite)
 
     # ---------------------------------------------------------------- files
 
@@ -526,6 +677,15 @@ class Registration:
             (f"offset {name}", f"{round_pdg(d, s)} px")
             for name, d, s in zip(names, self.offset, self.stderr, strict=True)
         ]
+        if self._pair is not None and self._pair.reference.spacing is not None:
+            real = self.physical()
+            table += [
+                (f"in {unit}, {name.split()[-1].strip('()')}", f"{round_pdg(d, s)} {unit}")
+                for name, d, s, unit in zip(
+                    names, real.offset, real.stderr, real.units, strict=True
+                )
+                if unit
+            ]
         if self.ndim == 2 and np.all(np.isfinite(self.covariance)):
             correlation = self.covariance[0, 1] / np.prod(self.stderr)
             table.append(("correlation of the bars", f"{correlation:.2f}"))

@@ -60,8 +60,9 @@ QUICK_STEPS = (8, 4, 2)
 STEPS = (4, 2)
 #: fewest samples along an axis for a first look, and for the last
 QUICK_SIDE, FEWEST_SAMPLES = 24, 96
-#: information that may be lost to a larger step
-LOSS = 0.03
+#: information that may be lost to a larger step, and about how far noise alone moves what the
+#: spectra promise of it, 1/px^2
+LOSS, PROMISE_SCATTER = 0.03, 50.0
 #: what a first look must promise, and keep: squares of coherence summed over its modes, bar in px,
 #: and false alarm
 QUICK_EVIDENCE = 2500.0
@@ -189,9 +190,9 @@ def steps_between_samples(
             if evidence > QUICK_EVIDENCE and information * QUICK_STDERR**2 > 1:
                 quick = step
                 break
-    if quick is None:
-        return 1, None
     whole = promise(frequency, coherence, modes(1), ndim)[1]
+    if LOSS * whole < PROMISE_SCATTER:
+        return 1, quick
     for step in STEPS:
         if fewest // step < FEWEST_SAMPLES or divisor % step:
             continue

@@ -135,6 +135,15 @@ class Rings:
         return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
 
 
+def interpolator(frequency: Float, values: Float) -> Callable[[Float], Float]:
+    """Values on rings as a function of frequency."""
+
+    def at(where: Float) -> Float:
+        return np.asarray(np.interp(where, frequency, values))
+
+    return at
+
+
 @lru_cache(maxsize=24)
 def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))

@@ -45,6 +45,10 @@ class Status(enum.Enum):
         "by more than half: the noise varies over the field, or with the light; give "
         "`reference_err` and `moving_err` to weigh it and gain precision; advisory"
     )
+    DISCONNECTED = (
+        "this frame of a stack matches a few others, but nothing that leads to the rest; its "
+        "offset is a guess: register that part by itself, or add frames between"
+    )
     NOT_CONVERGED = "the refinement did not settle; give `initial`, mask artefacts, or crop"
     CONSTANT_IMAGE = "an image has no structure at all; check the file, the channel and the mask"
 

@@ -183,8 +183,8 @@ def unknown(pair: Pair) -> Registration:
 def announce(result: Registration) -> Registration:
     """Warn once if the result must not be used as it is."""
     if not result.trusted:
-        # the caller's line: announce <- conclude or unknown <- register <- caller
-        warnings.warn("; ".join(result.remedies()), RegistrationWarning, stacklevel=4)
+        # the caller's line: announce <- conclude or unknown <- measure <- register <- caller
+        warnings.warn("; ".join(result.remedies()), RegistrationWarning, stacklevel=5)
     return result
 
 

@@ -82,7 +82,7 @@ def conclude_fit(
     left, pulls = equations.whitened(comparison)
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
-    spread = _spread(left, pulls, bread)
+    spread = spread_of(left, pulls, bread)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
@@ -187,7 +187,7 @@ def conclude_modes(
             product = product * np.exp(-1j * frequency * d)
         return TrigPolynomial(product, shape, density=density)
 
-    spread = _spread(left, pulls, bread)
+    spread = spread_of(left, pulls, bread)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     return Fit(
@@ -259,7 +259,7 @@ def _periodic_score(
     return unabsorbed(left, columns), columns[:-1]
 
 
-class _Spread(NamedTuple):
+class Spread(NamedTuple):
     """Covariance of the offset, Student's widening aside.
 
     Attributes
@@ -280,8 +280,18 @@ class _Spread(NamedTuple):
     chance: float
 
 
-def _spread(left: Float, pulls: Float, bread: Float) -> _Spread:
-    """The sandwich, and the model form beside it."""
+def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
+    """The sandwich, and the model form beside it.
+
+    Parameters
+    ----------
+    left : array
+        Whitened residual, in pixels.
+    pulls : (ndim, ...) array
+        Gradients whose product with it is the score.
+    bread : (ndim, ndim) array
+        Inverse of the information.
+    """
     from scipy.special import gammainc, gammaincc
 
     pulls = bread @ pulls.reshape(len(pulls), -1)
@@ -301,7 +311,7 @@ def _spread(left: Float, pulls: Float, bread: Float) -> _Spread:
     chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
     tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
-    return _Spread(seen, even, pixels, chance)
+    return Spread(seen, even, pixels, chance)
 
 
 def distortion(left: Float, pulls: Float) -> float:

@@ -16,7 +16,9 @@ from coregister.errors import CoregisterError, InputError
 from coregister.io import fits, npy, picture, tiff
 from coregister.io.atomic import atomic_write, check_output
 from coregister.io.loaded import Loaded, Part
+from coregister.io.sinks import write_stack
 from coregister.io.sky import SkyOffset, sky_jacobian, sky_offset
+from coregister.io.stacks import open_stack
 
 __all__ = [
     "Loaded",
@@ -26,11 +28,13 @@ __all__ = [
     "check_output",
     "contents",
     "float_for",
+    "open_stack",
     "read",
     "same_format",
     "sky_jacobian",
     "sky_offset",
     "write",
+    "write_stack",
 ]
 
 FORMATS: dict[str, tuple[str, ModuleType]] = {

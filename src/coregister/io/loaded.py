@@ -80,6 +80,12 @@ class Loaded:
 
         return fits.wcs_of(self)
 
+    @property
+    def spacing(self) -> tuple[tuple[float, str], ...] | None:
+        """Size of a pixel along each axis and its unit, if the file says so."""
+        sizes: tuple[tuple[float, str], ...] | None = self.details.get("spacing")
+        return sizes if sizes is not None and len(sizes) == self.data.ndim else None
+
 
 def pick_channel(
     array: NDArray[Any], channel: int | str | None, path: Path, axis: int = -1

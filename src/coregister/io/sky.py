@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.errors import optional
 from coregister.io.loaded import Loaded
 
 ARCSEC = 180 * 3600 / np.pi
@@ -38,6 +39,11 @@ class SkyOffset:
         """1-sigma bars, arcsec."""
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
+    @property
+    def quantity(self) -> Any:
+        """The offset as an `astropy.units.Quantity`, arcsec."""
+        return self.offset * optional("astropy.units", "io").arcsec
+
 
 def sky_offset(image: Loaded, offset: ArrayLike, covariance: ArrayLike) -> SkyOffset | None:
     """Carry an offset and its covariance to the sky.
@@ -61,6 +67,17 @@ def sky_offset(image: Loaded, offset: ArrayLike, covariance: ArrayLike) -> SkyOf
     jacobian = sky_jacobian(image)
     if jacobian is None:
         return None
+    kinds = image.wcs.wcs
+    return carry(jacobian, (kinds.lngtyp, kinds.lattyp), offset, covariance)
+
+
+def carry(
+    jacobian: NDArray[np.float64],
+    names: tuple[str, str],
+    offset: ArrayLike,
+    covariance: ArrayLike,
+) -> SkyOffset:
+    """Carry an offset and its covariance to the sky, by the Jacobian of `sky_jacobian`."""
     moved = jacobian @ np.asarray(offset, dtype=np.float64)
     pixels = np.asarray(covariance, dtype=np.float64)
     known = np.isfinite(pixels)
@@ -68,8 +85,7 @@ def sky_offset(image: Loaded, offset: ArrayLike, covariance: ArrayLike) -> SkyOf
     blind = ~known.diagonal()
     touched = np.abs(jacobian[:, blind]).max(axis=1, initial=0.0) > 1e-6 * np.abs(jacobian).max()
     carried[np.ix_(touched, touched)] = np.inf
-    kinds = image.wcs.wcs
-    return SkyOffset(names=(kinds.lngtyp, kinds.lattyp), offset=moved, covariance=carried)
+    return SkyOffset(names=names, offset=moved, covariance=carried)
 
 
 def sky_jacobian(image: Loaded) -> NDArray[np.float64] | None:

@@ -62,13 +62,16 @@ def read(
             )
         data, axes = _pixels(source, page, path)
         header = _header(file, page, kind)
+        sizes = pixel_sizes(file, page)
     for letter in "SC":
         if letter in axes:
             data = pick_channel(data, channel, path, axis=axes.index(letter))
             axes, channel = axes.replace(letter, ""), None
     only_channel(channel, path)
+    spacing = tuple(sizes[axis] for axis in axes) if all(a in sizes for a in axes) else None
     return Loaded(
         path=path,
+        details={"spacing": spacing},
         format="TIFF",
         part=part,
         data=data,
@@ -76,6 +79,30 @@ def read(
         header=header,
         stored_shape=tuple(source.shape),
     )
+
+
+def pixel_sizes(file: Any, page: Any) -> dict[str, tuple[float, str]]:
+    """Size of a pixel and its unit, by the letter of the axis, as OME and ImageJ write them."""
+    if file.is_ome:
+        found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", file.ome_metadata)
+        given = dict(re.findall(r'(PhysicalSize\w+)="([^"]*)"', found.group() if found else ""))
+        return {
+            axis: (float(given[key]), given.get(f"{key}Unit", "µm"))
+            for axis in "XYZ"
+            if (key := f"PhysicalSize{axis}") in given
+        }
+    if file.is_imagej:
+        about = file.imagej_metadata or {}
+        unit = str(about.get("unit", "")).replace("\\u00B5", "µ")
+        sizes = {}
+        for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
+            if unit and tag in page.tags and page.tags[tag].value[0] > 0:
+                over, under = page.tags[tag].value
+                sizes[axis] = (under / over, unit)
+        if unit and "spacing" in about:
+            sizes["Z"] = (float(about["spacing"]), unit)
+        return sizes
+    return {}
 
 
 def write(

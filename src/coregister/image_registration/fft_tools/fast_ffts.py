@@ -58,7 +58,7 @@ def samples(data: Any, name: str, *, gaps: float | None = None) -> NDArray[Any]:
     InputError
         If it is not an array of numbers, or has pixels without a value and `gaps` is None.
     """
-    array, valid, _ = unpack(data, name)
+    array, valid, *_ = unpack(data, name)
     if np.iscomplexobj(array):
         values: NDArray[Any] = array.astype(np.complex128)
     else:

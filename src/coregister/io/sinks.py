@@ -1,0 +1,185 @@
+"""Stacks out: frame after frame, beside the name and renamed when all are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import InputError, OutputError, optional
+from coregister.io.atomic import atomic_write, check_output
+
+SUFFIXES = (".zarr", ".tif", ".tiff", ".fits", ".npy")
+
+
+def write_stack(
+    path: str | os.PathLike[str],
+    frames: Iterable[NDArray[Any]],
+    *,
+    count: int,
+    shape: tuple[int, ...],
+    scale: Sequence[tuple[float, str]] | None = None,
+    about: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write aligned frames as they come, float32, NaN where nothing is known.
+
+    Parameters
+    ----------
+    path : path
+        ``.zarr`` (OME-Zarr 0.5, one chunk a frame), ``.tif`` (BigTIFF if it must be), ``.fits``
+        or ``.npy``.
+    frames : iterable of array
+        One is in memory at a time.
+    count : int
+        How many will come.
+    shape : tuple of int
+        Of each.
+    scale : sequence of (float, str), optional
+        Size of a pixel along each axis of a frame, and its unit.
+    about : dict, optional
+        Kept where the format has room for it.
+    overwrite : bool
+        Replace what exists.
+
+    Raises
+    ------
+    InputError
+        If the suffix is not known, or something exists.
+    OutputError
+        If the writing fails; what stood there is untouched.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"{path} has the suffix {suffix!r}; one of {', '.join(SUFFIXES)} is needed"
+        )
+    if suffix == ".zarr":
+        _write_zarr(Path(path), frames, count, shape, scale, about or {}, overwrite)
+        return
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        if suffix == ".npy":
+            out = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.float32, shape=(count, *shape)
+            )
+            for index, frame in enumerate(frames):
+                out[index] = frame
+            out.flush()
+        elif suffix == ".fits":
+            _write_fits(temporary, frames, count, shape, about or {})
+        else:
+            _write_tiff(temporary, frames, count, shape, scale)
+
+
+def _write_tiff(
+    path: Path,
+    frames: Iterable[NDArray[Any]],
+    count: int,
+    shape: tuple[int, ...],
+    scale: Sequence[tuple[float, str]] | None,
+) -> None:
+    tifffile = optional("tifffile", "io")
+    axes = "T" + "ZYX"[-len(shape) :]
+    about: dict[str, Any] = {"axes": axes}
+    for letter, (size, unit) in zip(axes[1:], scale or (), strict=False):
+        about[f"PhysicalSize{letter}"] = abs(size)
+        about[f"PhysicalSize{letter}Unit"] = unit.replace("micrometer", "µm") or "µm"
+    tifffile.imwrite(
+        path,
+        (page for frame in frames for page in _planes(frame)),
+        shape=(count, *shape),
+        dtype=np.float32,
+        photometric="minisblack",
+        ome=scale is not None,
+        metadata=about,
+        bigtiff=4 * count * float(np.prod(shape)) > 3.9e9,
+        software="coregister",
+    )
+
+
+def _planes(frame: NDArray[Any]) -> Iterable[NDArray[Any]]:
+    """The pages of a frame."""
+    values = np.asarray(frame, dtype=np.float32)
+    return values.reshape(-1, *values.shape[-2:])
+
+
+def _write_fits(
+    path: Path,
+    frames: Iterable[NDArray[Any]],
+    count: int,
+    shape: tuple[int, ...],
+    about: dict[str, Any],
+) -> None:
+    fits = optional("astropy.io.fits", "io")
+    header = fits.Header()
+    header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -32, 1 + len(shape)
+    for axis, n in enumerate((count, *shape)[::-1], start=1):
+        header[f"NAXIS{axis}"] = n
+    for name, value in about.items():
+        header["HISTORY"] = f"{name}: {value}"
+    hdu = fits.StreamingHDU(str(path), header)
+    try:
+        for frame in frames:
+            hdu.write(np.asarray(frame, dtype=">f4"))
+    finally:
+        hdu.close()
+
+
+def _write_zarr(
+    path: Path,
+    frames: Iterable[NDArray[Any]],
+    count: int,
+    shape: tuple[int, ...],
+    scale: Sequence[tuple[float, str]] | None,
+    about: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """A folder is renamed when it is whole; a stopped run leaves one whose name says so."""
+    zarr = optional("zarr", "stack")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists; pass overwrite=True (--overwrite), or name another one")
+    if not path.exists():
+        check_output(path, overwrite=overwrite)
+    beside = path.with_name(path.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    letters = "zyx"[-len(shape) :]
+    sizes = [1.0] * len(shape) if scale is None else [abs(size) for size, _ in scale]
+    units = [""] * len(shape) if scale is None else [unit for _, unit in scale]
+    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}]
+    for letter, unit in zip(letters, units, strict=True):
+        axes.append({"name": letter, "type": "space", **({"unit": unit} if unit else {})})
+    image = {
+        "name": path.stem,
+        "axes": axes,
+        "datasets": [
+            {
+                "path": "0",
+                "coordinateTransformations": [{"type": "scale", "scale": [1.0, *sizes]}],
+            }
+        ],
+    }
+    try:
+        group = zarr.open_group(beside, mode="w", zarr_format=3)
+        array = group.create_array(
+            "0", shape=(count, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan
+        )
+        for index, frame in enumerate(frames):
+            array[index] = np.asarray(frame, dtype=np.float32)
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+        group.attrs["coregister"] = about
+        if path.exists():
+            old = path.with_name(path.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            beside.rename(path)
+            shutil.rmtree(old)
+        else:
+            beside.rename(path)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise OutputError(f"{path} could not be written ({error})") from error

@@ -1,0 +1,249 @@
+"""Stacks in files: frames are read one at a time, through the library that knows the format."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import InputError, optional
+from coregister.io.loaded import channel_number
+
+#: letters of axes that are those of one frame
+SPACE = "zyx"
+
+
+class StackFile:
+    """A series of frames in one file or store: ``len`` and indexing, nothing is read before.
+
+    What is kept is the name of the file, so that another process can open it for itself.
+
+    Attributes
+    ----------
+    path : Path
+    axes : str
+        Letters of the axes as the file names them, lower case; ``"tyx"`` if it does not.
+    scale : tuple of (float, str) or None
+        Size of a pixel along the axes of a frame, and its unit.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], channel: int | str | None = None) -> None:
+        self.path = Path(path)
+        self._channel = channel
+        if not self.path.exists():
+            raise InputError(f"{path} does not exist; a stack is needed: check the name")
+        self._open  # noqa: B018 - says now what is wrong with it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_channel": self._channel}
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        """Array-like, axes and scale."""
+        raise NotImplementedError
+
+    @property
+    def axes(self) -> str:
+        """Letters of the axes."""
+        return str(self._open[1])
+
+    @property
+    def scale(self) -> tuple[tuple[float, str], ...] | None:
+        """Size of a pixel along the axes of a frame."""
+        return self._open[2]  # type: ignore[no-any-return]
+
+    @cached_property
+    def _layout(self) -> tuple[int, int | None, int]:
+        """Axis that counts frames, axis of channels, and the channel."""
+        array, axes, _ = self._open
+        colour = axes.index("c") if "c" in axes else None
+        number = 0
+        if colour is not None:
+            count = array.shape[colour]
+            if self._channel is None and count > 1:
+                raise InputError(
+                    f"{self.path} has {count} channels; one is needed: give channel=0 "
+                    f"(--channel 0) to channel={count - 1}"
+                )
+            number = 0 if self._channel is None else channel_number(self._channel)
+            if not 0 <= number < count:
+                raise InputError(
+                    f"channel={self._channel!r} is not in {self.path}, which has {count}"
+                )
+        elif self._channel not in (None, 0, "0"):
+            raise InputError(
+                f"{self.path} has one channel and channel={self._channel!r} was asked; leave it out"
+            )
+        others = [i for i, letter in enumerate(axes) if letter not in SPACE + "c"]
+        if not others and "z" in axes:
+            others = [axes.index("z")]
+        if len(others) != 1:
+            raise InputError(
+                f"{self.path} has the axes {axes!r}, shape {array.shape}; one axis that counts "
+                "frames is needed: open it yourself and pass an array"
+            )
+        return others[0], colour, number
+
+    def __len__(self) -> int:
+        return int(self._open[0].shape[self._layout[0]])
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        time, colour, number = self._layout
+        key: list[Any] = [slice(None)] * len(self.axes)
+        key[time] = int(index)
+        if colour is not None:
+            key[colour] = number
+        return np.squeeze(np.asarray(self._open[0][tuple(key)]))
+
+    @property
+    def ndim(self) -> int:
+        """Axes of the stack of one channel."""
+        return len(self.axes) - ("c" in self.axes)
+
+
+def _without_frames(sizes: Sequence[tuple[float, str]], axes: str) -> Any:
+    """Those of the spatial axes."""
+    kept = [size for size, letter in zip(sizes, axes, strict=True) if letter in SPACE]
+    return tuple(kept) or None
+
+
+class NpyStack(StackFile):
+    """A ``.npy`` file, mapped into memory."""
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        array = np.load(self.path, mmap_mode="r")
+        return array, "t" + "zyx"[-(array.ndim - 1) :], None
+
+
+class TiffStack(StackFile):
+    """Pages of a TIFF file, with the axes of OME and ImageJ."""
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        tifffile = optional("tifffile", "io")
+        zarr = optional("zarr", "stack")
+        with tifffile.TiffFile(self.path) as file:
+            series = file.series[0]
+            axes = series.axes.lower().replace("s", "c")
+            from coregister.io.tiff import pixel_sizes
+
+            sizes = pixel_sizes(file, series.pages[0])
+        store = tifffile.imread(self.path, aszarr=True, level=0, series=0)
+        scale = tuple(sizes[a.upper()] for a in axes if a in SPACE and a.upper() in sizes)
+        return zarr.open(store, mode="r"), axes, scale or None
+
+
+class FitsStack(StackFile):
+    """The cube in a FITS file: planes along its last FITS axis, the first of the array."""
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        from coregister.io.fits import first_image, opened
+
+        fits = optional("astropy.io.fits", "io")
+        with opened(self.path) as hdus:
+            number = first_image(hdus, self.path)
+            shape = hdus[number].shape
+        hdus = fits.open(self.path, memmap=True)
+        return _Section(hdus[number].section, shape), "t" + "zyx"[-(len(shape) - 1) :], None
+
+
+class _Section:
+    """What astropy reads of an HDU piece by piece."""
+
+    def __init__(self, section: Any, shape: tuple[int, ...]) -> None:
+        self._section, self.shape = section, shape
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._section[key]
+
+
+class MrcStack(StackFile):
+    """Images of an MRC stack, mapped into memory."""
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        mrcfile = optional("mrcfile", "stack")
+        file = mrcfile.mmap(self.path, mode="r", permissive=True)
+        size = float(file.voxel_size.x), float(file.voxel_size.y)
+        scale = ((size[1], "Å"), (size[0], "Å")) if min(size) > 0 else None
+        return file.data, "t" + "zyx"[-(file.data.ndim - 1) :], scale
+
+
+class ZarrStack(StackFile):
+    """A zarr array, or the finest level of an OME-Zarr image (NGFF 0.4, 0.5)."""
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        zarr = optional("zarr", "stack")
+        node = zarr.open(self.path, mode="r")
+        if not hasattr(node, "keys"):
+            return node, "t" + "zyx"[-(node.ndim - 1) :], None
+        about = dict(node.attrs)
+        about = about.get("ome", about)
+        if "multiscales" not in about:
+            raise InputError(
+                f"{self.path} is a zarr group and no OME-Zarr image; name an array inside it"
+            )
+        image = about["multiscales"][0]
+        axes = "".join(axis["name"] for axis in image["axes"])
+        level = image["datasets"][0]
+        scales = [t["scale"] for t in level["coordinateTransformations"] if t["type"] == "scale"]
+        units = [axis.get("unit", "") for axis in image["axes"]]
+        sizes = list(zip(scales[0], units, strict=True)) if scales else []
+        return node[level["path"]], axes, _without_frames(sizes, axes) if sizes else None
+
+
+READERS: dict[str, type[StackFile]] = {
+    ".npy": NpyStack,
+    **dict.fromkeys((".tif", ".tiff"), TiffStack),
+    **dict.fromkeys((".fits", ".fit", ".fts"), FitsStack),
+    **dict.fromkeys((".mrc", ".mrcs"), MrcStack),
+    ".zarr": ZarrStack,
+}
+
+
+def open_stack(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    channel: int | str | None = None,
+) -> Any:
+    """Frames in a file, a store, a pattern or a list of files: ``len`` and indexing.
+
+    Parameters
+    ----------
+    source : path, pattern, or list of paths
+        NPY, TIFF (OME, ImageJ), FITS cube, MRC or zarr (OME-Zarr); or images, one a file, as
+        ``"night1/*.fits"`` or a list.
+    channel : int or str, optional
+        Channel of a stack that has several.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, or does not say which frames are meant.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        if len(source) == 1:
+            return open_stack(source[0], channel=channel)
+        return [Path(path) for path in source]
+    name = os.fspath(source)
+    if glob.has_magic(name) and not Path(name).exists():
+        found = sorted(glob.glob(name))
+        if len(found) < 2:
+            raise InputError(f"{name} matches {len(found)} files; at least 2 are needed")
+        return [Path(path) for path in found]
+    suffix = Path(name).suffix.lower()
+    if suffix not in READERS:
+        raise InputError(
+            f"{name} has the suffix {suffix!r}; one of {', '.join(READERS)}, a pattern like "
+            "'*.fits' or a list of files is needed"
+        )
+    return READERS[suffix](source, channel)

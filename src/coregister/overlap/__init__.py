@@ -1,0 +1,183 @@
+"""The route for real pairs: only what both images show is compared.
+
+Also taken by periodic images with masks or with errors that vary over the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.compare import MARGIN, MovableImage, Window
+from coregister.fill import eroded
+from coregister.images import Pair
+from coregister.overlap.descent import Movables, Rims, State, descend
+from coregister.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
+from coregister.overlap.rays import seen_once
+from coregister.overlap.search import OverlapSearch
+from coregister.search import QUICK_STEPS, beyond_doubt
+from coregister.single import Single
+from coregister.spectrum import interpolator
+from coregister.stages import Candidate, Fit
+from coregister.uncertainty import conclude_fit
+
+Float = NDArray[np.float64]
+
+#: bar (px) that a first look must have at most, and samples along an axis that it needs
+LOOK_STDERR, FEWEST_LOOK = 0.1, 8
+#: noise whose spectrum varies by more than this factor is made white first
+COLOUR = 30.0
+#: margin where the frequencies are weighed before the cut: that kernel is wider
+WIDE_MARGIN = 4
+
+
+class OverlapRoute:
+    """Search and refinement on the overlap.
+
+    Parameters
+    ----------
+    pair : Pair
+    singles : two of Single
+        Its images.
+    rounds : int
+        How often pixels that only one image shows may be looked for and left out.
+    every_pixel : bool
+        Samples are pixels, whatever the images hold.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        singles: tuple[Single, Single],
+        *,
+        rounds: int = 4,
+        every_pixel: bool = False,
+    ) -> None:
+        self._rounds = rounds
+        self._singles = singles
+        self._pair = replace(pair, reference=singles[0].image, moving=singles[1].image)
+        self._search = OverlapSearch(self._pair, singles, every_pixel=every_pixel)
+
+    @property
+    def _step(self) -> int:
+        return self._search.steps[0]
+
+    def _movables(self, amplitude: Callable[[Float], Float] | None = None) -> Movables:
+        first, second = (single.movable(self._step, amplitude) for single in self._singles)
+        return first, second
+
+    @cached_property
+    def _sampled_pair(self) -> Pair:
+        """The pair, where samples count for nothing to which an invalid pixel adds."""
+        pair = self._pair
+        if self._step == 1:
+            return pair
+        reference, moving = (
+            image if image.valid is None else replace(image, valid=eroded(image.valid, self._step))
+            for image in pair.images
+        )
+        return replace(pair, reference=reference, moving=moving)
+
+    def search(self) -> list[Candidate]:
+        """Candidates, the best first: whole pixels, or one that was looked at already."""
+        step = self._search.steps[1]
+        if step is not None:
+            candidates = self._search.candidates(step)
+            if beyond_doubt(candidates):
+                closer = self._first_look(candidates[0], step)
+                if closer is not None:
+                    return [closer]
+        return self._search.candidates(1)
+
+    def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
+        """The candidate closer to the optimum; None where it should have come closer."""
+        offset, uniform = candidate.offset, self._pair.uniform
+        state = None
+        while step > self._step or state is None:
+            movable = self._movables()
+            if step > self._step:
+                first, second = (image.coarser(step // self._step) for image in movable)
+                movable = first, second
+            if min(Window.at(self._pair, offset, MARGIN, step).shape) < FEWEST_LOOK:
+                return None
+            state = descend(
+                self._sampled_pair, movable, offset, MARGIN, weighted=uniform, rough=True
+            )
+            offset = state.offset
+            step //= 2
+        values, _ = state.equations.directions
+        if not state.converged or np.min(values) * LOOK_STDERR**2 < 1:
+            return None
+        if np.max(np.abs(offset - candidate.offset)) > QUICK_STEPS[0]:
+            return None
+        return replace(candidate, offset=offset)
+
+    def refine(self, candidate: Candidate) -> Fit:
+        """Fisher scoring on the continuous offset, from one candidate."""
+        pair, uniform = self._sampled_pair, self._pair.uniform
+        around: Rims = (None, None)
+        state = descend(pair, self._movables(), candidate.offset, MARGIN, weighted=uniform)
+        cleaned = self._without_outliers(state)
+        if cleaned is not None:
+            return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
+        if not uniform:
+            # holes and steps of the error spread strong frequencies over faint ones: the scene's
+            # spectrum is the one that was seen before they were cut out
+            around = variance_beside(pair, state, self._step)
+            state = self._without_holes(state, around)
+        frequency = state.comparison.rings.frequency
+        noise = state.equations.spectra.residual
+        amplitude = None
+        if noise.max() > COLOUR * noise[frequency < state.comparison.clear].min():
+            # what noise of a steep spectrum leaks over its faint frequencies is not independent:
+            # make it whiter before the overlap is cut. Half is enough, and reaches less far
+            amplitude = interpolator(frequency, (noise.max() / noise) ** 0.25)
+            state = descend(
+                pair, self._movables(amplitude), state.offset, WIDE_MARGIN, around=around
+            )
+        return conclude_fit(
+            self._pair,
+            candidate,
+            state.comparison,
+            state.equations,
+            state.offset,
+            amplitude=amplitude,
+            n_iter=state.n_iter,
+            converged=state.converged,
+        )
+
+    def _without_holes(self, state: State, around: Rims) -> State:
+        """Refinement in which invalid pixels count for nothing and those beside them for less."""
+        pair, filled = self._pair, (self._singles[0].filled, self._singles[1].filled)
+        if self._step == 1:
+            exact = bridged(pair, filled, state, around)
+            if exact is not None:
+                return exact
+        scene = scene_of(state)
+        state = descend(
+            self._sampled_pair, self._movables(), state.offset, MARGIN, around=around, scene=scene
+        )
+        if self._step > 1 or all(image.valid is None for image in pair.images):
+            return state
+        # what only one image lacks, the other knows
+        first, second = (
+            MovableImage(data, periodic=pair.boundary == "periodic")
+            for data in filled_from_both(pair, filled, state)
+        )
+        return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
+
+    def _without_outliers(self, state: State) -> OverlapRoute | None:
+        """The route for the same pair where pixels that only one image shows are invalid."""
+        if self._rounds == 0:
+            return None
+        bad = seen_once(self._sampled_pair, self._singles, state)
+        if bad is None:
+            return OverlapRoute(self._pair, self._singles, every_pixel=True)
+        if not any(mask.any() for mask in bad):
+            return None
+        first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
+        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1)

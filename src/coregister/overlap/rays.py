@@ -1,0 +1,72 @@
+"""Pixels that only one of the images shows: cosmic rays and hot pixels that fill did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.compare import Window, pixel_weight
+from coregister.fill import MAX_SPIKES, departure, outliers
+from coregister.images import Pair
+from coregister.overlap.descent import State
+from coregister.single import Single
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: share of an outlier of the residual that stands in the images themselves
+OUTLIER_SHARE = 0.7
+
+
+def seen_once(pair: Pair, singles: Sequence[Single], state: State) -> list[Mask] | None:
+    """Where either image shows what the other does not.
+
+    None if something stands in one of them only, and samples are too far apart to tell where.
+    """
+    window, equations = state.comparison.window, state.equations
+    residual = state.comparison.untransform(equations.residual)
+    weight = pixel_weight(pair, window)
+    used = np.ones(window.shape, bool) if weight is None else weight > 0
+    places = outliers(residual * used)
+    bad = [_unseen(single, start, window, used) for single, start in _both(singles, window)]
+    if window.step > 1:
+        return None if places[0].size else bad
+    inside = [
+        tuple((p + s) % n for p, s, n in zip(places, start, single.filled.shape, strict=True))
+        for single, start in _both(singles, window)
+    ]
+    own = [departure(s.filled, there) for s, there in zip(singles, inside, strict=True)]
+    own[0] = equations.gain * own[0]
+    # an outlier that is moved sends waves around it; in the image it is one pixel
+    least = OUTLIER_SHARE * np.abs(residual[places])
+    real = np.abs(own[1] - own[0]) > least
+    if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
+        for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
+            # the image that has it; both, if both have one
+            mask[tuple(p[real & (size > least / 2)] for p in there)] = True
+    return bad
+
+
+def _both(singles: Sequence[Single], window: Window) -> list[tuple[Single, tuple[int, ...]]]:
+    return list(zip(singles, (window.start, window.moving_start), strict=True))
+
+
+def _unseen(single: Single, start: tuple[int, ...], window: Window, used: Mask) -> Mask:
+    """Rays in an image that no residual shows, but which are felt beside.
+
+    Tracks outside of what is compared, and what is left of a track between filled pixels.
+    """
+    data, valid = single.filled, single.image.valid
+    found = single.spikes(alike=2)
+    shown = np.zeros(data.shape, bool)
+    if window.step == 1:
+        shown[window.places(start, data.shape)] = used
+    else:
+        spans = zip(start, window.shape, strict=True)
+        shown[tuple(slice(s, s + n * window.step) for s, n in spans)] = True
+    found &= ~shown
+    if valid is not None:
+        found = (found | single.spikes(alike=0)) & valid
+    return found

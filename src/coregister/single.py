@@ -1,0 +1,111 @@
+"""One image and what is worked out from it alone: kept, it serves the next pair too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import MovableImage, fast_length
+from coregister.fill import Suspects, fill, spikes, suspects, without
+from coregister.images import Image
+from coregister.search import QUICK_SIDE, QUICK_STEPS, ring_power
+from coregister.spectrum import Rings, cosine_rings
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+
+class Single:
+    """One image, and what is worked out from it when it is asked for.
+
+    Parameters
+    ----------
+    image : Image
+    periodic : bool
+        It continues at its other side.
+    clean : bool
+        Pixels far above or below all around them are known to be left out already.
+    """
+
+    def __init__(self, image: Image, *, periodic: bool, clean: bool = False) -> None:
+        self.given = image
+        self._periodic = periodic
+        self._clean = clean
+        self._movable: dict[int, MovableImage] = {}
+        self._known_suspects: tuple[Float, Suspects] | None = None
+
+    @cached_property
+    def image(self) -> Image:
+        """The image without hot pixels and cosmic rays: one of them can outshine the scene."""
+        if self._clean:
+            return self.given
+        return without(self.given, spikes(self.given.data, self._suspects(self.given.data)))
+
+    def spikes(self, alike: int) -> NDArray[np.bool_]:
+        """Pixels of the filled image far above or below all around them; see `fill.spikes`."""
+        return spikes(self.filled, self._suspects(self.filled), alike)
+
+    def _suspects(self, data: Float) -> Suspects:
+        if self._known_suspects is None or self._known_suspects[0] is not data:
+            self._known_suspects = data, suspects(data)
+        return self._known_suspects[1]
+
+    def without(self, bad: NDArray[np.bool_]) -> Single:
+        """The same image, where what is `bad` is invalid."""
+        if not bad.any():
+            return self
+        return Single(without(self.image, bad), periodic=self._periodic, clean=True)
+
+    @cached_property
+    def filled(self) -> Float:
+        """Data with its holes filled."""
+        return fill(self.image)
+
+    @cached_property
+    def missing(self) -> float:
+        """Share of the pixels that are invalid."""
+        valid = self.image.valid
+        return 0.0 if valid is None else 1 - float(np.mean(valid))
+
+    @cached_property
+    def modes(self) -> Float:
+        """Cosine modes, of so much of the image that all steps divide it and it transforms fast."""
+        data = self.filled
+        if not self._periodic:
+            data = data[tuple(slice(0, _whole_samples(n)) for n in data.shape)]
+        return np.asarray(scipy.fft.dctn(data - data.mean(), norm="ortho", overwrite_x=True))
+
+    @property
+    def rings(self) -> Rings:
+        """Rings of these modes."""
+        return cosine_rings(self.modes.shape)
+
+    @cached_property
+    def power(self) -> Float:
+        """Spectrum, ring by ring."""
+        return ring_power(self.modes * self.modes, self.rings)
+
+    def movable(self, step: int, amplitude: Callable[[Float], Float] | None = None) -> MovableImage:
+        """The image as one that can be moved, of samples `step` px apart."""
+        if amplitude is None and step in self._movable:
+            return self._movable[step]
+        movable = MovableImage(self.filled, periodic=self._periodic, amplitude=amplitude, step=step)
+        if amplitude is None:
+            self._movable[step] = movable
+        return movable
+
+    @cached_property
+    def spectrum(self) -> Complex:
+        """Half spectrum of an image that wraps and has no holes, its mean taken out."""
+        data = self.given.data
+        return np.asarray(scipy.fft.rfftn(data - data.mean(), overwrite_x=True))
+
+
+def _whole_samples(length: int) -> int:
+    """Pixels of a side that samples far apart divide, and which transform fast."""
+    unit = max([s for s in QUICK_STEPS if length // s >= QUICK_SIDE], default=1)
+    return int(unit * fast_length(length // unit))

@@ -1,0 +1,116 @@
+"""A smooth motion behind the offsets of a stack, and whether the data want it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import InputError
+
+Float = NDArray[np.float64]
+
+#: frames beyond which the dense algebra is too much
+MOST_FRAMES = 3000
+#: scales of the roughness that are tried, in units of the noise over the length of the stack
+SCALES = np.logspace(-6, 6, 49)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drift:
+    """Smooth motion: a straight line and a twice integrated random walk of the size that fits best.
+
+    Attributes
+    ----------
+    offsets : (T, ndim) array
+        px, for every frame, also those that are flagged.
+    stderr : (T, ndim) array
+        1-sigma bars of the smooth motion, px.
+    chance : float
+        Probability of offsets this far from standing still, if nothing moves.
+    roughness : (ndim,) array
+        Scatter that the frames have about the smooth motion beyond their bars, over the bars: 1 if
+        the motion is as smooth as assumed.
+    """
+
+    offsets: Float
+    stderr: Float
+    chance: float
+    roughness: Float
+
+    def counted_from(self, origin: Float) -> Drift:
+        """The same, with offsets counted from elsewhere."""
+        return replace(self, offsets=self.offsets - origin)
+
+
+def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
+    """The smooth motion behind offsets with independent errors.
+
+    The size of the random walk is that of the largest marginal likelihood, axis by axis (Wahba
+    1985, doi:10.1214/aos/1176349743).
+
+    Parameters
+    ----------
+    offsets, variances : (T, ndim) array
+        px, px^2.
+    good : (T,) bool array
+        Frames that count.
+
+    Raises
+    ------
+    InputError
+        If there are too few, or too many, frames.
+    """
+    from scipy.stats import chi2
+
+    count = len(offsets)
+    if good.sum() < 4:
+        raise InputError(f"{good.sum()} frames are trusted and a drift needs 4; leave drift out")
+    if count > MOST_FRAMES:
+        raise InputError(
+            f"a drift of {count} frames was asked; up to {MOST_FRAMES} can be had: smooth the table"
+        )
+    time = np.linspace(0.0, 1.0, count)
+    low = np.minimum(time[:, None], time[None, :])
+    high = np.maximum(time[:, None], time[None, :])
+    walk = low**2 * (3 * high - low) / 6  # of a twice integrated random walk
+    line = np.stack([np.ones(count), time], axis=1)
+    fitted, bars, rough = (np.empty(offsets.shape) for _ in range(3))
+    distance = 0.0
+    for axis in range(offsets.shape[1]):
+        y, noise = offsets[good, axis], variances[good, axis]
+        scale = float(np.mean(noise))
+        best, choice = -np.inf, 0.0
+        for size in (0.0, *SCALES):
+            value = _evidence(y, noise, line[good], size * scale * walk[np.ix_(good, good)])
+            if value > best:
+                best, choice = value, size
+        prior = choice * scale * walk + 1e6 * scale * line @ line.T
+        inner = prior[np.ix_(good, good)] + np.diag(noise)
+        gain = np.linalg.solve(inner, prior[good]).T
+        mean = np.average(y, weights=1 / noise)
+        fitted[:, axis] = mean + gain @ (y - mean)
+        left = prior - gain @ prior[good]
+        bars[:, axis] = np.sqrt(np.clip(np.diag(left), 0.0, None))
+        rough[:, axis] = np.mean((y - fitted[good, axis]) ** 2 / noise)
+        distance += float(np.sum((y - mean) ** 2 / noise))
+    freedom = (good.sum() - 1) * offsets.shape[1]
+    return Drift(
+        offsets=fitted,
+        stderr=bars,
+        chance=float(chi2.sf(distance, freedom)),
+        roughness=np.sqrt(rough[0]),
+    )
+
+
+def _evidence(y: Float, noise: Float, line: Float, walk: Float) -> float:
+    """Restricted log-likelihood: whatever the straight line is."""
+    covariance = walk + np.diag(noise)
+    root = np.linalg.cholesky(covariance)
+    white_y, white_line = np.linalg.solve(root, y), np.linalg.solve(root, line)
+    inner = white_line.T @ white_line
+    left = white_y - white_line @ np.linalg.solve(inner, white_line.T @ white_y)
+    return float(
+        -0.5 * (left @ left) - np.sum(np.log(np.diag(root))) - 0.5 * np.linalg.slogdet(inner)[1]
+    )

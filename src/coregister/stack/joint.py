@@ -1,0 +1,273 @@
+"""The joint optimum: every frame against what all of them show together.
+
+All frames are moved by their offsets, cut to the window that all of them show, and compared in
+its cosine transform with their weighted mean. With ``M`` frames, a scene of power ``S`` and noise
+``N``, the maximum-likelihood weight of a mode is ``(M - 1) S / (N (M S + N))``; the step of a
+frame is that of the score against the mean. The noise of the mean is shared by all frames: what
+is theirs alone is kept apart (`own`), so that differences between frames have true bars too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import MARGIN, MovableImage, fast_length, known_directions
+from coregister.fourier import along
+from coregister.spectrum import Rings, Spectra, cosine_rings, fit_spectra
+from coregister.uncertainty import distortion, spread_of
+
+Float = NDArray[np.float64]
+
+#: passes over all frames, and the step (in bars) that ends them
+MAX_PASSES, TOLERANCE = 6, 0.03
+#: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
+MISFIT = 1e-7
+#: weight of a frame over the median one that is not exceeded
+MOST_WEIGHT = 4.0
+#: fewest samples along an axis of the window that all frames show
+FEWEST = 24
+
+
+class Common(NamedTuple):
+    """The window that all frames show: where it begins in each, and its samples."""
+
+    whole: NDArray[np.int_]
+    starts: NDArray[np.int_]
+    shape: tuple[int, ...]
+    step: int
+
+
+def common_window(
+    offsets: Float, shape: tuple[int, ...], step: int, *, periodic: bool
+) -> Common | None:
+    """The window at the nearest whole offsets; None if hardly anything is left of it."""
+    whole = np.rint(offsets).astype(int)
+    if periodic:
+        return Common(whole, whole, tuple(n // step for n in shape), step)
+    first = np.maximum(0, -whole.min(axis=0)) + MARGIN * step
+    last = np.array(shape) - np.maximum(0, whole.max(axis=0)) - MARGIN * step
+    sizes = tuple(fast_length(max(int(n), 1), parity=False) for n in (last - first) // step)
+    if min(sizes) < FEWEST:
+        return None
+    return Common(whole, whole + first, sizes, step)
+
+
+class Template(NamedTuple):
+    """What the frames show together.
+
+    Attributes
+    ----------
+    mean : (n,) array
+        Modes.
+    gradient : (ndim, n) array
+        Of the mean, made insensitive to the gain.
+    weight : (n,) array
+        Of a mode.
+    white : (n,) array
+        Root of the noise power of a frame of weight 1.
+    pulls : (ndim, ...) array
+        Gradients whose product with a whitened residual is the score, in pixels.
+    values, vectors : array
+        Information along its principal directions.
+    spectra : Spectra
+    noise : array
+        Ring by ring, of a frame of weight 1.
+    total : float
+        Sum of the weights.
+    """
+
+    mean: Float
+    gradient: Float
+    weight: Float
+    white: Float
+    pulls: Float
+    values: Float
+    vectors: Float
+    spectra: Spectra
+    noise: Float
+    total: float
+
+
+@dataclass
+class Frame:
+    """What is known of one frame.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        px.
+    gain, weight : float
+        Gain against the mean; inverse of its noise power over that of the median frame.
+    own : (ndim, ndim) array
+        Covariance that its noise alone brings.
+    misfit : float
+        Probability of a residual like its own, if it shows the scene.
+    step : float
+        Length of the last step, in bars.
+    """
+
+    offset: Float
+    gain: float
+    weight: float
+    own: Float
+    misfit: float
+    step: float
+
+
+class Sums(NamedTuple):
+    """Weighted sums over a block of frames, of two halves: values and derivatives; ring powers."""
+
+    halves: Float
+    weights: Float
+    power: Float
+
+
+class Bench:
+    """The frames of one window, and how they are moved.
+
+    Parameters
+    ----------
+    movable : callable
+        The frame of a number as one that can be moved.
+    common : Common
+    """
+
+    def __init__(self, movable: Callable[[int], MovableImage], common: Common) -> None:
+        self._movable = movable
+        self.common = common
+        self.rings: Rings = cosine_rings(common.shape, common.step)
+        self.ndim = len(common.shape)
+        size = zip(common.shape, range(self.ndim), strict=True)
+        self.k = [along(np.pi * np.arange(n) / (n * common.step), a, self.ndim) for n, a in size]
+
+    def modes(self, index: int, row: int, frame: Frame, *, gradient: bool) -> Float:
+        """Modes of a frame moved onto the window, over its gain; and of its derivatives."""
+        common = self.common
+        fields = self._movable(index).window(
+            common.starts[row],
+            common.shape,
+            frame.offset - common.whole[row],
+            gradient=gradient,
+        )
+        modes = np.stack(
+            [scipy.fft.dctn(f, norm="ortho", overwrite_x=True).ravel() for f in fields]
+        )
+        modes /= frame.gain
+        modes[:, 0] = 0.0
+        return modes
+
+    def add(self, members: Sequence[tuple[int, int, int, Frame]]) -> Sums:
+        """Sums over some frames: (number, row of the window's starts, half, what is known)."""
+        size = int(np.prod(self.common.shape))
+        halves = np.zeros((2, 1 + self.ndim, size))
+        weights = np.zeros(2)
+        power = np.zeros(self.rings.size)
+        for index, row, half, frame in members:
+            modes = self.modes(index, row, frame, gradient=True)
+            halves[half] += frame.weight * modes
+            weights[half] += frame.weight
+            power += frame.weight * self.rings.mean(modes[0] * modes[0])
+        return Sums(halves, weights, power)
+
+    def template(self, sums: Sums, count: int) -> Template:
+        """The mean of all frames, its spectra and what is known about an offset from it."""
+        rings, total = self.rings, float(sums.weights.sum())
+        mean, *slopes = sums.halves.sum(axis=0) / total
+        # sum of w (x - mean)^2 = sum of w x^2 - total mean^2, and it has count - 1 noises
+        left = sums.power - total * rings.mean(mean * mean)
+        noise_raw = np.maximum(left / (count - 1), 1e-300)
+        scene_raw = rings.mean(mean * mean) - noise_raw / total
+        both = np.maximum(scene_raw, 0.0) + noise_raw
+        spectra = fit_spectra(
+            xx=both, yy=both, xy=scene_raw, residual=2 * noise_raw, count=rings.count * (count - 1)
+        )
+        noise, scene = spectra.residual / 2, spectra.scene
+        weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
+        gradient = np.stack(slopes)
+        energy = float((weight * mean) @ mean)
+        coupling = (gradient * weight) @ mean / max(energy, 1e-300)
+        gradient = gradient - coupling[:, None] * mean
+        parts = sums.halves[:, 1:] / sums.weights[:, None, None]
+        parts = parts - coupling[:, None] * (sums.halves[:, :1] / sums.weights[:, None, None])
+        cross = (parts[0] * weight) @ parts[1].T
+        information = (cross + cross.T) / 2
+        squares = [k.ravel() ** 2 for k in self.k]
+        field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(self.common.shape)
+        moments = np.empty((self.ndim, self.ndim))
+        for i in range(self.ndim):
+            for j in range(self.ndim):
+                others = tuple(a for a in range(self.ndim) if a not in (i, j))
+                plane = field.sum(axis=others)
+                same = squares[i] ** 2 @ plane if i == j else None
+                moments[i, j] = (
+                    same if same is not None else squares[min(i, j)] @ plane @ squares[max(i, j)]
+                )
+        values, vectors = known_directions(information, moments)
+        white = np.sqrt(rings.spread(noise))
+        pulls = np.stack([self._field(g * weight * white) for g in gradient])
+        return Template(
+            mean, gradient, weight, white, pulls, values, vectors, spectra, noise, total
+        )
+
+    def _field(self, modes: Float) -> Float:
+        return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
+
+    def improve(self, index: int, row: int, frame: Frame, template: Template) -> Frame:
+        """One frame against the others: its step, gain, noise, bars, and whether it fits."""
+        modes = self.modes(index, row, frame, gradient=False)[0]
+        left = modes - template.mean
+        energy = float((template.weight * template.mean) @ template.mean)
+        excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
+        left -= excess * template.mean
+        inverse = np.divide(
+            1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
+        )
+        bread = (template.vectors * inverse) @ template.vectors.T
+        step = -bread @ ((template.gradient * template.weight) @ left)
+        share = min(frame.weight / template.total, 0.9)
+        rings = self.rings
+        # of what is left the step takes its part: what stays is looked at
+        rest = left + step @ template.gradient
+        power = rings.mean(rest * rest) * frame.weight / (1 - share) / template.noise
+        inside = rings.frequency < 0.42 / self.common.step
+        level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
+        chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
+        white = np.divide(
+            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
+        )
+        scale = np.sqrt(frame.weight / (1 - share))
+        seen = spread_of(self._field(rest * white), template.pulls, bread)
+        student = seen.dof / (seen.dof - 2)
+        uneven = distortion(self._field(rest * white * scale), template.pulls)
+        bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
+        return Frame(
+            offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
+            gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
+            weight=frame.weight / max(level, 1e-12),
+            own=student * seen.seen / (1 - share),
+            misfit=min(uneven, _tail(chi2, int(inside.sum()))),
+            step=bars,
+        )
+
+
+def _tail(chi2: float, rings: int) -> float:
+    """Probability of a spectrum so far from that of the noise."""
+    from scipy.special import gammaincc
+
+    return float(gammaincc(rings / 2, chi2 / 2))
+
+
+def settle(frames: Sequence[Frame]) -> None:
+    """Weights in units of the median one, none of which rules; gains of mean 1."""
+    weights = np.array([frame.weight for frame in frames])
+    gains = np.array([frame.gain for frame in frames])
+    middle, gain = float(np.median(weights)), float(np.mean(gains))
+    for frame in frames:
+        frame.weight = min(frame.weight / middle, MOST_WEIGHT)
+        frame.gain /= gain

@@ -1,0 +1,209 @@
+"""Where every frame lies, roughly: frames are linked to one of them, and through others to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.errors import RegistrationWarning
+from coregister.images import together
+from coregister.register import measure, route_of
+from coregister.search import QUICK_CHANCE
+from coregister.single import Single
+from coregister.stack.frames import Frames
+from coregister.status import ADVISORY, Status
+
+Float = NDArray[np.float64]
+
+#: frames that are tried as the one that the others are linked to, and how many it is tried with
+CENTRES, PROBES = 5, 6
+#: share of a frame that an overlap with it must have: with less, a nearer frame is used
+FAR = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What holds for every link."""
+
+    boundary: str
+    max_offset: Float | None
+
+
+class Link(NamedTuple):
+    """The offset of one frame with respect to another.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        px.
+    covariance : (ndim, ndim) array or None
+        None where the search was so clear that the bars were not asked for.
+    flags : frozenset of Status
+    """
+
+    offset: Float
+    covariance: Float | None
+    flags: frozenset[Status]
+
+    @property
+    def good(self) -> bool:
+        """True if it can be built upon."""
+        return self.flags <= ADVISORY
+
+
+class Centre:
+    """One frame, which others are linked to."""
+
+    def __init__(self, frames: Frames, index: int, options: Options) -> None:
+        self.image = frames.read(index)
+        self._options = options
+        self._single = Single(self.image, periodic=options.boundary == "periodic")
+
+    def link(
+        self, frames: Frames, index: int, *, start: Float | None = None, full: bool = False
+    ) -> Link:
+        """Link a frame: by the search alone where that leaves no doubt."""
+        image = frames.read(index)
+        if image.constant or self.image.constant:
+            ndim = image.data.ndim
+            return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
+        options = self._options
+        pair = together(
+            self.image,
+            image,
+            boundary=options.boundary,
+            max_offset=options.max_offset,
+            initial=start,
+        )
+        singles = self._single, Single(image, periodic=options.boundary == "periodic")
+        if not full:
+            candidates = route_of(pair, singles).search()
+            best = candidates[0]
+            if len(candidates) == 1 and best.false_alarm < QUICK_CHANCE and not best.at_edge:
+                return Link(best.offset, None, frozenset())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RegistrationWarning)
+            result = measure(pair, singles)
+        return Link(result.offset, result.covariance, result.flags)
+
+
+def link_block(
+    frames: Frames, centre: int, block: Iterable[int], options: Options
+) -> list[tuple[int, Link]]:
+    """Links of some frames to one of them."""
+    hub = Centre(frames, centre, options)
+    return [(index, hub.link(frames, index)) for index in block]
+
+
+def choose_centre(frames: Frames, options: Options) -> int:
+    """A frame that most others match: the middle one, unless it is a bad one."""
+    count = len(frames)
+    tries = sorted(
+        {int(i) for i in np.linspace(0, count - 1, CENTRES).round()},
+        key=lambda index: abs(index - count // 2),
+    )
+    probes = np.unique(np.linspace(0, count - 1, min(PROBES, count)).round().astype(int))
+    best, most = tries[0], -1.0
+    for index in tries:
+        others = [int(p) for p in probes if p != index]
+        links = link_block(frames, index, others, options)
+        share = sum(link.good for _, link in links) / len(links)
+        if share > 0.5:
+            return index
+        if share > most:
+            best, most = index, share
+    return best
+
+
+def offsets_of_all(
+    frames: Frames,
+    centre: int,
+    options: Options,
+    run: Callable[[int, Sequence[int]], list[tuple[int, Link]]],
+) -> tuple[Float, list[frozenset[Status]], NDArray[np.int_]]:
+    """Offset of every frame from the centre, flags, and the part it belongs to.
+
+    Frames that the centre does not reach, or hardly, are linked to the nearest frame that is
+    known, until nothing more is reached. What is left may hang together by itself.
+
+    Parameters
+    ----------
+    frames : Frames
+    centre : int
+    options : Options
+    run : callable
+        Links some frames to one: `link_block`, on whatever machine.
+    """
+    count, ndim = len(frames), len(frames.shape)
+    offsets = np.zeros((count, ndim))
+    flags: list[frozenset[Status]] = [frozenset()] * count
+    part = np.full(count, -1)
+    part[centre] = 0
+    far = []
+    for index, link in run(centre, [i for i in range(count) if i != centre]):
+        offsets[index], flags[index] = link.offset, link.flags
+        if link.good:
+            part[index] = 0
+            if _shared(link.offset, frames.shape, options) < FAR:
+                far.append(index)
+    _spread_from(frames, offsets, flags, part, 0, far, run, options)
+    number = 0
+    while True:  # what hangs together without the centre
+        left = [i for i in np.flatnonzero(part == -1) if Status.CONSTANT_IMAGE not in flags[i]]
+        if len(left) < 2:
+            break
+        number += 1
+        root = int(left[0])
+        part[root] = number
+        _spread_from(frames, offsets, flags, part, number, [], run, options)
+        if np.count_nonzero(part == number) == 1:
+            part[root] = -2  # matches nothing
+            number -= 1
+    part[part == -2] = -1
+    return offsets, flags, part
+
+
+def _shared(offset: Float, shape: tuple[int, ...], options: Options) -> float:
+    """Share of a frame that two frames have in common."""
+    if options.boundary == "periodic":
+        return 1.0
+    sides = np.array(shape, dtype=np.float64)
+    return float(np.prod(np.clip(1 - np.abs(offset) / sides, 0.0, 1.0)))
+
+
+def _spread_from(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    number: int,
+    far: list[int],
+    run: Callable[[int, Sequence[int]], list[tuple[int, Link]]],
+    options: Options,
+) -> None:
+    """Link what is not reached to its nearest neighbours that are, outwards from them."""
+    waiting = sorted({*map(int, np.flatnonzero(part == -1)), *far})
+    tried: set[tuple[int, int]] = set()
+    again = True
+    while again:
+        again = False
+        for index in list(waiting):
+            known = np.array([i for i in np.flatnonzero(part == number) if i not in waiting])
+            if known.size == 0 or Status.CONSTANT_IMAGE in flags[index]:
+                continue
+            nearest = int(known[np.argmin(np.abs(known - index))])
+            if (index, nearest) in tried:
+                continue
+            tried.add((index, nearest))
+            ((_, link),) = run(nearest, [index])
+            if link.good:
+                offsets[index] = offsets[nearest] + link.offset
+                flags[index] = link.flags
+                part[index] = number
+                waiting.remove(index)
+                again = True

@@ -1,0 +1,394 @@
+"""The answer for a stack: `StackRegistration`, and what can be asked of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coregister.errors import InputError, optional
+from coregister.resample import translate
+from coregister.result import Interpolation, axis_names, round_pdg
+from coregister.stack.drift import Drift
+from coregister.stack.frames import Frames
+from coregister.status import ADVISORY, Status
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StackRegistration:
+    """Where the content of every frame lies, and how well that is known.
+
+    Attributes
+    ----------
+    offsets : (T, ndim) array
+        Array-axis order, pixels: the content of frame ``t`` lies at ``+offsets[t]`` from where it
+        lies in the reference. With ``reference="all"`` they sum to zero over the trusted frames.
+    covariances : (T, ndim, ndim) array
+        px^2, of each offset by itself; infinite for frames that are not trusted for want of a
+        match.
+    flags : tuple of frozenset of Status
+        What holds besides OK, frame by frame.
+    reference : str or int
+        What the offsets are counted from.
+    own : (T, ndim, ndim) array
+        Covariance that the noise of each frame alone brings; those of two frames add up to the
+        covariance of their difference.
+    closure : float
+        How far loops of three frames, each pair measured by itself, fail to close, over what the
+        bars say: 1 if they are true. NaN where no loop was measured.
+    part : (T,) array of int
+        0: the frames that belong together; others of one number match each other only; -1: none.
+    shape : tuple of int
+        Shape of a frame.
+    drift : Drift or None
+        The smooth motion that was asked for.
+    periodic : bool
+        Frames wrap around.
+    """
+
+    offsets: Float
+    covariances: Float
+    flags: tuple[frozenset[Status], ...]
+    reference: str | int
+    own: Float
+    closure: float
+    part: NDArray[np.int_]
+    shape: tuple[int, ...]
+    drift: Drift | None = None
+    periodic: bool = False
+    steps: Float | None = field(default=None, repr=False)
+
+    # ---------------------------------------------------------------- what it says
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of a frame."""
+        return int(self.offsets.shape[1])
+
+    @property
+    def stderr(self) -> Float:
+        """Marginal 1-sigma bars, (T, ndim), px."""
+        return np.asarray(np.sqrt(np.einsum("tii->ti", self.covariances)))
+
+    @property
+    def status(self) -> NDArray[Any]:
+        """The first flag of each frame, or OK: (T,) array of Status."""
+        first = [next((s for s in Status if s in flags), Status.OK) for flags in self.flags]
+        array = np.empty(len(first), dtype=object)
+        array[:] = first
+        return array
+
+    @property
+    def trusted(self) -> NDArray[np.bool_]:
+        """Frames whose offset and bars may be used as they are: (T,)."""
+        return np.array([flags <= ADVISORY for flags in self.flags])
+
+    def covariance_between(self, i: int, j: int) -> Float:
+        """Covariance of ``offsets[i] - offsets[j]``, (ndim, ndim), px^2.
+
+        What both have in common is not in it.
+        """
+        if self._index(i) == self._index(j):
+            return np.zeros((self.ndim, self.ndim))
+        if self.steps is not None:  # pairs in a chain: all between
+            low, high = sorted((self._index(i), self._index(j)))
+            return np.asarray(self.steps[low + 1 : high + 1].sum(axis=0))
+        return np.asarray(self.own[i] + self.own[j])
+
+    def relative_to(self, i: int) -> StackRegistration:
+        """The same, with offsets counted from frame `i`, whose own are 0 and certain."""
+        i = self._index(i)
+        covariances = np.stack([self.covariance_between(t, i) for t in range(len(self))])
+        drift = None if self.drift is None else self.drift.counted_from(self.offsets[i])
+        return replace(
+            self,
+            offsets=self.offsets - self.offsets[i],
+            covariances=covariances,
+            reference=i,
+            drift=drift,
+        )
+
+    def pull(self, truth: ArrayLike) -> Float:
+        """Whitened errors of the differences to the mean of the trusted frames: (T, ndim).
+
+        Parameters
+        ----------
+        truth : (T, ndim) array_like
+            True offsets, from anywhere. Rows of frames that are not trusted are NaN.
+        """
+        error = self.offsets - np.asarray(truth, dtype=np.float64)
+        good = self.trusted
+        if not isinstance(self.reference, int):
+            error = error - error[good].mean(axis=0)
+        pulls = np.full(error.shape, np.nan)
+        for t in np.flatnonzero(good):
+            if np.any(self.covariances[t]):
+                pulls[t] = np.linalg.solve(np.linalg.cholesky(self.covariances[t]), error[t])
+        return pulls
+
+    def _index(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise InputError(f"frame {i} was asked of a stack of {len(self)}; count from 0")
+        return i % len(self)
+
+    # ---------------------------------------------------------------- what it does
+
+    def apply(
+        self,
+        frames: Any,
+        *,
+        interpolation: Interpolation = "cubic",
+        variance: Any = None,
+    ) -> Iterator[Float] | Float:
+        """Bring frames onto the grid of the reference, with NaN where nothing is known.
+
+        Parameters
+        ----------
+        frames : as for `coregister.register_stack`
+            The stack, or another channel of it. Frames that are not trusted become NaN.
+        interpolation : {"cubic", "quintic", "linear", "nearest"}
+        variance : optional
+            Not for stacks: `Registration.apply` carries it, frame by frame.
+
+        Returns
+        -------
+        (T, ...) array
+            Float32. For a stack that does not fit into memory, `aligned` gives one frame after
+            the other.
+        """
+        if variance is not None:
+            raise InputError("variance is carried frame by frame: use coregister.register's apply")
+        return np.stack(
+            [f.astype(np.float32) for f in self.aligned(frames, interpolation=interpolation)]
+        )
+
+    def aligned(self, frames: Any, *, interpolation: Interpolation = "cubic") -> Iterator[Float]:
+        """The aligned frames one after the other; see `apply`."""
+        source = frames if isinstance(frames, Frames) else Frames(frames)
+        if len(source) != len(self):
+            raise InputError(
+                f"{len(source)} frames were given and {len(self)} registered; they must agree"
+            )
+        for t, good in enumerate(self.trusted):
+            if not good:
+                yield np.full(source.shape, np.nan)
+                continue
+            image = source.read(t)
+            data = image.data
+            if image.valid is not None:
+                data = np.where(image.valid, data, np.nan)
+            moved = translate(
+                data,
+                self.offsets[t],
+                output_shape=source.shape,
+                interpolation=interpolation,
+                variance=None,
+                periodic=self.periodic,
+            )
+            assert isinstance(moved, np.ndarray)
+            yield moved
+
+    def mean(self, frames: Any) -> tuple[Float, Float]:
+        """Mean of the aligned trusted frames, and its variance from their scatter, pixel by pixel.
+
+        One frame is in memory at a time.
+        """
+        count = total = square = np.zeros(self.shape)
+        shift: Float | None = None
+        for frame in self.aligned(frames):
+            known = np.isfinite(frame)
+            shift = np.where(known, frame, 0.0) if shift is None and known.any() else shift
+            value = np.where(known, frame - (0.0 if shift is None else shift), 0.0)
+            count = count + known
+            total = total + value
+            square = square + value**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = total / count
+            variance = (square / count - mean**2) * count / (count - 1) / count
+        mean = np.where(count > 0, mean + (0.0 if shift is None else shift), np.nan)
+        return mean, np.where(count > 1, np.clip(variance, 0.0, None), np.nan)
+
+    def plot(self) -> Figure:
+        """Offsets against frame number, with bars; frames that are not trusted are marked."""
+        from coregister.plotting import plot_stack
+
+        return plot_stack(self)
+
+    def report(self, path: str | os.PathLike[str], frames: Any, *, overwrite: bool = False) -> None:
+        """Write a self-contained HTML page: verdict, drift, frames before and after, flagged ones.
+
+        Parameters
+        ----------
+        path : path
+        frames : as for `coregister.register_stack`
+            The stack that was registered.
+        overwrite : bool
+            Replace an existing file.
+        """
+        from coregister.stack.report import write_report
+
+        write_report(self, frames, path, overwrite=overwrite)
+
+    # ---------------------------------------------------------------- files
+
+    def to_table(self) -> Any:
+        """An `astropy.table.QTable` with one row a frame, units and provenance (extra ``io``)."""
+        table = optional("astropy.table", "io")
+        px = optional("astropy.units", "io").pix
+        columns = {
+            "frame": np.arange(len(self)),
+            "offset": self.offsets * px,
+            "stderr": self.stderr * px,
+            "covariance": self.covariances * px**2,
+            "own": self.own * px**2,
+            "trusted": self.trusted,
+            "status": [str(s) for s in self.status],
+            "flags": [" ".join(sorted(map(str, f))) for f in self.flags],
+            "part": self.part,
+        }
+        return table.QTable(columns, meta={"coregister": self._about()})
+
+    def _about(self) -> dict[str, Any]:
+        from coregister import __version__
+
+        return {
+            "version": __version__,
+            "axes": axis_names(self.ndim),
+            "reference": self.reference,
+            "closure": self.closure,
+            "shape": list(self.shape),
+            "periodic": self.periodic,
+            "convention": "content of a frame lies at +offset from the reference; array-axis order",
+        }
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the table: ``.ecsv``, ``.csv``, ``.parquet`` or ``.json``, whole or not at all."""
+        from coregister.io.atomic import atomic_write
+
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".ecsv", ".csv", ".parquet", ".json"):
+            raise InputError(
+                f"{path} has the suffix {suffix!r}; .ecsv, .csv, .parquet or .json is needed"
+            )
+        with atomic_write(path, overwrite=overwrite) as temporary:
+            if suffix == ".ecsv":
+                self.to_table().write(temporary, format="ascii.ecsv", overwrite=True)
+            elif suffix == ".parquet":
+                optional("pyarrow", "stack")
+                self.to_table().write(temporary, format="parquet", overwrite=True)
+            elif suffix == ".json":
+                temporary.write_text(json.dumps(self.to_dict()) + "\n")
+            else:
+                temporary.write_text(self._csv())
+
+    def _csv(self) -> str:
+        letters = [name.split()[-1].strip("()") for name in axis_names(self.ndim)]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        pairs = [(i, j) for i in range(self.ndim) for j in range(i, self.ndim)]
+        writer.writerow(
+            ["frame"]
+            + [f"offset_{a}_px" for a in letters]
+            + [f"stderr_{a}_px" for a in letters]
+            + [f"cov_{letters[i]}{letters[j]}_px2" for i, j in pairs]
+            + ["trusted", "status", "flags"]
+        )
+        for t in range(len(self)):
+            writer.writerow(
+                [t, *map(repr, map(float, self.offsets[t])), *map(repr, map(float, self.stderr[t]))]
+                + [repr(float(self.covariances[t][i, j])) for i, j in pairs]
+                + [bool(self.trusted[t]), str(self.status[t])]
+                + [" ".join(sorted(map(str, self.flags[t])))]
+            )
+        return text.getvalue()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON knows; infinity becomes ``"inf"``."""
+        return {
+            "format": "coregister.StackRegistration",
+            "offsets": self.offsets.tolist(),
+            "covariances": _plain(self.covariances),
+            "own": _plain(self.own),
+            "flags": [sorted(map(str, flags)) for flags in self.flags],
+            "part": self.part.tolist(),
+            "steps": None if self.steps is None else _plain(self.steps),
+            **self._about(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> StackRegistration:
+        """The result that `to_dict` wrote; a drift is not kept.
+
+        Raises
+        ------
+        InputError
+            If the record is not one of ours.
+        """
+        if record.get("format") != "coregister.StackRegistration":
+            raise InputError(
+                f"found a record of format {record.get('format')!r}; "
+                "'coregister.StackRegistration' is needed: give what to_dict() wrote"
+            )
+        return cls(
+            offsets=np.array(record["offsets"], dtype=np.float64),
+            covariances=np.array(record["covariances"], dtype=np.float64),
+            own=np.array(record["own"], dtype=np.float64),
+            flags=tuple(frozenset(Status[n] for n in names) for names in record["flags"]),
+            reference=record["reference"],
+            closure=float(record["closure"]),
+            part=np.array(record["part"]),
+            shape=tuple(record["shape"]),
+            periodic=bool(record["periodic"]),
+            steps=None if record["steps"] is None else np.array(record["steps"], dtype=np.float64),
+        )
+
+    # ---------------------------------------------------------------- printed form
+
+    def __str__(self) -> str:
+        good = self.trusted
+        lines = [f"{good.sum()} of {len(self)} frames trusted"]
+        if good.any():
+            names = axis_names(self.ndim)
+            bars = np.median(self.stderr[good], axis=0)
+            span = np.ptp(self.offsets[good], axis=0)
+            for name, size, bar in zip(names, span, bars, strict=True):
+                lines.append(f"  {name:<12}  moves over {round_pdg(size, max(bar, 1e-12))} px")
+            lines.append(f"  counted from  {self.reference}")
+        if np.isfinite(self.closure):
+            lines.append(f"  loops close   within {self.closure:.2f} of their bars")
+        if self.part.max() > 0:
+            lines.append(
+                f"  ! DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
+                "nothing; offsets are those of the largest"
+            )
+        for status in Status:
+            bad = [t for t, flags in enumerate(self.flags) if status in flags]
+            if bad:
+                few = ", ".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
+                lines.append(f"  ! {status}: frames {few}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _plain(values: Float) -> Any:
+    if values.ndim:
+        return [_plain(v) for v in values]
+    number = float(values)
+    return number if np.isfinite(number) else repr(number)

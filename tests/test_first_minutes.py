@@ -1,0 +1,108 @@
+"""What a beginner tries first: it works, or one sentence says what to do."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import coregister as cr
+
+
+@pytest.fixture(scope="module")
+def pair():
+    rng = np.random.default_rng(0)
+    scene = cr.random_scene("power-law-2", (128, 128), rng=rng)
+    return cr.simulate_pair(scene, (3.3, -2.2), noise=0.1, rng=rng, shape=(64, 64))
+
+
+def wrong(call):
+    with pytest.raises(cr.InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    return message
+
+
+MISTAKES = {
+    "a colour photograph": (lambda a: (np.repeat(a[..., None], 3, 2).astype(np.uint8), a), "grey"),
+    "an empty primary HDU": (lambda a: (fits.PrimaryHDU(), a), "HDU without an image"),
+    "a list of empty HDUs": (lambda a: (fits.HDUList([fits.PrimaryHDU()]), a), "none of which"),
+    "a list of both": (lambda a: ([a, a], a), "register(first, second)"),
+    "a pair as a tuple": (lambda a: ((a, a), a), "register(first, second)"),
+    "one row": (lambda a: (a[:1], a), "numpy.squeeze"),
+    "a cube and a plane": (lambda a: (np.stack([a] * 9), a), "pick one plane"),
+    "nothing but NaN": (lambda a: (np.full_like(a, np.nan), a), "no usable pixel"),
+    "complex numbers": (lambda a: (a + 1j, a), "modulus or phase"),
+    "words": (lambda a: (np.full(a.shape, "x"), a), "astype(float)"),
+    "objects": (lambda a: (a.astype(object), a), "astype(float)"),
+    "dates": (lambda a: (a.astype("datetime64[s]"), a), "astype(float)"),
+    "None": (lambda a: (None, a), "needed"),
+    "a number": (lambda a: (3.0, a), "at least 8 pixels"),
+    "a file that is not there": (lambda a: ("no-such-file.fits", a), "check the name"),
+    "a file of another kind": (lambda a: (__file__, a), "convert or rename"),
+    "a folder": (lambda a: (str(Path(__file__).parent), a), "folder"),
+    "ragged lists": (lambda a: ([[1, 2], [3]], a), "array of numbers"),
+    "an empty array": (lambda a: (a[:0], a), "empty"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_a_mistake_is_answered_in_one_sentence(pair, mistake):
+    make, remedy = MISTAKES[mistake]
+    arguments = make(pair[0])
+    assert remedy in wrong(lambda: cr.register(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"reference_err": -1.0}, "negative"),
+        ({"reference_err": np.ones(3)}, "array of the image's shape"),
+        ({"reference_err": np.nan}, "None to learn it"),
+        ({"reference_valid": np.ones((3, 3), bool)}, "must agree"),
+        ({"boundary": "wrap"}, "'periodic'"),
+        ({"max_offset": 0}, "above 0 px"),
+        ({"max_offset": (1, 2, 3)}, "one for each of 2 axes"),
+        ({"initial": (100, 0)}, "no overlap"),
+        ({"model": "affine"}, "leave model out"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_answered_in_one_sentence(pair, options, remedy):
+    assert remedy in wrong(lambda: cr.register(*pair, **options))
+
+
+def test_small_integers_do_not_overflow(pair):
+    scaled = [np.clip(100 + 30 * image, 0, 255).astype(np.uint8) for image in pair]
+    plain = cr.register(*(image.astype(float) for image in scaled))
+    np.testing.assert_array_equal(cr.register(*scaled).offset, plain.offset)
+
+
+def test_swapped_axes_are_seen_to_match_nothing(pair):
+    with pytest.warns(cr.RegistrationWarning, match="NO_MATCH"):
+        assert not cr.register(pair[0], pair[1].T).trusted
+
+
+def test_what_turns_into_an_array_works(pair):
+    expected = cr.register(*pair).offset
+    pillow = pytest.importorskip("PIL.Image")
+    made = [
+        tuple(image.tolist() for image in pair),
+        tuple(np.asfortranarray(image) for image in pair),
+        tuple(image.astype(">f8") for image in pair),
+        tuple(pillow.fromarray(image.astype(np.float32)) for image in pair),
+    ]
+    for first, second in made:
+        np.testing.assert_allclose(cr.register(first, second).offset, expected, atol=1e-4)
+
+
+def test_boolean_images_work(pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register(*(image > image.mean() for image in pair))
+    assert np.all(np.abs(result.offset - (3.3, -2.2)) < 0.3)

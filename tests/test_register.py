@@ -1,0 +1,102 @@
+"""The pipeline: one reference for many images, and samples farther apart where nothing is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import coregister as cr
+from coregister.images import prepare
+from coregister.overlap import OverlapRoute
+from coregister.single import Single
+
+
+def pair(scene="power-law-3", noise=0.1, side=96, seed=0, boundary="overlap", truth=(2.3, -3.7)):
+    rng = np.random.default_rng(seed)
+    shape = (side if boundary == "periodic" else 2 * side,) * 2
+    field = cr.random_scene(scene, shape, rng=rng)
+    options = {} if boundary == "periodic" else {"shape": (side, side)}
+    return cr.simulate_pair(field, truth, noise=noise, rng=rng, boundary=boundary, **options)
+
+
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_a_kept_reference_gives_what_register_gives(boundary, holes):
+    first, _ = pair(boundary=boundary)
+    valid = np.ones(first.shape, bool)
+    if holes:
+        valid[20:28, 30:40] = False
+    reference = cr.Reference(first, valid=valid, boundary=boundary)
+    for seed in (0, 1):  # the second shows another scene
+        _, moving = pair(boundary=boundary, seed=seed)
+        alone = _quiet(
+            lambda m=moving: cr.register(first, m, reference_valid=valid, boundary=boundary)
+        )
+        kept = _quiet(lambda m=moving: reference.register(m))
+        np.testing.assert_array_equal(kept.offset, alone.offset)
+        np.testing.assert_array_equal(kept.covariance, alone.covariance)
+        assert kept.flags == alone.flags
+        assert kept.trusted == (seed == 0)
+
+
+def _quiet(call):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        return call()
+
+
+def test_a_kept_reference_is_not_changed_by_later_writes():
+    first, moving = pair()
+    kept = cr.Reference(first)
+    before = kept.register(moving)
+    first[:] = 0
+    after = kept.register(moving)
+    np.testing.assert_array_equal(before.offset, after.offset)
+
+
+def test_a_reference_is_validated_once():
+    with pytest.raises(cr.InputError, match="'overlap'"):
+        cr.Reference(pair()[0], boundary="wrap")
+    with pytest.raises(cr.InputError, match="err has negative values"):
+        cr.Reference(pair()[0], err=-np.ones((96, 96)))
+
+
+def step_of(first, second):
+    images = prepare(first, second)
+    reference, moving = (Single(image, periodic=False) for image in images.images)
+    return OverlapRoute(images, (reference, moving))
+
+
+@pytest.mark.parametrize(
+    ("scene", "noise", "coarse"), [("power-law-4", 0.02, True), ("texture", 0.02, False)]
+)
+def test_samples_are_farther_apart_only_where_nothing_is_finer(scene, noise, coarse):
+    first, second = pair(scene, noise, side=256)
+    assert (step_of(first, second)._step > 1) == coarse
+
+
+@pytest.mark.parametrize("holes", [0, 30])
+@pytest.mark.parametrize("scene", ["power-law-3", "blobs"])
+def test_what_larger_steps_cost(scene, holes):
+    """Against a comparison of every pixel: the same bars, and an offset near by as they say."""
+    apart, ratio = [], []
+    for seed in range(8):
+        first, second = pair(scene, 0.1, side=256, seed=seed)
+        if holes:
+            first[100 : 100 + holes, 60 : 60 + holes] = np.nan
+        route = step_of(first, second)
+        assert route._step > 1
+        candidate = route.search()[0]
+        fast = route.refine(candidate)
+        images = prepare(first, second)
+        singles = Single(images.reference, periodic=False), Single(images.moving, periodic=False)
+        slow = OverlapRoute(images, singles, every_pixel=True).refine(candidate)
+        assert fast.candidate is slow.candidate
+        bars = np.sqrt(np.diag(slow.covariance))
+        apart.append((fast.offset - slow.offset) / bars)
+        ratio.append(np.sqrt(np.diag(fast.covariance)) / bars)
+    # 3 % of the information lost, and a margin twice as wide: 0.2 bars apart
+    assert np.sqrt(np.mean(np.square(apart))) < 0.4
+    assert 0.95 < np.mean(ratio) < 1.1

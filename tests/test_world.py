@@ -1,0 +1,133 @@
+"""Places on the sky agree after the correction, whatever the projection and the distortion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import CCDData, NDDataArray, StdDevUncertainty
+from astropy.wcs import WCS, DistortionLookupTable, Sip
+from scipy.stats import chi2
+
+import coregister as cr
+
+TRUTH = np.array([3.3, -2.2])
+
+
+def images(seed=0, side=64):
+    rng = np.random.default_rng(seed)
+    scene = cr.random_scene("power-law-2", (2 * side, 2 * side), rng=rng)
+    return cr.simulate_pair(scene, TRUTH, noise=0.1, rng=rng, shape=(side, side))
+
+
+def solution(projection="TAN", *, angle=33.0, dec=60.0, sip=False, tables=False):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = f"RA---{projection}" + "-SIP" * sip, f"DEC--{projection}" + "-SIP" * sip
+    wcs.wcs.crval = 40.0, dec
+    wcs.wcs.crpix = 20.5, 41.0
+    turn = np.radians(angle)
+    wcs.wcs.cd = 2e-4 * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    if sip:
+        a, b = np.zeros((2, 3, 3))
+        a[2, 0], b[1, 1] = 3e-4, -2e-4
+        wcs.sip = Sip(a, b, None, None, wcs.wcs.crpix)
+    if tables:
+        rows = np.linspace(-0.5, 0.5, 81, dtype=np.float32)
+        table = np.outer(rows, np.ones(81, dtype=np.float32))
+        wcs.cpdis1 = DistortionLookupTable(table, (1.0, 1.0), (1.0, 1.0), (1.0, 1.0))
+    wcs.wcs.set()
+    return wcs
+
+
+CASES = [
+    {},
+    {"projection": "SIN", "angle": 120.0},
+    {"projection": "CAR", "dec": 0.0},
+    {"sip": True},
+    {"tables": True},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_place_on_the_sky_is_the_same_in_both_images(case):
+    reference, moving = images()
+    result = cr.register(reference, moving)
+    wcs = solution(**case)
+    corrected = result.to_wcs(wcs)
+    x, y = np.meshgrid([20.0, 31.5, 40.0], [18.0, 30.0, 44.25])
+    before = np.array(wcs.pixel_to_world_values(x, y))
+    after = np.array(corrected.pixel_to_world_values(x + result.offset[1], y + result.offset[0]))
+    np.testing.assert_allclose(after, before, atol=1e-10)
+    wrong = np.array(corrected.pixel_to_world_values(x, y))
+    assert np.abs(wrong - before).max() > 1e-4  # a pixel is 2e-4 deg
+    np.testing.assert_array_equal(wcs.wcs.crpix, (20.5, 41.0))  # the argument is left as it is
+
+
+def test_a_header_says_how_well_it_points():
+    reference, moving = images()
+    result = cr.register(reference, moving)
+    header = solution().to_header()
+    own = solution(angle=30.0).to_header()
+    own["OBJECT"] = "M 42"
+    written = result.to_wcs(header, header=own)
+    np.testing.assert_allclose(
+        WCS(written).pixel_to_world_values(12.0 - 2.2, 7.0 + 3.3),
+        solution().pixel_to_world_values(12.0, 7.0),
+        atol=5 * 2e-4 * result.stderr.max(),
+    )
+    assert written["OBJECT"] == "M 42"
+    assert "PC1_1O" in written
+    sky = result.sky_offset(header)
+    latitude = solution().pixel_to_world_values(31.5, 31.5)[1]
+    bars = 3600 * np.array([written["CRDER1"] * np.cos(np.radians(latitude)), written["CRDER2"]])
+    np.testing.assert_allclose(bars, sky.stderr, rtol=1e-3)
+    np.testing.assert_allclose(written["PNTCOV12"], sky.covariance[0, 1], rtol=1e-6, atol=1e-12)
+
+
+def test_the_bars_on_the_sky_are_those_of_the_pixels():
+    wcs = solution(angle=17.0)
+    inside, total = 0, 60
+    for seed in range(total):
+        reference, moving = images(seed)
+        sky = cr.register(reference, moving).sky_offset(wcs)
+        centre = np.array([31.5, 31.5])
+        lon, lat = wcs.pixel_to_world_values(centre, centre)
+        moved = wcs.pixel_to_world_values(centre + TRUTH[1], centre + TRUTH[0])
+        truth = 3600 * np.array(
+            [(moved[0] - lon)[0] * np.cos(np.radians(lat[0])), (moved[1] - lat)[0]]
+        )
+        error = sky.offset - truth
+        inside += error @ np.linalg.solve(sky.covariance, error) < chi2.ppf(0.6827, 2)
+    assert 29 <= inside <= 52  # chance alone: once in 1000
+    assert sky.quantity.unit == u.arcsec
+
+
+def test_what_carries_coordinates_need_not_be_asked_for_them():
+    reference, moving = images()
+    wcs = solution()
+    noise = StdDevUncertainty(np.full(reference.shape, 0.1))
+    for first in (
+        NDDataArray(reference, wcs=wcs),
+        CCDData(reference, wcs=wcs, unit="adu", uncertainty=noise, mask=np.zeros((64, 64), bool)),
+        fits.PrimaryHDU(reference, wcs.to_header()),
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(reference, wcs.to_header())]),
+    ):
+        result = cr.register(first, moving)
+        corrected = result.to_wcs()
+        if not isinstance(corrected, WCS):
+            corrected = WCS(corrected)
+        np.testing.assert_allclose(
+            corrected.wcs.crpix, wcs.wcs.crpix + result.offset[::-1], atol=1e-9
+        )
+        assert result.sky_offset().offset.shape == (2,)
+
+
+def test_without_coordinates_it_says_what_to_pass():
+    result = cr.register(*images())
+    with pytest.raises(cr.InputError, match="pass that of the reference"):
+        result.to_wcs()
+    with pytest.raises(cr.InputError, match="pixel axes"):
+        result.to_wcs(WCS(naxis=3))
+    with pytest.raises(cr.InputError, match="longitude and a latitude"):
+        result.sky_offset(WCS(naxis=2))
