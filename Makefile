@@ -39,6 +39,7 @@ calibrate: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	$(BIN)/python tests/test_readme.py
 	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going --fresh-env -q docs docs/_build/html
+	$(BIN)/python -m pytest -q tests/test_site_in_browser.py
 	@echo "open docs/_build/html/index.html"
 
 pictures: $(VENV)/.installed-dev

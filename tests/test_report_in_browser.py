@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,25 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="drives the brows
 pytest.importorskip("matplotlib", reason="the report draws: extra report")
 pytest.importorskip("jinja2", reason="the report is a template: extra report")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "msedge")
 PHONE, DESK = (390, 844), (1280, 900)
-
-
-def find_browser() -> str | None:
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    path = find_browser()
-    if path is None:
-        pytest.skip(f"this machine has none of {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 def quietly(*images: np.ndarray) -> cr.Registration:
