@@ -79,6 +79,55 @@ def sun() -> Figure:
     return figure
 
 
+def signs() -> Figure:
+    """Order, sign and what `apply` does, on one pair: measured, then drawn."""
+    truth = np.array([6.0, -9.0])
+    row, column = np.mgrid[:32, :40]
+
+    def spots(offset: np.ndarray) -> np.ndarray:
+        places = np.random.default_rng(6).uniform((-9, -12), (41, 52), (26, 2))
+        places[0] = 9, 27  # the one that the arrow follows
+        light = sum(np.exp(-((row - y) ** 2 + (column - x) ** 2) / 5) for y, x in places + offset)
+        return light + 0.01 * np.random.default_rng(int(offset[0])).standard_normal(row.shape)
+
+    reference, moving = spots(np.zeros(2)), spots(truth)
+    result = cr.register(reference, moving)
+    place = np.array([9.0, 27.0])
+    found = place + result.offset
+    with style():
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for panel, image, title in zip(
+            panels,
+            (reference, moving, result.apply(moving)),
+            ("reference", "moving", "r.apply(moving)"),
+            strict=True,
+        ):
+            panel.set_facecolor("#f7e6c8")
+            panel.imshow(image, cmap="gray", origin="upper", vmin=-0.1, vmax=1.2)
+            panel.set(title=title, xlabel="axis 1 (x), px", ylabel="axis 0 (y), px")
+        mark = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "linestyle": "none"}
+        for panel, (y, x), words in (
+            (panels[0], place, "p"),
+            (panels[1], found, "p + offset"),
+            (panels[2], place, "p"),
+        ):
+            panel.plot(x, y, markeredgecolor=ORANGE, markeredgewidth=1.8, **mark)
+            panel.text(x + 2.5, y + 1, words, color=ORANGE, va="top", fontweight="bold")
+        panels[1].annotate(
+            "",
+            found[::-1],
+            place[::-1],
+            arrowprops={"arrowstyle": "->", "color": ORANGE, "linewidth": 1.8},
+        )
+        y, x = result.offset
+        words = f"r.offset = ({y:+.1f}, {x:+.1f}): down, left".replace("-", "\N{MINUS SIGN}")
+        panels[1].text(1, 30.5, words, color="white", va="bottom", fontsize=8.5)
+        panels[2].text(10, 28.5, "NaN: moving does not show this", color=INK, fontsize=8.5)
+    return figure
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
+    signs().savefig(IMAGES / "signs.png", dpi=110, metadata={"Software": None})
     sun().savefig(IMAGES / "sun.png", dpi=110, metadata={"Software": None})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +109,21 @@ def made_up() -> Callable[..., Calibration]:
         )
 
     return make
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "msedge")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser of this machine, without a window; playwright's own are never fetched."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser: group dev")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"this machine has none of {', '.join(BROWSERS)}")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()

@@ -12,7 +12,16 @@ import pytest
 import coregister as cr
 from coregister import plotting
 from coregister.images import as_image
-from coregister.plotting import Views, plot_registration
+from coregister.plotting import (
+    BLUE,
+    DIVERGING,
+    INK,
+    ORANGE,
+    UNKNOWN,
+    VERMILLION,
+    Views,
+    plot_registration,
+)
 
 matplotlib = pytest.importorskip("matplotlib")
 figures = pytest.importorskip("matplotlib.figure")
@@ -324,3 +333,77 @@ def test_images_are_not_changed(image):
     np.testing.assert_array_equal(image, kept)
     np.testing.assert_array_equal(pair.reference.data, data)
     assert as_image(image, name="image").valid is None
+
+
+# ------------------------------------------------------------------------ colours
+
+#: linear RGB as it is seen without one kind of cone; Machado et al. 2009, doi:10.1109/TVCG.2009.113
+SEEN = {
+    "all cones": np.eye(3),
+    "no red": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "no green": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "no blue": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+
+
+def lab(colour, eye):
+    """CIELAB of a colour as an eye sees it."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = to_xyz @ np.clip(SEEN[eye] @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def difference(first, second, eye):
+    return float(np.linalg.norm(lab(first, eye) - lab(second, eye)))
+
+
+@pytest.mark.parametrize("eye", SEEN)
+def test_colours_are_told_apart_by_all_eyes(eye):
+    together = [
+        (BLUE, ORANGE),
+        (BLUE, VERMILLION),
+        (INK, ORANGE),
+        (BLUE, INK),
+        (DIVERGING[1], DIVERGING[-2]),
+        (DIVERGING[2], DIVERGING[-3]),
+        (UNKNOWN[0], DIVERGING[2]),
+    ]
+    for pair in together:
+        assert difference(*pair, eye) > 30, pair
+
+
+def test_colours_that_some_eyes_confuse_are_found():
+    assert difference("#d62728", "#7f7f00", "all cones") > 40
+    assert min(difference("#d62728", "#7f7f00", eye) for eye in SEEN) < 20
+    assert min(difference("#00a000", "#c06000", eye) for eye in SEEN) < 20
+
+
+def test_diverging_colours_grow_darker_to_both_sides():
+    for eye in SEEN:
+        light = [lab(colour, eye)[0] for colour in DIVERGING]
+        assert light[3] == max(light)
+        assert light[:4] == sorted(light[:4])
+        assert light[3:] == sorted(light[3:], reverse=True)

@@ -204,6 +204,17 @@ def test_flags_are_explained():
     assert "`" not in page.text
 
 
+def test_where_many_offsets_are_possible_all_are_drawn(result):
+    rng = np.random.default_rng(8)
+    small = quietly(*rng.standard_normal((2, 32, 32)))
+    assert cr.Status.NO_MATCH in small.flags
+    words = "Probability of every offset"
+    assert words in render(small, small.images())
+    assert words not in render(result, result.images())
+    back = cr.Registration.from_dict(small.to_dict())
+    assert words not in render(back, small.images())  # it needs what the result holds
+
+
 def test_infinity_is_written_as_such():
     with pytest.warns(cr.RegistrationWarning):
         result = cr.register(np.ones((16, 16)), np.eye(16))

@@ -132,12 +132,18 @@ NOT TRUSTED: UNDETERMINED_AXIS
 it; use the component across it, or a larger field"""
 
 HTML = (
-    "<div><strong style='color:#0b6e4f'>trusted</strong><table>"
-    "<tr><th style='text-align:left'>offset axis 0 (x)</th><td>5.00 +- 0.20 px</td></tr>"
-    "<tr><th style='text-align:left'>false alarm</th><td>2.0e-09</td></tr>"
-    "<tr><th style='text-align:left'>gain, background</th><td>1.25, -3</td></tr>"
-    "<tr><th style='text-align:left'>overlap</th><td>87.5 %</td></tr>"
-    "</table></div>"
+    '<div style="border-left:4px solid #009E73;padding-left:.8em"><strong>trusted</strong>'
+    '<table style="margin:.3em 0">'
+    '<tr><th style="text-align:left">offset axis 0 (x)</th>'
+    '<td style="text-align:left">5.00 ± 0.20 px</td></tr></table>'
+    "<details><summary>more</summary>"
+    '<table style="margin:.3em 0">'
+    '<tr><th style="text-align:left">false alarm</th>'
+    '<td style="text-align:left">2.0e-09</td></tr>'
+    '<tr><th style="text-align:left">gain, background</th>'
+    '<td style="text-align:left">1.25, -3</td></tr>'
+    '<tr><th style="text-align:left">overlap</th><td style="text-align:left">87.5 %</td></tr>'
+    "</table></details></div>"
 )
 
 
@@ -150,7 +156,7 @@ def test_text_form():
 def test_html_form():
     assert make(covariance=[[0.04]], offset=[5.0])._repr_html_() == HTML
     flagged = undetermined()._repr_html_()
-    assert "#b3261e" in flagged
+    assert "#D55E00" in flagged
     assert "<li>UNDETERMINED_AXIS: " in flagged
 
 

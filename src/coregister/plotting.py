@@ -706,7 +706,7 @@ def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bo
     for level, line in zip(LEVELS, ("-", "--"), strict=True):
         region = plane.region(level)
         if not region.all() and min(region.shape) > 1:
-            axes.contour(
+            outline = axes.contour(
                 columns,
                 rows,
                 region.astype(np.float64),
@@ -715,6 +715,8 @@ def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bo
                 linestyles=line,
                 linewidths=1.2,
             )
+            # where noise alone is left the outline is longer than the picture
+            outline.set_rasterized(sum(len(path) for path in outline.get_paths()) > 4000)
     for place, probability in marks:
         within = all(low <= d <= high for d, (low, high) in zip(place, limits, strict=True))
         if within:

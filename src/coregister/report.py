@@ -25,6 +25,7 @@ from coregister.plotting import (
     BLUE,
     FAINT,
     INK,
+    UNKNOWN,
     Origin,
     Views,
     add_bar,
@@ -32,6 +33,7 @@ from coregister.plotting import (
     draw_coherence,
     draw_difference,
     draw_histogram,
+    draw_posterior,
     draw_residual,
     draw_surface,
     image_origin,
@@ -39,11 +41,16 @@ from coregister.plotting import (
     style,
 )
 from coregister.result import Registration, axis_names, round_pdg
+from coregister.status import Status
 
 Float = NDArray[np.float64]
 
 #: longest side of a picture, px; larger images are averaged over blocks
 LONGEST = 1200
+#: pixels of an image up to which the posterior is drawn: a second or two
+SMALL = 128**2
+#: flags under which there is more to see than the surface about one offset
+MANY_OFFSETS = frozenset({Status.NO_MATCH, Status.AMBIGUOUS})
 
 
 def write_report(
@@ -344,6 +351,13 @@ def _figures(result: Registration, views: Views, origin: Origin) -> dict[str, st
             "Coherence of the two images against spatial frequency",
         ),
     }
+    if MANY_OFFSETS & result.flags and _is_small(result):
+        probable = result.posterior()
+        drawn["posterior"] = _svg(
+            "posterior",
+            lambda axes: draw_posterior(axes, probable, origin=origin),
+            "Probability of every offset with regions of 68 and 95 %",
+        )
     if views.reference.ndim == 1:
         drawn["lines"] = _svg(
             "lines",
@@ -353,6 +367,12 @@ def _figures(result: Registration, views: Views, origin: Origin) -> dict[str, st
             rows=2,
         )
     return drawn
+
+
+def _is_small(result: Registration) -> bool:
+    """True if the result holds its images and their posterior takes no time."""
+    pair = result._pair
+    return pair is not None and max(image.data.size for image in pair.images) <= SMALL
 
 
 def _svg(
@@ -394,7 +414,14 @@ def _svg(
         text,
         count=1,
     )
-    for colour, name in ((INK, "ink"), (FAINT, "faint"), (BLUE, "accent")):
+    ground, hatching = UNKNOWN
+    for colour, name in (
+        (INK, "ink"),
+        (FAINT, "faint"),
+        (BLUE, "accent"),
+        (ground, "unknown"),
+        (hatching, "unknown-line"),
+    ):
         text = text.replace(colour.lower(), f"var(--{name})")
     return text
 

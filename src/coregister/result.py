@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -778,16 +779,15 @@ class Registration:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        colour = "#0b6e4f" if self.trusted else "#b3261e"
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td>{html.escape(value)}</td></tr>"
-            for label, value in self.rows()
-        )
-        notes = "".join(f"<li>{html.escape(line)}</li>" for line in self.remedies())
+        # the words keep the page's own colour, dark or light; only the rule beside them speaks
+        colour = "#009E73" if self.trusted else "#D55E00"
+        rows = self.rows()
+        notes = "".join(f"<li>{_as_html(line)}</li>" for line in self.remedies())
         return (
-            f"<div><strong style='color:{colour}'>{html.escape(self.verdict())}</strong>"
-            f"<table>{cells}</table>" + (f"<ul>{notes}</ul>" if notes else "") + "</div>"
+            f'<div style="border-left:4px solid {colour};padding-left:.8em">'
+            f"<strong>{html.escape(self.verdict())}</strong>{_table(rows[: self.ndim])}"
+            + (f"<ul>{notes}</ul>" if notes else "")
+            + f"<details><summary>more</summary>{_table(rows[self.ndim :])}</details></div>"
         )
 
     def _mode_text(self, mode: Mode) -> str:
@@ -806,6 +806,20 @@ class Registration:
     def _check_level(level: float) -> None:
         if not 0 < level < 1:
             raise InputError(f"level={level!r} is not a probability between 0 and 1")
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(
+        f'<tr><th style="text-align:left">{html.escape(label)}</th>'
+        f'<td style="text-align:left">{html.escape(value).replace("+-", "±")}</td></tr>'
+        for label, value in rows
+    )
+    return f'<table style="margin:.3em 0">{cells}</table>'
+
+
+def _as_html(sentence: str) -> str:
+    """Names between backticks set as code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
 
 
 def axis_names(ndim: int) -> list[str]:
