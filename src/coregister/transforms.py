@@ -14,8 +14,6 @@ from coregister.errors import InputError
 from coregister.io.atomic import atomic_write
 
 Float = NDArray[np.float64]
-#: size of a pixel along each axis, and its unit
-Spacing = tuple[tuple[float, str], ...]
 #: names of units as NGFF writes them
 UNITS = {
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns"), "micrometer"),
@@ -48,7 +46,7 @@ class Physical(NamedTuple):
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
 
-def physical(offset: Float, covariance: Float, spacing: Spacing) -> Physical:
+def physical(offset: Float, covariance: Float, spacing: tuple[tuple[float, str], ...]) -> Physical:
     """An offset in pixels, in the units of the pixels' size."""
     sizes = np.array([size for size, _ in spacing])
     scale = np.outer(sizes, sizes)
@@ -57,7 +55,7 @@ def physical(offset: Float, covariance: Float, spacing: Spacing) -> Physical:
     return Physical(offset * sizes, carried, tuple(unit for _, unit in spacing))
 
 
-def itk_text(offset: Float, spacing: Spacing | None = None) -> str:
+def itk_text(offset: Float, spacing: tuple[tuple[float, str], ...] | None = None) -> str:
     """The displacement as an ITK transform file: from points of the reference to the moving image.
 
     ITK counts x first and in physical units; pixels where no `spacing` is given. The axes of the
@@ -77,7 +75,7 @@ def ngff_scene(
     *,
     moving: str = "moving",
     reference: str = "reference",
-    spacing: Spacing | None = None,
+    spacing: tuple[tuple[float, str], ...] | None = None,
 ) -> dict[str, Any]:
     """The displacement as the metadata of an NGFF 0.6 scene: moving onto the reference.
 
@@ -110,7 +108,7 @@ def ngff_scene(
     return {"ome": {"version": "0.6", "scene": scene}}
 
 
-def _sizes(offset: Float, spacing: Spacing | None) -> Float:
+def _sizes(offset: Float, spacing: tuple[tuple[float, str], ...] | None) -> Float:
     return np.ones(offset.size) if spacing is None else np.array([size for size, _ in spacing])
 
 
@@ -129,7 +127,7 @@ def save(
     record: dict[str, Any],
     path: str | os.PathLike[str],
     *,
-    spacing: Spacing | None,
+    spacing: tuple[tuple[float, str], ...] | None,
     overwrite: bool,
 ) -> None:
     """Write the displacement; the suffix says in which form: .tfm, .txt (ITK), .json (NGFF).
