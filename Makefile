@@ -8,17 +8,18 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # Without them the demo simulates a pair.
 FRAMES := --no-deps 'dkist>=1.18,<2'
 
-.PHONY: help demo test lint bench calibrate docs pictures clean
+.PHONY: help demo test lint bench bench-check calibrate docs pictures clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo       register real images, write demo-output/"
-	@echo "make test       lint, types and the whole suite"
-	@echo "make bench      accuracy and true bars, other packages beside"
-	@echo "make calibrate  are the bars true? writes docs/calibration.md (half an hour; goes on if stopped)"
-	@echo "make docs       run all code of README and docs, renew outputs, build the site in docs/_build/html"
-	@echo "make pictures   draw the pictures that the documents show"
-	@echo "make clean      remove $(VENV) and what the tools left"
+	@echo "make demo         register real images, write demo-output/"
+	@echo "make test         lint, types and the whole suite"
+	@echo "make bench        how fast, other packages beside? writes docs/speed.md and speed.json (10 minutes)"
+	@echo "make bench-check  fails if a speed target is missed; measures first if speed.json is of other sources"
+	@echo "make calibrate    are the bars true? writes docs/calibration.md (half an hour; goes on if stopped)"
+	@echo "make docs         run all code of README and docs, renew outputs, build the site in docs/_build/html"
+	@echo "make pictures     draw the pictures that the documents show"
+	@echo "make clean        remove $(VENV) and what the tools left"
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/coregister demo --overwrite
@@ -30,7 +31,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/coregister calibrate --scene power-law-3 --noise 0.1 --pairs 200 --peers
+	$(BIN)/python benchmarks/speed.py --json speed.json --page docs/speed.md
+
+bench-check: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/speed.py --json speed.json --check
 
 calibrate: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/grid.py --pairs 500 --workers 2 \
@@ -73,4 +77,4 @@ $(VENV)/.installed-docs: docs/gallery/samples.py $(VENV)/.installed-dev
 
 clean:
 	rm -rf docs/_build docs/auto_gallery docs/generated
-	rm -rf $(VENV) demo-output dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis calibration.jsonl
+	rm -rf $(VENV) demo-output dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis calibration.jsonl speed.json

@@ -31,9 +31,12 @@ def wrong(call):
 MISTAKES = {
     "a colour photograph": (lambda a: (np.repeat(a[..., None], 3, 2).astype(np.uint8), a), "grey"),
     "an empty primary HDU": (lambda a: (fits.PrimaryHDU(), a), "HDU without an image"),
-    "a list of empty HDUs": (lambda a: (fits.HDUList([fits.PrimaryHDU()]), a), "none of which"),
+    "a list of empty HDUs": (lambda a: (fits.HDUList([fits.PrimaryHDU()]), a), "holds no image"),
     "a list of both": (lambda a: ([a, a], a), "register(first, second)"),
     "a pair as a tuple": (lambda a: ((a, a), a), "register(first, second)"),
+    "a colour image of floats": (lambda a: (np.repeat(a[..., None], 3, 2), a), "reference[..., 0]"),
+    "channels first": (lambda a: (np.stack([a] * 4), a), "reference[0]"),
+    "a list of three": (lambda a: ([a, a, a], a), "register_stack"),
     "one row": (lambda a: (a[:1], a), "numpy.squeeze"),
     "a cube and a plane": (lambda a: (np.stack([a] * 9), a), "pick one plane"),
     "nothing but NaN": (lambda a: (np.full_like(a, np.nan), a), "no usable pixel"),
@@ -99,6 +102,50 @@ def test_what_turns_into_an_array_works(pair):
     ]
     for first, second in made:
         np.testing.assert_allclose(cr.register(first, second).offset, expected, atol=1e-4)
+
+
+class Tensor:
+    """What torch gives: no array, but it turns into one."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+class TensorOfTheGraphicsCard(Tensor):
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+
+
+def test_tables_and_tensors_work(pair):
+    expected = cr.register(*pair).offset
+    np.testing.assert_array_equal(cr.register(*map(Tensor, pair)).offset, expected)
+    pandas = pytest.importorskip("pandas")
+    np.testing.assert_array_equal(cr.register(*map(pandas.DataFrame, pair)).offset, expected)
+
+
+def test_what_the_tensor_says_is_passed_on(pair):
+    assert "Tensor.cpu()" in wrong(lambda: cr.register(TensorOfTheGraphicsCard(pair[0]), pair[1]))
+
+
+def test_signed_data_and_integers_that_wrap_work(pair):
+    """Counts around 0 kept in unsigned integers would wrap if they were subtracted as such."""
+    for kind in (np.int16, np.uint16, np.int8):
+        images = [np.rint(20 * (image - image.min() * (kind is np.uint16))) for image in pair]
+        typed = [np.clip(i, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind) for i in images]
+        result = cr.register(*typed)
+        assert np.all(np.abs(result.offset - (3.3, -2.2)) < 5 * result.stderr), kind
+
+
+def test_errors_in_other_units_change_nothing(pair):
+    """Their level is learnt: variance for sigma, counts for electrons, or none at all."""
+    offsets = [
+        cr.register(*pair, reference_err=err, moving_err=err).offset
+        for err in (None, 0.1, 0.01, 1e6)
+    ]
+    np.testing.assert_allclose(offsets, [offsets[0]] * 4, atol=1e-3)
 
 
 def test_boolean_images_work(pair):

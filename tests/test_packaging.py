@@ -77,3 +77,61 @@ def test_the_metadata_of_the_wheel(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
     (scripts,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert b"coregister = coregister.cli:main" in wheel.read(scripts)
+
+
+def test_the_wheel_works_in_an_environment_of_its_own(wheel, tmp_path):
+    """Only numpy and scipy are lent to it; everything else is found to be missing."""
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")],
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        pytest.skip(f"no environment can be made here: {made.stderr.strip()[-200:]}")
+    python = tmp_path / "venv" / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps"]
+    done = subprocess.run([*command, str(wheel.filename)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lent = tmp_path / "lent"
+    lent.mkdir()
+    for name in ("numpy", "scipy"):
+        home = Path(importlib.util.find_spec(name).origin).parent
+        (lent / name).symlink_to(home)
+        for libraries in home.parent.glob(f"{name}.libs"):
+            (lent / libraries.name).symlink_to(libraries)
+    code = (
+        "import warnings, numpy as np, coregister as cr\n"
+        "rng = np.random.default_rng(0)\n"
+        "scene = cr.random_scene('power-law-2', (96, 96), rng=rng)\n"
+        "pair = cr.simulate_pair(scene, (3, -2), noise=0.1, rng=rng, shape=(48, 48))\n"
+        "result = cr.register(*pair)\n"
+        "assert np.all(abs(result.offset - (3, -2)) < 0.1), result\n"
+        "for call in (result.plot, lambda: cr.register('a.fits', pair[1])):\n"
+        "    try:\n"
+        "        open('a.fits', 'w').write('x')\n"
+        "        call()\n"
+        "    except cr.MissingExtraError as error:\n"
+        "        print(str(error).partition('[')[2])\n"
+        "print(cr.__file__)\n"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(lent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    *extras, place = done.stdout.split()
+    assert extras == ["report]'", "io]'"]
+    assert Path(place).is_relative_to(tmp_path / "venv")
+    assert (Path(place).parent / "py.typed").exists()
+    module = subprocess.run(
+        [str(python), "-m", "coregister"],
+        env={"PYTHONPATH": str(lent)},
+        capture_output=True,
+        text=True,
+    )
+    assert module.returncode != 0
+    assert module.stderr.strip().endswith("pip install 'coregister[cli]'")
+    assert "Traceback" not in module.stderr

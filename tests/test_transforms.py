@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.transforms import itk_text, ngff, skimage_matrix
+from coregister.transforms import itk_text
 
 SPACING = ((0.25, "µm"), (0.1, "µm"))
 
@@ -33,12 +33,14 @@ def test_the_offset_in_micrometres(result):
     assert real.units == ("µm", "µm")
     with pytest.raises(cr.InputError, match="size of a pixel is not known"):
         result.physical()
+    with pytest.raises(cr.InputError, match="a size and a unit"):
+        result.physical((0.25, 0.1))
 
 
 def test_itk_moves_points_of_the_reference_to_the_moving_image(result, tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     path = tmp_path / "shift.tfm"
-    result.save_transform(path, spacing=(0.25, 0.1))
+    result.save_transform(path, spacing=SPACING)
     transform = sitk.ReadTransform(str(path))
     there = transform.TransformPoint((1.0, 2.0))
     np.testing.assert_allclose(there, (1.0 - 0.22, 2.0 + 0.825), atol=0.01)
@@ -49,7 +51,7 @@ def test_itk_moves_points_of_the_reference_to_the_moving_image(result, tmp_path)
 def test_skimage_warps_onto_the_reference(pair, result):
     transform = pytest.importorskip("skimage.transform")
     reference, moving = pair
-    warped = transform.warp(moving, transform.AffineTransform(matrix=skimage_matrix(result.offset)))
+    warped = transform.warp(moving, transform.EuclideanTransform(result.to_skimage()))
     inner = (slice(8, -8), slice(8, -8))
     left = np.std((warped - reference)[inner])
     assert left < 0.4 * np.std((moving - reference)[inner])
@@ -59,9 +61,20 @@ def test_ngff_maps_the_moving_image_onto_the_reference(result, tmp_path):
     path = tmp_path / "shift.json"
     result.save_transform(path)
     record = json.loads(path.read_text())
-    (transform,) = record["coordinateTransformations"]
-    assert transform == ngff(result.offset)
+    scene = record["ome"]["scene"]
+    (transform,) = scene["coordinateTransformations"]
+    assert scene == result.to_ngff()["ome"]["scene"]
+    assert [system["name"] for system in scene["coordinateSystems"]] == ["reference", "moving"]
     np.testing.assert_allclose(transform["translation"], -result.offset)
+    real = result.to_ngff(spacing=SPACING)["ome"]["scene"]
+    np.testing.assert_allclose(
+        real["coordinateTransformations"][0]["translation"], -result.physical(SPACING).offset
+    )
+    assert real["coordinateSystems"][0]["axes"][0] == {
+        "name": "y",
+        "type": "space",
+        "unit": "micrometer",
+    }
     again = cr.Registration.from_dict(record["coregister"])
     np.testing.assert_array_equal(again.offset, result.offset)
     with pytest.raises(cr.InputError, match=r"\.tfm \(ITK\)"):
@@ -130,3 +143,30 @@ def test_pixel_sizes_of_microscope_files(pair, tmp_path):
         real = cr.register(path, pair[1]).physical()
         np.testing.assert_allclose(real.offset, (0.825, -0.22), atol=0.01)
         assert real.units == (unit, unit)
+
+
+def test_the_scene_is_valid_ngff(result):
+    ngff_zarr = pytest.importorskip("ngff_zarr")
+    for spacing in (None, SPACING):
+        metadata = result.to_ngff(spacing=spacing)
+        ngff_zarr.validate(metadata, version="0.6", model="scene")
+    metadata["ome"]["scene"]["coordinateTransformations"][0]["input"] = "moving"
+    with pytest.raises(Exception, match="moving"):
+        ngff_zarr.validate(metadata, version="0.6", model="scene")
+
+
+def test_the_command_knows_the_size_of_the_pixels(pair, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    runner = pytest.importorskip("click.testing").CliRunner()
+    from coregister.cli import cli
+
+    sizes = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.25}
+    paths = [tmp_path / f"{name}.ome.tif" for name in "ab"]
+    for path, data in zip(paths, pair, strict=True):
+        data = data.astype(np.float32)
+        tifffile.imwrite(path, data, ome=True, metadata={"axes": "YX", **sizes})
+    done = runner.invoke(cli, ["pair", *map(str, paths), "--json", str(tmp_path / "r.json")])
+    assert "in µm, y" in done.output
+    record = json.loads((tmp_path / "r.json").read_text())["physical"]
+    np.testing.assert_allclose(record["offset"], (0.825, -0.22), atol=0.01)
+    assert record["units"] == ["µm", "µm"]

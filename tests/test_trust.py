@@ -438,3 +438,48 @@ def test_cosmic_rays_do_not_move_the_answer():
         warnings.simplefilter("ignore", cr.RegistrationWarning)
         result = cr.register(reference, moving)
     assert result.offset == pytest.approx([3.3, -2.2], abs=0.05)
+
+
+def rounded_pair(seed, step, noise):
+    rng = np.random.default_rng(seed)
+    scene = cr.random_scene("power-law-3", (2 * SIDE, 2 * SIDE), rng=rng)
+    scene = scipy.ndimage.gaussian_filter(scene, 3.0)
+    scene /= scene.std()
+    images = cr.simulate_pair(scene, (3.3, -2.2), noise=noise * step, rng=rng, shape=(SIDE, SIDE))
+    return [step * np.round(image / step) for image in images]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_without_noise_is_told(seed):
+    assert Status.COARSE_LEVELS in flags(*rounded_pair(seed, 0.7, 0.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("step", "noise"), [(0.7, 0.3), (0.005, 0.0)])
+def test_rounding_that_noise_or_detail_averages_out_is_not(seed, step, noise):
+    assert Status.COARSE_LEVELS not in flags(*rounded_pair(seed, step, noise))
+
+
+def test_one_rounded_image_is_enough_and_holes_do_not_hide_it():
+    reference, moving = rounded_pair(4, 0.7, 0.0)
+    reference = reference + 0.05 * np.random.default_rng(0).normal(size=reference.shape)
+    moving[::7, ::5] = np.nan
+    assert Status.COARSE_LEVELS in flags(reference, moving)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 1.0])
+def test_photons_counted_one_by_one_are_not_rounded(rate):
+    rng = np.random.default_rng(5)
+    scene = cr.random_scene("blobs", (2 * SIDE, 2 * SIDE), rng=rng)
+    scene = rate * (scene - scene.min()) / scene.std()
+    images = cr.simulate_pair(scene, (3.3, -2.2), noise=0.0, rng=rng, shape=(SIDE, SIDE))
+    assert Status.COARSE_LEVELS not in flags(*(rng.poisson(np.maximum(i, 0)) for i in images))
+
+
+def test_a_star_on_an_empty_sky_is_not_rounded():
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    images = [
+        np.round(4000 * np.exp(-((y - dy) ** 2 + (x - dx) ** 2) / 18))
+        for dy, dx in ((0.0, 0.0), (3.3, -2.2))
+    ]
+    assert Status.COARSE_LEVELS not in flags(*images)

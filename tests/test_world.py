@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
+from pathlib import Path
+
+import astropy.wcs
 import numpy as np
 import pytest
 from astropy import units as u
@@ -131,3 +136,102 @@ def test_without_coordinates_it_says_what_to_pass():
         result.to_wcs(WCS(naxis=3))
     with pytest.raises(cr.InputError, match="longitude and a latitude"):
         result.sky_offset(WCS(naxis=2))
+
+
+def test_a_header_keeps_its_own_date_and_distortion_of_the_reference():
+    reference, moving = images()
+    wcs = solution(sip=True)
+    wcs.wcs.dateobs = "2001-01-01T00:00:00"
+    own = solution(angle=30.0, sip=True).to_header(relax=True)
+    own["DATE-OBS"] = "2020-02-02T00:00:00"
+    result = cr.register(reference, moving)
+    written = result.to_wcs(wcs, header=own)
+    assert written["DATE-OBS"] == "2020-02-02T00:00:00"
+    assert written["CTYPE1"] == "RA---TAN-SIP"
+    assert written["CTYPE1O"] == "RA---TAN"  # a header has room for one polynomial
+    x, y = np.array([5.0, 31.0]), np.array([40.0, 31.0])
+    np.testing.assert_allclose(
+        WCS(written).pixel_to_world_values(x + result.offset[1], y + result.offset[0]),
+        wcs.pixel_to_world_values(x, y),
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(
+        WCS(written, key="O").wcs_pix2world(x, y, 0),  # without the polynomial
+        solution(angle=30.0).pixel_to_world_values(x, y),
+        atol=1e-9,
+    )
+
+
+def test_tables_do_not_fit_into_a_header():
+    result = cr.register(*images())
+    with pytest.raises(cr.InputError, match="to_fits"):
+        result.to_wcs(solution(tables=True), header=solution().to_header())
+    broken = solution().to_header()
+    broken["CPDIS1"], broken["DP1.EXTVER"] = "LOOKUP", 1
+    with pytest.raises(cr.InputError, match="whole list of HDUs"):
+        result.to_wcs(broken)
+
+
+def test_tables_of_a_camera_of_the_space_telescope():
+    """ACS: polynomial, detector columns and two tables, in HDUs of their own."""
+    path = Path(astropy.wcs.__file__).parent / "tests/data/dist_lookup.fits.gz"
+    data, moving = images(side=100)
+    with fits.open(path) as hdus, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hdus["SCI"].data = data.astype(np.float32)
+        result = cr.register(hdus, moving)
+        wcs = WCS(hdus["SCI"].header, hdus)
+        corrected = result.to_wcs()
+    assert corrected.sip is not None
+    assert corrected.cpdis1 is not None
+    x, y = np.meshgrid([10.0, 50.0, 90.0], [15.0, 50.0, 85.0])
+    places = corrected.all_pix2world(x + result.offset[1], y + result.offset[0], 0)
+    np.testing.assert_allclose(places, wcs.all_pix2world(x, y, 0), atol=1e-9)
+
+
+def test_lists_of_hdus_bring_errors_and_masks():
+    reference, moving = images()
+    spoilt = reference.copy()
+    spoilt[10:14, 20:30] = 1e5
+    hdus = fits.HDUList(
+        [
+            fits.PrimaryHDU(),
+            fits.ImageHDU(spoilt[None], name="SCI"),
+            fits.ImageHDU((spoilt > 1e4)[None].astype(np.uint8), name="MASK"),
+        ]
+    )
+    clean = cr.register(reference, moving, reference_valid=spoilt < 1e4)
+    np.testing.assert_array_equal(cr.register(hdus, moving).offset, clean.offset)
+
+
+def test_a_plane_of_a_cube_has_the_coordinates_of_the_sky():
+    reference, moving = images()
+    header = solution().to_header()
+    header.update(WCSAXES=3, CTYPE3="FREQ", CRVAL3=1e9, CDELT3=1e6, CRPIX3=1.0)
+    result = cr.register(fits.ImageHDU(reference[None], header), moving)
+    corrected = result.to_wcs()
+    np.testing.assert_allclose(
+        corrected.celestial.wcs.crpix, solution().wcs.crpix + result.offset[::-1], atol=1e-9
+    )
+    assert result.sky_offset().names == ("RA", "DEC")
+
+
+def test_maps_of_the_sun_are_taken_as_they_are():
+    found = importlib.util.find_spec("dkist")
+    if found is None:
+        pytest.skip("dkist, which carries frames of the Sun, is not installed")
+    folder = Path(found.origin).parent / "data/test/EIT"
+    with warnings.catch_warnings():  # of sunpy itself, and of what it imports
+        warnings.simplefilter("ignore")
+        sunpy = pytest.importorskip("sunpy.map", reason="sunpy is not installed")
+        first, second = (sunpy.Map(path) for path in sorted(folder.glob("*.fits"))[2:4])
+        result = cr.register(first, second)
+        plain = cr.register(first.data, second.data)
+    np.testing.assert_array_equal(result.offset, plain.offset)
+    assert result.sky_offset().names == ("HPLN", "HPLT")
+    # an hour of rotation, on the grid that the headers share
+    both = cr.register_sky(first, second)
+    assert np.all(np.abs(both.moving_pixels.offset - result.offset) < 2 * result.stderr)
+    np.testing.assert_allclose(
+        result.to_wcs().wcs.crpix, first.wcs.wcs.crpix + result.offset[::-1], atol=1e-9
+    )

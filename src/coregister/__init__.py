@@ -10,6 +10,7 @@ from coregister.posterior import Posterior
 from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
+from coregister.sky import SkyRegistration, register_sky
 from coregister.stack import StackRegistration, register_stack
 from coregister.stack.simulate import simulate_stack
 from coregister.status import Status
@@ -27,6 +28,7 @@ __all__ = [
     "Reference",
     "Registration",
     "RegistrationWarning",
+    "SkyRegistration",
     "StackRegistration",
     "Status",
     "calibrate",
@@ -38,6 +40,7 @@ __all__ = [
     "pair_bound",
     "random_scene",
     "register",
+    "register_sky",
     "register_stack",
     "simulate_pair",
     "simulate_stack",

@@ -23,6 +23,7 @@ except ImportError:
         "pip install 'coregister[cli]'"
     ) from None
 
+from coregister.cli_sky import sky as sky_command
 from coregister.cli_stack import stack
 from coregister.errors import InputError, RegistrationWarning, optional
 
@@ -74,6 +75,7 @@ def cli(context: click.Context) -> None:
     Examples:
       coregister pair reference.fits moving.fits -o aligned.fits
       coregister stack movie.tif -o aligned.tif --table drift.csv
+      coregister sky deep.fits tonight.fits -o tonight-corrected.fits
       coregister info moving.fits
       coregister calibrate --scene power-law-3 --noise 0.1
       coregister demo
@@ -85,6 +87,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(sky_command)
 cli.add_command(stack)
 
 
@@ -469,7 +472,7 @@ def measure(
         **{"reference_err": reference.err, "moving_err": moving.err, **chosen},
     )
     sky = sky_offset(reference, result.offset, result.covariance)
-    click.echo("\n".join([str(result), *sky_lines(sky, result)]))
+    click.echo("\n".join([str(result), *more_lines(sky, reference, result)]))
     if output is not None:
         write_aligned(output, result, reference, moving, interpolation, overwrite=overwrite)
     if json_path is not None:
@@ -479,17 +482,20 @@ def measure(
     return result
 
 
-def sky_lines(sky: SkyOffset | None, result: Registration) -> list[str]:
-    """The offset on the sky, in line with the rows of the result."""
-    from coregister.result import round_pdg
+def more_lines(sky: SkyOffset | None, reference: Loaded, result: Registration) -> list[str]:
+    """The offset on the sky and in the units of the pixels, in line with the rows of the result."""
+    from coregister.result import physical_rows, round_pdg
 
-    if sky is None:
-        return []
+    rows = []
+    if reference.spacing is not None:
+        rows += physical_rows(result.physical(reference.spacing))
+    if sky is not None:
+        rows += [
+            (f"on the sky, along {name}", f"{round_pdg(value, bar)} arcsec")
+            for name, value, bar in zip(sky.names, sky.offset, sky.stderr, strict=True)
+        ]
     width = max(len(label) for label, _ in result.rows())
-    return [
-        f"  {f'on the sky, along {name}':<{width}}  {round_pdg(value, bar)} arcsec"
-        for name, value, bar in zip(sky.names, sky.offset, sky.stderr, strict=True)
-    ]
+    return [f"  {label:<{width}}  {value}" for label, value in rows]
 
 
 def write_aligned(
@@ -577,6 +583,14 @@ def write_json(
             "stderr": plain(sky.stderr),
             "covariance": [plain(row) for row in sky.covariance],
         }
+    if reference.spacing is not None:
+        real = result.physical(reference.spacing)
+        record["physical"] = {
+            "units": list(real.units),
+            "offset": plain(real.offset),
+            "stderr": plain(real.stderr),
+            "covariance": [plain(row) for row in real.covariance],
+        }
     with atomic_write(path, overwrite=overwrite) as temporary:
         text = json.dumps(record, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -618,6 +632,9 @@ def describe_scale(loaded: Loaded) -> list[tuple[str, str]]:
     if loaded.format == "TIFF":
         sizes = {k: v for k, v in loaded.header["metadata"].items() if k != "Info"}
         return [(key, str(value)) for key, value in sizes.items()]
+    if loaded.spacing is not None:
+        size = ", ".join(f"{step:.6g} {unit}" for step, unit in loaded.spacing)
+        return [("pixel size", f"{size} along the array axes")]
     if loaded.format != "FITS":
         return []
     if loaded.wcs is None:

@@ -84,6 +84,7 @@ class MovableImage:
         step: int = 1,
     ) -> None:
         self.level = float(np.mean(data))
+        self.size = data.shape
         self._periodic = periodic
         self._pad = [0 if periodic else min(EXTENSION * step, n - 1) for n in data.shape]
         unit = step * COARSER
@@ -587,6 +588,15 @@ class Comparison:
         if self._seen is None:
             return equations
         return replace(equations, information=self._observed(equations))
+
+    def weight_beside(self, equations: Equations, away: Float) -> Float:
+        """Weight of every mode, had the spectra been read `away` from where `equations` hold."""
+        modes = self._modes
+        assert modes is not None
+        residual, share = equations.residual, equations.spectra.share
+        x = (equations.scene - share * residual) / equations.gain
+        y = equations.scene + (1 - share) * residual
+        return self._weigh(x - away / 2 @ modes.x_slopes, y + away / 2 @ modes.y_slopes)[2]
 
     def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra]:
         """Gain and spectra from the modes of both."""

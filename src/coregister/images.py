@@ -192,6 +192,7 @@ def as_image(
     if data.ndim > 1:
         _check_colour(array, name)
     if data.ndim == 0 or min(data.shape) < MIN_SIDE:
+        _check_planes(data.shape, name)
         raise InputError(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
@@ -243,21 +244,17 @@ def unpack(source: Any, name: str) -> Unpacked:
         return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
         return Unpacked(np.asarray(source))
-    if isinstance(source, list) and source and hasattr(source[0], "header"):
-        return unpack(_first_image(source, name), name)
+    first = source[0] if isinstance(source, list) and source else source
+    if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
+        from coregister.io import fits
+
+        loaded = fits.held(source, name)
+        return Unpacked(loaded.data, loaded.valid, loaded.err, loaded)
     if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
         data = np.asarray(source.data)
         mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
         sigma = _nddata_sigma(source.uncertainty, name)
         return Unpacked(data, mask, sigma, getattr(source, "wcs", None))
-    if hasattr(source, "header") and hasattr(source, "data"):  # an HDU
-        if source.data is None or not hasattr(source.data, "shape") or source.is_image is False:
-            raise InputError(
-                f"{name} is an HDU without an image, as primary ones often are; an image is "
-                "needed: give another one, hdus[1] for instance, or the whole list"
-            )
-        data = np.squeeze(source.data)
-        return Unpacked(data, world=source.header if data.ndim == source.data.ndim else None)
     if isinstance(source, (tuple, list)) and len(source) == 2 and np.ndim(source[0]) > 1:
         raise InputError(
             f"{name} is a {type(source).__name__} of {len(source)} images; one image is needed: "
@@ -271,17 +268,6 @@ def unpack(source: Any, name: str) -> Unpacked:
             "give an array of numbers or the path of an image file"
         ) from error
     return Unpacked(array, spacing=_spacing_of(source))
-
-
-def _first_image(hdus: Sequence[Any], name: str) -> Any:
-    """The first HDU of a list that holds an image."""
-    for hdu in hdus:
-        if getattr(hdu, "is_image", False) and hdu.data is not None:
-            return hdu
-    raise InputError(
-        f"{name} is a list of {len(hdus)} HDUs, none of which holds an image; one is needed: "
-        "check the file"
-    )
 
 
 def _spacing_of(source: Any) -> tuple[tuple[float, str], ...] | None:
@@ -336,6 +322,17 @@ def _check_colour(array: NDArray[Any], name: str) -> None:
         raise InputError(
             f"{name} looks like a colour image, shape {array.shape}; one channel is needed: "
             f"use {name}[..., 0], or {name}[..., :3].mean(axis=-1) for grey"
+        )
+
+
+def _check_planes(shape: tuple[int, ...], name: str) -> None:
+    """Channels or frames, along one axis that is too short for anything else."""
+    short = [axis for axis, n in enumerate(shape) if n < MIN_SIDE]
+    if len(shape) == 3 and len(short) == 1 and shape[short[0]] > 1:
+        one = ("[0]", "[:, 0]", "[..., 0]")[short[0]]
+        raise InputError(
+            f"{name} has shape {shape}, like {shape[short[0]]} channels or frames of one image; "
+            f"one of them is needed: use {name}{one}, or register_stack for a series"
         )
 
 

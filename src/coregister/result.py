@@ -441,13 +441,14 @@ class Registration:
         """
         from coregister import world as world_module
 
+        if hasattr(world, "cards") and header is None:
+            header = world
         if world is None and self._pair is not None:
             world = self._pair.reference.world
-        wcs = world_module.moved_wcs(world, self.offset)
-        if header is None and not hasattr(world, "cards"):
-            return wcs
+        if header is None:
+            return world_module.moved_wcs(world, self.offset)
         return world_module.corrected_header(
-            world if header is None else header,
+            header,
             world,
             self.offset,
             self.covariance,
@@ -507,6 +508,14 @@ class Registration:
 
         return physical(self.offset, self.covariance, self._spacing(spacing))
 
+    def _known_spacing(
+        self, spacing: tuple[tuple[float, str], ...] | None
+    ) -> tuple[tuple[float, str], ...] | None:
+        """What is given, or came with the reference; None where there is nothing."""
+        if spacing is not None:
+            return self._spacing(spacing)
+        return None if self._pair is None else self._pair.reference.spacing
+
     def _spacing(
         self, spacing: tuple[tuple[float, str], ...] | None
     ) -> tuple[tuple[float, str], ...]:
@@ -517,17 +526,68 @@ class Registration:
                 "the size of a pixel is not known; one an axis is needed: "
                 "pass spacing=((0.1, 'um'), (0.1, 'um'))"
             )
-        if len(spacing) != self.ndim:
+        if len(spacing) != self.ndim or not all(
+            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in spacing
+        ):
             raise InputError(
-                f"spacing has {len(spacing)} entries; one for each of {self.ndim} axes is needed"
+                f"spacing={spacing!r} is not a size and a unit for each of {self.ndim} axes; "
+                "give spacing=((0.1, 'um'), (0.1, 'um')) for instance"
             )
         return spacing
+
+    def to_skimage(self) -> Float:
+        """Homogeneous matrix for scikit-image, which counts x first: reference to moving.
+
+        Returns
+        -------
+        (ndim + 1, ndim + 1) array
+            ``skimage.transform.warp(moving, EuclideanTransform(matrix))`` aligns with it.
+
+        Examples
+        --------
+        >>> import numpy as np, coregister as cr
+        >>> rng = np.random.default_rng(1)
+        >>> scene = cr.fourier_shift(rng.normal(size=(96, 96)).cumsum(0).cumsum(1), (0, 0))
+        >>> result = cr.register(scene[8:72, 8:72], scene[5:69, 13:77])
+        >>> result.to_skimage().round(2).tolist()
+        [[1.0, 0.0, -5.0], [0.0, 1.0, 3.0], [0.0, 0.0, 1.0]]
+        """
+        from coregister.transforms import skimage_matrix
+
+        return skimage_matrix(self.offset)
+
+    def to_ngff(
+        self,
+        *,
+        moving: str = "moving",
+        reference: str = "reference",
+        spacing: tuple[tuple[float, str], ...] | None = None,
+    ) -> dict[str, Any]:
+        """Metadata of an NGFF 0.6 scene that brings moving onto the reference.
+
+        Parameters
+        ----------
+        moving, reference : str
+            Names of their coordinate systems.
+        spacing : tuple of (float, str), optional
+            Size of a pixel along each axis, and its unit. Default: what came with the reference,
+            else pixels.
+
+        Returns
+        -------
+        dict
+            Attributes of a Zarr group; the bars have no place there, see `to_dict`.
+        """
+        from coregister.transforms import ngff_scene
+
+        spacing = self._known_spacing(spacing)
+        return ngff_scene(self.offset, moving=moving, reference=reference, spacing=spacing)
 
     def save_transform(
         self,
         path: str | os.PathLike[str],
         *,
-        spacing: tuple[float, ...] | None = None,
+        spacing: tuple[tuple[float, str], ...] | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write the displacement for other tools.
@@ -535,16 +595,17 @@ class Registration:
         Parameters
         ----------
         path : path
-            ``.tfm`` is an ITK transform (reference to moving, x first); ``.json`` an NGFF
-            coordinate transformation (moving to reference, array-axis order) with the whole
-            result beside it.
-        spacing : tuple of float, optional
-            Size of a pixel along each axis. Default: 1, pixels.
+            ``.tfm`` is an ITK transform, for points of the reference, x first; ``.json`` an NGFF
+            scene, for points of moving, in array-axis order, with the whole result beside it.
+        spacing : tuple of (float, str), optional
+            Size of a pixel along each axis, and its unit. Default: what came with the reference,
+            else pixels.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.transforms import save
 
+        spacing = self._known_spacing(spacing)
         save(self.offset, self.to_dict(), path, spacing=spacing, overwrite=overwrite)
 
     # ---------------------------------------------------------------- files
@@ -554,31 +615,31 @@ class Registration:
         return {
             "format": "coregister.Registration",
             "version": 1,
-            "offset": _plain(self.offset),
-            "stderr": _plain(self.stderr),
-            "covariance": _plain(self.covariance),
-            "model_covariance": _plain(self.model_covariance),
-            "information": _plain(self.information),
-            "systematic": _plain(self.systematic),
-            "dof": _plain(self.dof),
+            "offset": plain(self.offset),
+            "stderr": plain(self.stderr),
+            "covariance": plain(self.covariance),
+            "model_covariance": plain(self.model_covariance),
+            "information": plain(self.information),
+            "systematic": plain(self.systematic),
+            "dof": plain(self.dof),
             "status": self.status.name,
             "flags": [status.name for status in Status if status in self.flags],
             "trusted": self.trusted,
-            "false_alarm": _plain(self.false_alarm),
+            "false_alarm": plain(self.false_alarm),
             "modes": [
                 {
-                    "offset": _plain(mode.offset),
-                    "covariance": _plain(mode.covariance),
-                    "probability": _plain(mode.probability),
+                    "offset": plain(mode.offset),
+                    "covariance": plain(mode.covariance),
+                    "probability": plain(mode.probability),
                 }
                 for mode in self.modes
             ],
-            "gain": _plain(self.gain),
-            "background": _plain(self.background),
-            "overlap": _plain(self.overlap),
+            "gain": plain(self.gain),
+            "background": plain(self.background),
+            "overlap": plain(self.overlap),
             "coherence": {
-                "frequency": _plain(self.coherence.frequency),
-                "correlation": _plain(self.coherence.correlation),
+                "frequency": plain(self.coherence.frequency),
+                "correlation": plain(self.coherence.correlation),
             },
             "n_iter": self.n_iter,
             "reference_shape": list(self.reference_shape),
@@ -678,14 +739,7 @@ class Registration:
             for name, d, s in zip(names, self.offset, self.stderr, strict=True)
         ]
         if self._pair is not None and self._pair.reference.spacing is not None:
-            real = self.physical()
-            table += [
-                (f"in {unit}, {name.split()[-1].strip('()')}", f"{round_pdg(d, s)} {unit}")
-                for name, d, s, unit in zip(
-                    names, real.offset, real.stderr, real.units, strict=True
-                )
-                if unit
-            ]
+            table += physical_rows(self.physical())
         if self.ndim == 2 and np.all(np.isfinite(self.covariance)):
             correlation = self.covariance[0, 1] / np.prod(self.stderr)
             table.append(("correlation of the bars", f"{correlation:.2f}"))
@@ -777,6 +831,16 @@ def axis_names(ndim: int) -> list[str]:
     ]
 
 
+def physical_rows(real: Physical) -> list[tuple[str, str]]:
+    """Label and value of an offset in the units of the pixels' size, for the printed forms."""
+    names = [name.split()[-1].strip("()") for name in axis_names(real.offset.size)]
+    return [
+        (f"in {unit}, {name}", f"{round_pdg(offset, bar)} {unit}")
+        for name, offset, bar, unit in zip(names, real.offset, real.stderr, real.units, strict=True)
+        if unit
+    ]
+
+
 def round_pdg(value: float, stderr: float) -> str:
     """``value +- stderr`` rounded by the rule of the Particle Data Group.
 
@@ -819,10 +883,11 @@ def _probability(value: float) -> str:
     return f"{value:.1e}" if value < 0.01 else f"{value:.3f}"
 
 
-def _plain(value: ArrayLike) -> Any:
+def plain(value: ArrayLike) -> Any:
+    """Lists and numbers that JSON knows; infinity becomes ``"inf"``."""
     array = np.asarray(value, dtype=np.float64)
     if array.ndim:
-        return [_plain(entry) for entry in array]
+        return [plain(entry) for entry in array]
     number = float(array)
     return number if math.isfinite(number) else repr(number)
 

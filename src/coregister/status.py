@@ -50,6 +50,10 @@ class Status(enum.Enum):
         "offset is a guess: register that part by itself, or add frames between"
     )
     NOT_CONVERGED = "the refinement did not settle; give `initial`, mask artefacts, or crop"
+    COARSE_LEVELS = (
+        "an image is rounded to few levels, without noise that would average the rounding out: "
+        "contours are moved and the bars do not show it; use the data before they were rounded"
+    )
     CONSTANT_IMAGE = "an image has no structure at all; check the file, the channel and the mask"
 
     def __str__(self) -> str:

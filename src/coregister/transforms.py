@@ -14,6 +14,15 @@ from coregister.errors import InputError
 from coregister.io.atomic import atomic_write
 
 Float = NDArray[np.float64]
+#: size of a pixel along each axis, and its unit
+Spacing = tuple[tuple[float, str], ...]
+#: names of units as NGFF writes them
+UNITS = {
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns"), "micrometer"),
+    "nm": "nanometer",
+    "mm": "millimeter",
+    "m": "meter",
+}
 
 
 class Physical(NamedTuple):
@@ -39,7 +48,7 @@ class Physical(NamedTuple):
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
 
-def physical(offset: Float, covariance: Float, spacing: tuple[tuple[float, str], ...]) -> Physical:
+def physical(offset: Float, covariance: Float, spacing: Spacing) -> Physical:
     """An offset in pixels, in the units of the pixels' size."""
     sizes = np.array([size for size, _ in spacing])
     scale = np.outer(sizes, sizes)
@@ -48,15 +57,14 @@ def physical(offset: Float, covariance: Float, spacing: tuple[tuple[float, str],
     return Physical(offset * sizes, carried, tuple(unit for _, unit in spacing))
 
 
-def itk_text(offset: Float, spacing: tuple[float, ...] | None = None) -> str:
+def itk_text(offset: Float, spacing: Spacing | None = None) -> str:
     """The displacement as an ITK transform file: from points of the reference to the moving image.
 
-    ITK counts x first and in physical units; `spacing` is the pixel size along the array axes,
-    1 if it is left out.
+    ITK counts x first and in physical units; pixels where no `spacing` is given. The axes of the
+    images are taken to be those of space (direction cosines of 1).
     """
     ndim = offset.size
-    sizes = np.ones(ndim) if spacing is None else np.asarray(spacing, dtype=np.float64)
-    values = " ".join(repr(float(d)) for d in (offset * sizes)[::-1])
+    values = " ".join(repr(float(d)) for d in (offset * _sizes(offset, spacing))[::-1])
     return (
         "#Insight Transform File V1.0\n#Transform 0\n"
         f"Transform: TranslationTransform_double_{ndim}_{ndim}\n"
@@ -64,25 +72,46 @@ def itk_text(offset: Float, spacing: tuple[float, ...] | None = None) -> str:
     )
 
 
-def ngff(
+def ngff_scene(
     offset: Float,
     *,
-    source: str = "moving",
-    target: str = "reference",
-    spacing: tuple[float, ...] | None = None,
+    moving: str = "moving",
+    reference: str = "reference",
+    spacing: Spacing | None = None,
 ) -> dict[str, Any]:
-    """The displacement as an NGFF coordinate transformation (RFC-5): moving onto the reference.
+    """The displacement as the metadata of an NGFF 0.6 scene: moving onto the reference.
 
-    NGFF maps from the input to the output system, and in array-axis order; the content of
-    `moving` lies at `+offset`, so its points go back by that.
+    Two coordinate systems and the translation between them. NGFF maps points of the input to the
+    output, in array-axis order; the content of `moving` lies at `+offset`, so its points go back
+    by that.
     """
-    sizes = np.ones(offset.size) if spacing is None else np.asarray(spacing, dtype=np.float64)
-    return {
-        "type": "translation",
-        "input": source,
-        "output": target,
-        "translation": [float(-d) for d in offset * sizes],
+    if offset.size not in (2, 3):
+        raise InputError(
+            f"the images have {offset.size} axes; an NGFF scene has 2 or 3 of space: "
+            "write an ITK transform, .tfm"
+        )
+    sizes = _sizes(offset, spacing)
+    units = [None] * offset.size if spacing is None else [unit for _, unit in spacing]
+    axes = [
+        {"name": name, "type": "space", **({"unit": UNITS.get(unit, unit)} if unit else {})}
+        for name, unit in zip("zyx"[-offset.size :], units, strict=True)
+    ]
+    scene = {
+        "coordinateSystems": [{"name": name, "axes": axes} for name in (reference, moving)],
+        "coordinateTransformations": [
+            {
+                "type": "translation",
+                "input": {"name": moving},
+                "output": {"name": reference},
+                "translation": [float(-d) for d in offset * sizes],
+            }
+        ],
     }
+    return {"ome": {"version": "0.6", "scene": scene}}
+
+
+def _sizes(offset: Float, spacing: Spacing | None) -> Float:
+    return np.ones(offset.size) if spacing is None else np.array([size for size, _ in spacing])
 
 
 def skimage_matrix(offset: Float) -> Float:
@@ -100,20 +129,20 @@ def save(
     record: dict[str, Any],
     path: str | os.PathLike[str],
     *,
-    spacing: tuple[float, ...] | None,
+    spacing: Spacing | None,
     overwrite: bool,
 ) -> None:
     """Write the displacement; the suffix says in which form: .tfm, .txt (ITK), .json (NGFF).
 
-    JSON takes the whole result along, `record`.
+    JSON takes the whole result along, `record`, since no such form holds the bars.
     """
     suffix = Path(path).suffix.lower()
     if suffix in (".tfm", ".txt"):
         text = itk_text(offset, spacing)
     elif suffix == ".json":
-        whole = {"coordinateTransformations": [ngff(offset, spacing=spacing)], "coregister": record}
-        text = json.dumps(whole, indent=2) + "\n"
+        whole = {**ngff_scene(offset, spacing=spacing), "coregister": record}
+        text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
     else:
         raise InputError(f"{path} has the suffix {suffix!r}; .tfm (ITK) or .json (NGFF) is needed")
     with atomic_write(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")

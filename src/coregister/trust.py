@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.images import Pair
+from coregister.levels import coarsely_rounded
 from coregister.result import Coherence, Mode, Registration
 from coregister.stages import Candidate, Fit
 from coregister.status import Status
@@ -103,6 +104,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)
+    if any(coarsely_rounded(image) for image in pair.images):
+        flags.add(Status.COARSE_LEVELS)
     if np.any(best.systematic > stderr):
         flags.add(Status.UNDERSAMPLED)
     if uneven:

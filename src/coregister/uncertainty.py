@@ -28,7 +28,7 @@ from coregister.compare import (
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
 from coregister.search import chance_of_peak
-from coregister.spectrum import Rings, Spectra
+from coregister.spectrum import Rings, Spectra, photometry
 from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
@@ -41,6 +41,10 @@ COARSE_EXCESS = 10.0
 NOISELESS = 1e-8
 #: probability, with even noise, below which frequencies that disagree are looked at in pixels
 ASK_PIXELS = 1e-4
+#: offset, in bars, at which it is asked how the weights follow
+STEP_ASIDE = 0.3
+#: share of the information that these take away at most
+MOST_LOST = 0.5
 #: degrees of freedom of the bars are taken as no fewer
 FEWEST_DOF = 3.0
 #: frequency (cycles/px) within which it is looked for
@@ -79,10 +83,15 @@ def conclude_fit(
     noisy = bool(count @ spectra.residual > NOISELESS * (count @ spectra.scene))
     tested = determined and noisy
     bread = _pseudo_inverse(values, vectors)
+    products = equations.gradient * equations.residual
+    loosened = _loosened(
+        bread,
+        lambda away: products @ comparison.weight_beside(equations, away),
+    )
     left, pulls = equations.whitened(comparison)
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
-    spread = spread_of(left, pulls, bread)
+    spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     smaller = min(image.data.size for image in pair.images)
@@ -169,9 +178,23 @@ def conclude_modes(
     bread = _pseudo_inverse(values, vectors)
     per_mode = np.abs(signal) * sum(f**2 for f in k)
     dof = _degrees_of_freedom(per_mode, ndim)
-    left, pulls = _periodic_score(
-        k, rings, multiplicity, spectra, weight, transforms(), gain, shape
-    )
+    x, y = transforms()
+    left, pulls = _periodic_score(k, rings, multiplicity, spectra, weight, (x, y), gain, shape)
+    size = float(np.prod(shape))
+    powers = [rings.mean((s.real**2 + s.imag**2) / size) for s in (x, y)]
+    cross = np.conj(x) * y / size
+
+    def slopes(away: Float) -> Float:
+        turned = cross
+        for frequency, d in zip(k, away, strict=True):
+            turned = turned * np.exp(1j * frequency * d)
+        _, beside = photometry(
+            xx=powers[0], yy=powers[1], xy=rings.mean(turned.real), count=rings.count, gain=gain
+        )
+        heavier = multiplicity * rings.spread(beside.weight).reshape(weight.shape) * gain
+        return np.array([np.sum(heavier * f * cross.imag) for f in k])
+
+    loosened = _loosened(bread, slopes)
     folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
     power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
     coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
@@ -187,7 +210,7 @@ def conclude_modes(
             product = product * np.exp(-1j * frequency * d)
         return TrigPolynomial(product, shape, density=density)
 
-    spread = spread_of(left, pulls, bread)
+    spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     return Fit(
@@ -225,6 +248,32 @@ def _degrees_of_freedom(information: Float, ndim: int) -> float:
     """
     effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
     return max(effective - (ndim + 2), FEWEST_DOF)
+
+
+def _loosened(bread: Float, score: Callable[[Float], Float]) -> Float:
+    """Inverse slope of the score whose weights move with the offset.
+
+    Spectra read at the optimum find less left over there than at the true offset, most so in
+    rings that by chance ask for another one: weights follow, and give way to what pulls.
+
+    Parameters
+    ----------
+    bread : (ndim, ndim) array
+        Inverse of the information, the slope for weights that stay.
+    score : callable
+        What is left over at the optimum, times its gradient, weighted as at an offset beside it.
+    """
+    change = np.zeros_like(bread)
+    for axis, bar in enumerate(np.sqrt(np.clip(np.diag(bread), 0.0, None))):
+        if bar > 0:
+            away = np.zeros(len(bread))
+            away[axis] = STEP_ASIDE * bar
+            change[axis] = (score(-away) - score(away)) / (2 * away[axis])
+    # part of the information that is lost
+    values, vectors = np.linalg.eigh(bread)
+    root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    lost, axes = np.linalg.eigh(root @ (change + change.T) @ root / 2)
+    return np.asarray(root @ (axes / (1.0 - np.clip(lost, 0.0, MOST_LOST))) @ axes.T @ root)
 
 
 def _periodic_score(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from coregister.io.loaded import Loaded
 from coregister.io.sky import tangents
 
 Float = NDArray[np.float64]
+#: distortions that a WCS looks up in tables
+TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
 
 
 def wcs_of(world: Any) -> Any:
@@ -23,16 +26,38 @@ def wcs_of(world: Any) -> Any:
     InputError
         If there is none.
     """
-    if isinstance(world, Loaded):
-        world = world.wcs
+    if isinstance(world, Loaded) and world.wcs is not None:
+        long = [n + 1 for n, side in enumerate(world.stored_shape[::-1]) if side != 1]
+        return world.wcs if len(long) == world.wcs.naxis else world.wcs.sub(long)
     if hasattr(world, "pixel_to_world_values"):
         return world
     if hasattr(world, "cards"):
-        return optional("astropy.wcs", "io").WCS(world)
+        return header_wcs(world)
+    nothing = world is None or isinstance(world, Loaded)
     raise InputError(
-        f"found {'no world coordinates' if world is None else f'a {type(world).__name__}'}; an "
+        f"found {'no world coordinates' if nothing else f'a {type(world).__name__}'}; an "
         "astropy.wcs.WCS or a FITS header is needed: pass that of the reference"
     )
+
+
+def header_wcs(header: Any) -> Any:
+    """The `astropy.wcs.WCS` of a header.
+
+    Raises
+    ------
+    InputError
+        If wcslib refuses it, or distortions of it are tabulated in other HDUs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy's remarks on small faults of the header
+        try:
+            return optional("astropy.wcs", "io").WCS(header)
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"the world coordinates of the header cannot be used ({reason}); complete ones "
+                "are needed: pass WCS(header, hdus), or the whole list of HDUs"
+            ) from error
 
 
 def moved_wcs(world: Any, offset: Float) -> Any:
@@ -70,7 +95,7 @@ def moved_wcs(world: Any, offset: Float) -> Any:
         wcs.sip = optional("astropy.wcs", "io").Sip(
             wcs.sip.a, wcs.sip.b, wcs.sip.ap, wcs.sip.bp, np.asarray(wcs.sip.crpix) + step
         )
-    for name in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
+    for name in TABLES:
         table = getattr(wcs, name)
         if table is not None:
             where = np.asarray(table.crval, dtype=np.float64) + step
@@ -134,22 +159,36 @@ def corrected_header(header: Any, world: Any, offset: Float, covariance: Float, 
     shape : tuple of int
         Of the reference.
     """
-    fits = optional("astropy.io.fits", "io")
-    wcs = moved_wcs(world, offset)
     from coregister.io.fits import TABLE_CARDS, WCS_CARDS
 
-    result = fits.Header(
+    wcs = moved_wcs(world, offset)
+    if any(getattr(wcs, name) is not None for name in TABLES):
+        raise InputError(
+            "the world coordinates have tabulated distortions, which do not fit into a header; "
+            "take to_wcs(wcs).to_fits(), which are the HDUs with the tables"
+        )
+    result = optional("astropy.io.fits", "io").Header(
         [
             card
             for card in header.cards
             if not WCS_CARDS.fullmatch(card.keyword) and not TABLE_CARDS.fullmatch(card.keyword)
         ]
     )
-    result.extend(wcs.to_header(relax=True), update=True)
-    if np.all(np.isfinite(covariance)) and wcs.has_celestial:
-        result.extend(pointing_cards(wcs_of(world), covariance, shape), update=True)
-    own = optional("astropy.wcs", "io").WCS(header)
+
+    def add(cards: Any) -> None:
+        # of a WCS only its own keywords: dates and the observatory are those of `header`
+        result.extend((c for c in cards if WCS_CARDS.fullmatch(c.keyword)), update=True)
+
+    add(wcs.to_header(relax=True).cards)
+    own = copy.deepcopy(header_wcs(header))
     if any(str(kind) for kind in own.wcs.ctype):
-        result.extend(own.to_header(key="O"), update=True)
+        own.sip = None  # there is one polynomial in a header, that of the new coordinates
+        own.wcs.ctype = [str(kind).removesuffix("-SIP") for kind in own.wcs.ctype]
+        for name in TABLES:
+            setattr(own, name, None)
+        add(own.to_header(key="O").cards)
+    if np.all(np.isfinite(covariance)) and wcs.has_celestial:
+        for keyword, value, comment in pointing_cards(wcs_of(world), covariance, shape):
+            result[keyword] = value, comment
     result["HISTORY"] = "pointing from coregister; the one before is the alternate O"
     return result

@@ -1,4 +1,4 @@
-"""Files in and out: FITS, TIFF, PNG, JPEG, NPY; the suffix of the name decides."""
+"""Files in and out: FITS, TIFF, PNG, JPEG, NPY, NIfTI; the suffix of the name decides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import CoregisterError, InputError
-from coregister.io import fits, npy, picture, tiff
+from coregister.io import fits, nifti, npy, picture, tiff
 from coregister.io.atomic import atomic_write, check_output
 from coregister.io.loaded import Loaded, Part
 from coregister.io.sinks import write_stack
@@ -43,6 +43,7 @@ FORMATS: dict[str, tuple[str, ModuleType]] = {
     ".png": ("PNG", picture),
     **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", picture)),
     ".npy": ("NPY", npy),
+    ".nii": ("NIfTI", nifti),
 }
 
 
@@ -59,10 +60,10 @@ def read(
     Parameters
     ----------
     path : path
-        FITS (also ``.gz``, ``.bz2`` and ``.fz``), TIFF, PNG, JPEG or NPY.
+        FITS (also ``.gz``, ``.bz2`` and ``.fz``), TIFF, PNG, JPEG, NPY or NIfTI.
     ext : int or str, optional
         HDU by number or name (``"SCI,2"`` for a version), page of a TIFF file, or ``"all"`` for
-        all its pages as a volume. Default: the first image.
+        all its pages as a volume; volume of a NIfTI file. Default: the first image.
     channel : int or str, optional
         Channel of a colour image: a number, a colour, or ``"grey"`` for the mean.
     err_ext, mask_ext : int or str, optional
@@ -191,7 +192,8 @@ def _suffix(path: Path) -> str:
     """Lower-case suffix, that of the packed file for ``.gz`` and ``.bz2``."""
     suffixes = [suffix.lower() for suffix in path.suffixes] or [""]
     if suffixes[-1] in (".gz", ".bz2") and len(suffixes) > 1:
-        return suffixes[-2] if FORMATS.get(suffixes[-2], ("",))[0] == "FITS" else suffixes[-1]
+        packed = FORMATS.get(suffixes[-2], ("",))[0] in ("FITS", "NIfTI")
+        return suffixes[-2] if packed else suffixes[-1]
     return suffixes[-1]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,28 +66,94 @@ def read(
     refuse(path, "FITS", channel=channel)
     with opened(path) as hdus:
         number = first_image(hdus, path) if ext is None else _find(hdus, ext, path, "ext")
-        hdu = hdus[number]
-        zero = hdu.header.get("BZERO", 0) if hdu.header.get("BLANK") == 0 else None
-        data = np.asarray(hdu.data)
-        known = ext is None or hdu.name in IMAGE_NAMES
-        noise = _companion(hdus, number, err_ext, ERROR_NAMES if known else {}, path, "err_ext")
-        bad = _companion(hdus, number, mask_ext, MASK_NAMES if known else {}, path, "mask_ext")
-        shape = tuple(n for n in data.shape if n != 1)
-        valid = None if bad is None else np.asarray(bad.data == 0).reshape(shape)
-        if zero is not None:  # astropy turns BLANK into NaN, but not BLANK = 0
-            filled = np.asarray(data != zero).reshape(shape)
-            valid = filled if valid is None else valid & filled
-        return Loaded(
-            path=path,
-            format="FITS",
-            part=_part(number, hdu).label,
-            data=data.reshape(shape),
-            valid=valid,
-            err=None if noise is None else sigma_of(noise).reshape(shape),
-            header=hdu.header.copy(),
-            stored_shape=data.shape,
-            details={"primary": hdus[0].header.copy() if number else None},
+        return loaded(hdus, number, path, known=ext is None, err_ext=err_ext, mask_ext=mask_ext)
+
+
+def loaded(
+    hdus: Any,
+    number: int,
+    path: Path,
+    *,
+    known: bool = True,
+    err_ext: int | str | None = None,
+    mask_ext: int | str | None = None,
+) -> Loaded:
+    """HDU `number` with the errors and mask that belong to it.
+
+    They are looked for under their usual names if `known`, or if the HDU has the name of an image.
+    """
+    hdu = hdus[number]
+    zero = hdu.header.get("BZERO", 0) if hdu.header.get("BLANK") == 0 else None
+    data = np.asarray(hdu.data)
+    known = known or hdu.name in IMAGE_NAMES
+    noise = _companion(hdus, number, err_ext, ERROR_NAMES if known else {}, path, "err_ext")
+    bad = _companion(hdus, number, mask_ext, MASK_NAMES if known else {}, path, "mask_ext")
+    shape = tuple(n for n in data.shape if n != 1)
+    valid = None if bad is None else np.asarray(bad.data == 0).reshape(shape)
+    if zero is not None:  # astropy turns BLANK into NaN, but not BLANK = 0
+        filled = np.asarray(data != zero).reshape(shape)
+        valid = filled if valid is None else valid & filled
+    return Loaded(
+        path=path,
+        format="FITS",
+        part=_part(number, hdu).label,
+        data=data.reshape(shape),
+        valid=valid,
+        err=None if noise is None else sigma_of(noise).reshape(shape),
+        header=hdu.header.copy(),
+        stored_shape=data.shape,
+        details={"primary": hdus[0].header.copy() if number else None, "number": number},
+    )
+
+
+def write_header(path: Path, like: Loaded, correct: Callable[[Any], Any]) -> None:
+    """Copy the file of `like`, with another header of the image; its pixels stay bit for bit.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    like : Loaded
+        The image, from a file.
+    correct : callable
+        Takes the header as it stands and returns the new one.
+
+    Raises
+    ------
+    InputError
+        If the image is compressed within the file, since that can lose something.
+    """
+    fits = optional("astropy.io.fits", "io")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(like.path, memmap=False, do_not_scale_image_data=True) as hdus:
+            hdu = hdus[like.details["number"]]
+            if isinstance(hdu, fits.CompImageHDU):
+                raise InputError(
+                    f"{like.path} is compressed, and its pixels would not stay bit for bit; "
+                    "unpack it first, with funpack for instance"
+                )
+            hdu.header = correct(hdu.header)
+            hdus.writeto(path, overwrite=True, output_verify="silentfix+ignore")
+
+
+def held(source: Any, name: str) -> Loaded:
+    """An image in memory: an HDU, or the first image of a list of HDUs.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    hdus = source if isinstance(source, list) else [source]
+    if hdus[0] is source and not (source.is_image and source.shape):
+        raise InputError(
+            f"{name} is an HDU without an image, as primary ones often are; an image is needed: "
+            "give another one, hdus[1] for instance, or the whole list"
         )
+    found = loaded(hdus, first_image(hdus, name), Path(name))
+    found.details["hdus"] = hdus  # distortion tables live in other extensions
+    return found
 
 
 def write(
@@ -142,11 +208,21 @@ def wcs_of(loaded: Loaded) -> Any:
     if not _has_wcs(loaded.header):
         return None
     wcs = optional("astropy.wcs", "io").WCS
-    with opened(loaded.path) as hdus:  # distortion tables live in other extensions
+    hdus = loaded.details.get("hdus")
+    # distortion tables live in other extensions
+    opening = opened(loaded.path) if hdus is None else _remarks_ignored(hdus)
+    with opening as hdus:
         try:
             return wcs(loaded.header, fobj=hdus)
         except Exception:  # a header that wcslib refuses leaves the pixels as good as they were
             return None
+
+
+@contextlib.contextmanager
+def _remarks_ignored(hdus: Any) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield optional("astropy.io.fits", "io").HDUList(hdus)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ class Loaded:
     path : Path
         The file.
     format : str
-        "FITS", "TIFF", "PNG", "JPEG" or "NPY".
+        "FITS", "TIFF", "PNG", "JPEG", "NPY" or "NIfTI".
     part : str
         Label of the part that was read.
     data : array

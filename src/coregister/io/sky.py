@@ -78,14 +78,22 @@ def carry(
     covariance: ArrayLike,
 ) -> SkyOffset:
     """Carry an offset and its covariance to the sky, by the Jacobian of `sky_jacobian`."""
-    moved = jacobian @ np.asarray(offset, dtype=np.float64)
+    return SkyOffset(
+        names=names,
+        offset=jacobian @ np.asarray(offset, dtype=np.float64),
+        covariance=carried_covariance(jacobian, covariance),
+    )
+
+
+def carried_covariance(jacobian: NDArray[np.float64], covariance: ArrayLike) -> NDArray[np.float64]:
+    """``J C J^T``, infinite along the axes that an undetermined direction touches."""
     pixels = np.asarray(covariance, dtype=np.float64)
     known = np.isfinite(pixels)
     carried = jacobian @ np.where(known, pixels, 0.0) @ jacobian.T
     blind = ~known.diagonal()
     touched = np.abs(jacobian[:, blind]).max(axis=1, initial=0.0) > 1e-6 * np.abs(jacobian).max()
     carried[np.ix_(touched, touched)] = np.inf
-    return SkyOffset(names=names, offset=moved, covariance=carried)
+    return np.asarray(carried)
 
 
 def sky_jacobian(image: Loaded) -> NDArray[np.float64] | None:

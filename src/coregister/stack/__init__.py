@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -26,15 +25,17 @@ from coregister.stack.drift import smooth
 from coregister.stack.frames import Frames, blocks
 from coregister.stack.joint import (
     MAX_PASSES,
-    MISFIT,
     TOLERANCE,
     Bench,
     Common,
     Frame,
+    Ready,
     Sums,
     Template,
     common_window,
+    fixed_pattern,
     settle,
+    unlike,
 )
 from coregister.stack.links import (
     Centre,
@@ -54,6 +55,12 @@ __all__ = ["Frames", "StackRegistration", "register_stack"]
 
 #: loops of three frames that are measured pair by pair
 LOOPS = 3
+#: probability of what is left over adding up so at the same pixels, below which it is a pattern
+MAX_PATTERN = 1e-6
+#: a frame that is moved by more than this many samples is cut anew
+FARTHEST = 0.75
+#: bars that a last step may have
+UNSETTLED = 0.5
 
 
 def register_stack(
@@ -86,8 +93,10 @@ def register_stack(
         a number: that frame. "previous": each frame is compared with the one before alone, and
         offsets add up, for scenes that change; bars grow along the series. An image, or its path:
         it takes part like a frame, and offsets are counted from it.
-    err, valid : array_like, optional
-        As for `register`: one for all frames, or one a frame along the first axis.
+    err : float or sequence of float, optional
+        1-sigma noise: one number, or one a frame. How it varies over the field is learnt.
+    valid : array_like of bool, optional
+        True = use this pixel: one mask for all frames, or one a frame along the first axis.
     boundary : {"overlap", "periodic"}
         As for `register`.
     max_offset : float or array_like, optional
@@ -138,15 +147,14 @@ def register_stack(
     if drift not in (None, "smooth"):
         raise InputError(f"drift={drift!r} is not known; use 'smooth', or leave it out")
     external = _external(reference)
-    stack = Frames(
-        frames if external is None else _WithReference(frames, external), err=err, valid=valid
-    )
-    number = _number(reference, len(stack)) if external is None else 0
+    how = "all" if external is not None else reference
+    stack = Frames(frames, err=err, valid=valid, before=external)
+    number = _number(how, len(stack)) if external is None else 0
     first = stack.read(0)
     pair = together(first, first, boundary=boundary, max_offset=max_offset, initial=None)
     options = Options(boundary=boundary, max_offset=pair.max_offset)
     run = Run(executor, Checkpoint(checkpoint, _key(stack, options)), progress, len(stack))
-    if reference == "previous" and external is None:
+    if how == "previous":
         result = _chain(stack, options, run)
     else:
         result = _joint(stack, options, run, memory)
@@ -155,9 +163,10 @@ def register_stack(
             result,
             drift=smooth(result.offsets, np.einsum("tii->ti", result.own), result.trusted),
         )
-    if number is not None:
-        result = result.relative_to(number)
-    if reference == "first" and external is None:
+    start = 0 if external is not None else number
+    if start is not None:
+        result = _counted_from(result, start)
+    if how == "first":
         result = replace(result, reference="first")
     if external is not None:
         result = _without_first(result)
@@ -174,20 +183,6 @@ def register_stack(
 
 
 # ------------------------------------------------------------------------------------ the door
-
-
-class _WithReference:
-    """Frames with an image before them."""
-
-    def __init__(self, frames: Any, reference: Any) -> None:
-        self._frames, self._reference = frames, reference
-        self.ndim = 3  # of a stack
-
-    def __len__(self) -> int:
-        return 1 + len(self._frames)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._reference if index == 0 else self._frames[index - 1]
 
 
 def _external(reference: Any) -> Any:
@@ -211,10 +206,27 @@ def _key(frames: Frames, options: Options) -> str:
     """What a checkpoint must agree with."""
     reach = None if options.max_offset is None else options.max_offset.tolist()
     about = [len(frames), list(frames.shape), options.boundary, reach]
-    ends = hashlib.sha256()
-    for index in (0, len(frames) // 2, len(frames) - 1):
-        ends.update(frames.read(index).data.tobytes())
-    return json.dumps([about, ends.hexdigest()])
+    return json.dumps(about)
+
+
+def _counted_from(result: StackRegistration, start: int) -> StackRegistration:
+    """Offsets from one frame; where that is not trusted, nothing is known of any."""
+    if result.trusted[start]:
+        return result.relative_to(start)
+    unknown = np.full(result.covariances.shape, 0.0)
+    unknown[:] = np.diag(np.full(result.ndim, np.inf))
+    return replace(
+        result,
+        offsets=result.offsets - result.offsets[start],
+        covariances=unknown,
+        own=unknown,
+        flags=tuple(
+            flags if t == start else flags | {Status.DISCONNECTED}
+            for t, flags in enumerate(result.flags)
+        ),
+        reference=start,
+        drift=None,
+    )
 
 
 def _without_first(result: StackRegistration) -> StackRegistration:
@@ -244,6 +256,8 @@ def _joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRe
         frames, centre, options, partial(run.links, link_block, frames, options)
     )
     ndim = len(frames.shape)
+    if np.count_nonzero(part == 0) < 2:
+        part[part == 0] = -1
     good = np.flatnonzero(part == 0)
     own = np.zeros((len(frames), ndim, ndim))
     for t in range(len(frames)):
@@ -252,15 +266,21 @@ def _joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRe
         elif part[t] < 0 and not flags[t]:
             flags[t] = frozenset({Status.NO_MATCH})
     known = _settled(frames, offsets, good, centre, options, run, memory)
-    if known is None:
+    if known is None and good.size >= 2:
         return _linked(frames, offsets, flags, part, good, options)
-    members, misfits = known
+    if known is None:
+        return _nothing(frames, offsets, flags, part, options)
+    members, misfits, pattern = known
     for t, frame in members.items():
         offsets[t], own[t] = frame.offset, frame.own
         if t in misfits:
             flags[t] = frozenset({Status.MISFIT})
         elif not np.all(np.diag(frame.own) > 0):
             flags[t] = flags[t] | {Status.UNDETERMINED_AXIS}
+        if pattern < MAX_PATTERN:
+            flags[t] = flags[t] | {Status.FIXED_PATTERN}
+        if frame.step > UNSETTLED:
+            flags[t] = flags[t] | {Status.NOT_CONVERGED}
     trusted = np.array([t for t in good if t not in misfits])
     closure = _closure(frames, offsets, own, trusted, options)
     if closure > 1:
@@ -276,20 +296,27 @@ def _settled(
     options: Options,
     run: Run,
     memory: float,
-) -> tuple[dict[int, Frame], set[int]] | None:
-    """All good frames at the joint optimum, and those that do not fit; None without a window."""
+) -> tuple[dict[int, Frame], set[int], float] | None:
+    """All good frames at the joint optimum, those that do not fit, and the chance of a pattern.
+
+    None without a window that all of them show.
+    """
     if good.size < 2:
         return None
     periodic = options.boundary == "periodic"
     step = _step(frames, centre, periodic)
     members = {
-        int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, np.inf) for t in good
+        int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
     }
     misfits: set[int] = set()
     kept = _Kept(memory)
+    template: Template | None = None
+    common: Common | None = None
     for last in range(MAX_PASSES):
         rows = np.array([members[int(t)].offset for t in good])
-        common = common_window(rows, frames.shape, step, periodic=periodic)
+        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * step:
+            common = common_window(rows, frames.shape, step, periodic=periodic)
+            template = None
         if common is None:
             return None
         table = [(int(t), row, members[int(t)]) for row, t in enumerate(good)]
@@ -297,26 +324,30 @@ def _settled(
         # every other one makes a half
         halved = [(t, row, i % 2, frame) for i, (t, row, frame) in enumerate(counted)]
         shared = (frames, common, periodic, kept if run.local else None)
-        parts = run.map(_sums, shared, _blocked(halved))
+        parts = run.map(_sums, (*shared, template), _blocked(halved))
         sums = Sums(*(np.sum([getattr(p, n) for p in parts], axis=0) for n in Sums._fields))
-        bench = Bench(lambda _: _never(), common)
-        template = bench.template(sums, len(counted))
+        template = Bench(_never, common).template(sums, len(counted))
         for block in run.map(_improved, (*shared, template), _blocked(table)):
             members.update(block)
         settle([members[t] for t, _, _ in counted])
         mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
         for t in members:
             members[t].offset = members[t].offset - mean
-        if last > 0 and max(members[t].step for t, _, _ in counted) < TOLERANCE:
-            new = {t for t, f in members.items() if f.misfit < MISFIT and t not in misfits}
-            if not new or len(members) - len(misfits | new) < max(2, 0.5 * len(members)):
-                break
+        if last < 2:  # what stands in holes has not settled
+            continue
+        new = unlike(members, misfits)
+        if new and len(counted) - len(new) >= max(2, len(members) / 2):
             misfits |= new
-    return members, misfits
+        elif max(members[t].step for t, _, _ in counted) < TOLERANCE:
+            break
+    assert common is not None
+    fitting = [(t, row) for t, row, _ in table if t not in misfits]
+    pattern = fixed_pattern([members[t] for t, _ in fitting], common, [row for _, row in fitting])
+    return members, misfits, pattern
 
 
-def _never() -> MovableImage:
-    raise AssertionError("a template has no frame to move")
+def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
+    raise AssertionError(f"a template needs no frame, and was asked for {index}")
 
 
 def _blocked(entries: Sequence[Any]) -> list[list[Any]]:
@@ -329,34 +360,52 @@ class _Kept:
 
     def __init__(self, memory: float) -> None:
         self._room = memory
-        self._kept: dict[int, MovableImage] = {}
+        self._kept: dict[int, tuple[int, Ready]] = {}
 
-    def get(self, frames: Frames, index: int, step: int, *, periodic: bool) -> MovableImage:
-        if index in self._kept:
-            return self._kept[index]
+    def get(
+        self,
+        frames: Frames,
+        index: int,
+        lost: NDArray[np.bool_] | None,
+        step: int,
+        *,
+        periodic: bool,
+    ) -> Ready:
+        count = 0 if lost is None else int(np.count_nonzero(lost))
+        if index in self._kept and self._kept[index][0] == count:
+            return self._kept[index][1]
         single = Single(frames.read(index), periodic=periodic)
+        if lost is not None:
+            single = single.without(lost)
         movable = MovableImage(single.filled, periodic=periodic, step=step)
-        if movable.nbytes < self._room:
-            self._room -= movable.nbytes
-            self._kept[index] = movable
-        return movable
+        ready = Ready(movable, single.image.valid)
+        if index in self._kept or movable.nbytes < self._room:
+            self._room -= 0 if index in self._kept else movable.nbytes
+            self._kept[index] = count, ready
+        return ready
 
 
-def _bench(frames: Frames, common: Common, periodic: bool, kept: _Kept | None) -> Bench:
+Shared = tuple[Frames, Common, bool, _Kept | None, Template | None]
+
+
+def _bench(shared: Shared) -> Bench:
+    frames, common, periodic, kept, template = shared
     kept = _Kept(0.0) if kept is None else kept
-    return Bench(lambda index: kept.get(frames, index, common.step, periodic=periodic), common)
+    return Bench(
+        lambda index, lost: kept.get(frames, index, lost, common.step, periodic=periodic),
+        common,
+        template,
+    )
 
 
-def _sums(
-    shared: tuple[Frames, Common, bool, _Kept | None], block: list[tuple[int, int, int, Frame]]
-) -> Sums:
-    return _bench(*shared).add(block)
+def _sums(shared: Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
+    return _bench(shared).add(block)
 
 
-def _improved(
-    shared: tuple[Frames, Common, bool, _Kept | None, Template], block: list[tuple[int, int, Frame]]
-) -> dict[int, Frame]:
-    bench, template = _bench(*shared[:-1]), shared[-1]
+def _improved(shared: Shared, block: list[tuple[int, int, Frame]]) -> dict[int, Frame]:
+    bench = _bench(shared)
+    template = shared[-1]
+    assert template is not None
     return {t: bench.improve(t, row, frame, template) for t, row, frame in block}
 
 
@@ -442,6 +491,29 @@ def _closure(
                 / error.size
             )
     return float(np.sqrt(np.mean(ratios))) if ratios else float("nan")
+
+
+def _nothing(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    options: Options,
+) -> StackRegistration:
+    """No two frames match."""
+    unknown = np.zeros((*offsets.shape, offsets.shape[1]))
+    unknown[:] = np.diag(np.full(offsets.shape[1], np.inf))
+    return StackRegistration(
+        offsets=0 * offsets,
+        covariances=unknown,
+        flags=tuple(f or frozenset({Status.NO_MATCH}) for f in flags),
+        reference="all",
+        own=unknown,
+        closure=float("nan"),
+        part=part,
+        shape=frames.shape,
+        periodic=options.boundary == "periodic",
+    )
 
 
 # ------------------------------------------------------------------------------------ links only

@@ -28,7 +28,7 @@ class Drift:
     stderr : (T, ndim) array
         1-sigma bars of the smooth motion, px.
     chance : float
-        Probability of offsets this far from standing still, if nothing moves.
+        Probability of offsets this far from standing still, or on such a slope, if nothing moves.
     roughness : (ndim,) array
         Scatter that the frames have about the smooth motion beyond their bars, over the bars: 1 if
         the motion is as smooth as assumed.
@@ -77,7 +77,7 @@ def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
     walk = low**2 * (3 * high - low) / 6  # of a twice integrated random walk
     line = np.stack([np.ones(count), time], axis=1)
     fitted, bars, rough = (np.empty(offsets.shape) for _ in range(3))
-    distance = 0.0
+    distance = slope = 0.0
     for axis in range(offsets.shape[1]):
         y, noise = offsets[good, axis], variances[good, axis]
         scale = float(np.mean(noise))
@@ -95,11 +95,15 @@ def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
         bars[:, axis] = np.sqrt(np.clip(np.diag(left), 0.0, None))
         rough[:, axis] = np.mean((y - fitted[good, axis]) ** 2 / noise)
         distance += float(np.sum((y - mean) ** 2 / noise))
+        ahead = time[good] - np.average(time[good], weights=1 / noise)
+        slope += float((ahead / noise) @ y) ** 2 / float((ahead / noise) @ ahead)
     freedom = (good.sum() - 1) * offsets.shape[1]
     return Drift(
         offsets=fitted,
         stderr=bars,
-        chance=float(chi2.sf(distance, freedom)),
+        chance=min(
+            2 * float(min(chi2.sf(distance, freedom), chi2.sf(slope, offsets.shape[1]))), 1.0
+        ),
         roughness=np.sqrt(rough[0]),
     )
 

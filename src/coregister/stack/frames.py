@@ -23,8 +23,12 @@ class Frames:
     source : sequence or array
         An array whose first axis counts frames (numpy, dask, zarr, a memory map), or a sequence of
         images or of paths of files. Only ``len`` and indexing are asked of it.
-    err, valid : array_like, optional
-        As for `coregister.register`: one for all frames, or one a frame along the first axis.
+    err : float or sequence of float, optional
+        1-sigma noise: one number, or one a frame.
+    valid : array_like of bool, optional
+        One mask for all frames, or one a frame along the first axis.
+    before : image or path, optional
+        Counts as a frame before the first.
 
     Raises
     ------
@@ -32,7 +36,9 @@ class Frames:
         If there are fewer than two frames.
     """
 
-    def __init__(self, source: Any, *, err: Any = None, valid: Any = None) -> None:
+    def __init__(
+        self, source: Any, *, err: Any = None, valid: Any = None, before: Any = None
+    ) -> None:
         if isinstance(source, (str, os.PathLike)):
             from coregister.io import open_stack
 
@@ -44,22 +50,36 @@ class Frames:
                 f"frames is a {type(source).__name__}; an array whose first axis counts frames, or "
                 "a list of images or paths, is needed"
             )
-        if len(source) < 2:
+        self._source, self._before = source, before
+        self._err, self._valid = err, valid
+        if len(self) < 2:
             raise InputError(f"a stack of {len(source)} frames was given; at least 2 are needed")
         if getattr(source, "ndim", 3) < 2:
             raise InputError(
                 f"frames has shape {source.shape}; a first axis that counts frames is needed"
             )
-        self._source = source
-        self._err, self._valid = err, valid
+        if err is not None and np.ndim(err) not in (0, 1):
+            raise InputError(
+                f"err has shape {np.shape(err)}; one number, or one a frame, is needed: a stack "
+                "learns how noise varies over the field; mark bad pixels with valid"
+            )
+        if np.ndim(err) == 1 and len(err) != len(source):
+            raise InputError(f"err has {len(err)} entries for {len(source)} frames; give one each")
+        self.shape: tuple[int, ...] = ()
         self.shape = self.read(0).data.shape
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._source) + (self._before is not None)
+
+    def _at(self, index: int) -> tuple[Any, int | None]:
+        """A frame of the source and its number there; the one before has none."""
+        if self._before is None:
+            return self._source[index], index
+        return (self._before, None) if index == 0 else (self._source[index - 1], index - 1)
 
     def array(self, index: int) -> NDArray[Any]:
         """One frame as it stands in the source."""
-        return np.asarray(self._source[index])
+        return np.asarray(self._at(index)[0])
 
     def read(self, index: int) -> Image:
         """One validated frame; one without a usable pixel comes as a constant image.
@@ -70,34 +90,33 @@ class Frames:
             If it is no image, or its shape is not that of the first.
         """
         name = f"frame {index}"
-        frame = self._source[index]
-        if not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray)) and not hasattr(
-            frame, "uncertainty"
-        ):
+        frame, number = self._at(index)
+        plain = not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray))
+        if plain and not hasattr(frame, "uncertainty"):
             frame = np.asarray(frame)
             if frame.dtype.kind == "f" and not np.isfinite(frame).any():
                 frame = np.zeros(frame.shape)
-        shape = getattr(self, "shape", None)
+        err = self._err if np.ndim(self._err) == 0 or number is None else self._err[number]
         image = as_image(
             frame,
-            err=_own(self._err, index, shape),
-            valid=_own(self._valid, index, shape),
+            err=None if np.ndim(err) else err,
+            valid=self._mask(number),
             name=name,
             err_name="err",
         )
-        if shape is not None and image.data.shape != shape:
+        if self.shape and image.data.shape != self.shape:
             raise InputError(
-                f"{name} has shape {image.data.shape} and the first one {shape}; a stack has "
+                f"{name} has shape {image.data.shape} and the first one {self.shape}; a stack has "
                 "frames of one shape: crop them, or register them pair by pair"
             )
         return image
 
-
-def _own(values: Any, index: int, shape: tuple[int, ...] | None) -> Any:
-    """The errors or the mask of one frame."""
-    if values is None or np.ndim(values) == 0 or shape is None:
-        return values if np.ndim(values) == 0 else None if shape is None else values
-    return values[index] if np.ndim(values) > len(shape) else values
+    def _mask(self, number: int | None) -> Any:
+        """The mask of one frame."""
+        one_each = np.ndim(self._valid) > 1 and len(self._valid) == len(self._source)
+        if one_each and np.ndim(self._valid) == 1 + len(np.shape(self._source[0])):
+            return None if number is None else self._valid[number]
+        return self._valid
 
 
 def blocks(count: int, size: int) -> Sequence[range]:

@@ -18,6 +18,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.compare import MARGIN, MovableImage, fast_length, known_directions
+from coregister.fill import MAX_SPIKES, outliers
 from coregister.fourier import along
 from coregister.spectrum import Rings, Spectra, cosine_rings, fit_spectra
 from coregister.uncertainty import distortion, spread_of
@@ -25,11 +26,13 @@ from coregister.uncertainty import distortion, spread_of
 Float = NDArray[np.float64]
 
 #: passes over all frames, and the step (in bars) that ends them
-MAX_PASSES, TOLERANCE = 6, 0.03
+MAX_PASSES, TOLERANCE = 12, 0.03
 #: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
 MISFIT = 1e-7
 #: weight of a frame over the median one that is not exceeded
 MOST_WEIGHT = 4.0
+#: pixels around an invalid one that are felt when a frame is moved
+FELT = 2
 #: fewest samples along an axis of the window that all frames show
 FEWEST = 24
 
@@ -58,11 +61,20 @@ def common_window(
     return Common(whole, whole + first, sizes, step)
 
 
+class Ready(NamedTuple):
+    """A frame that can be moved, and where it is valid (None: everywhere)."""
+
+    movable: MovableImage
+    valid: NDArray[np.bool_] | None
+
+
 class Template(NamedTuple):
     """What the frames show together.
 
     Attributes
     ----------
+    fields : (1 + ndim, ...) array
+        The mean and its derivatives, in pixels: what stands in holes.
     mean : (n,) array
         Modes.
     gradient : (ndim, n) array
@@ -82,6 +94,7 @@ class Template(NamedTuple):
         Sum of the weights.
     """
 
+    fields: Float
     mean: Float
     gradient: Float
     weight: Float
@@ -108,8 +121,14 @@ class Frame:
         Covariance that its noise alone brings.
     misfit : float
         Probability of a residual like its own, if it shows the scene.
+    odd : float
+        How far the spectrum of its residual is from that of the others: 1 within the noise.
     step : float
         Length of the last step, in bars.
+    lost : bool array or None
+        Pixels that no other frame shows so: cosmic rays, say.
+    left : array or None
+        What is left of it, whitened, over its scatter.
     """
 
     offset: Float
@@ -117,7 +136,10 @@ class Frame:
     weight: float
     own: Float
     misfit: float
+    odd: float
     step: float
+    lost: NDArray[np.bool_] | None = None
+    left: Float | None = None
 
 
 class Sums(NamedTuple):
@@ -133,32 +155,74 @@ class Bench:
 
     Parameters
     ----------
-    movable : callable
-        The frame of a number as one that can be moved.
+    ready : callable
+        The frame of a number as one that can be moved, without the pixels that are lost.
     common : Common
+    template : Template, optional
+        What stands in holes; without one, what they are filled with.
     """
 
-    def __init__(self, movable: Callable[[int], MovableImage], common: Common) -> None:
-        self._movable = movable
+    def __init__(
+        self,
+        ready: Callable[[int, NDArray[np.bool_] | None], Ready],
+        common: Common,
+        template: Template | None = None,
+    ) -> None:
+        self._ready = ready
         self.common = common
+        self._known = None if template is None else template.fields
         self.rings: Rings = cosine_rings(common.shape, common.step)
         self.ndim = len(common.shape)
         size = zip(common.shape, range(self.ndim), strict=True)
         self.k = [along(np.pi * np.arange(n) / (n * common.step), a, self.ndim) for n, a in size]
 
-    def modes(self, index: int, row: int, frame: Frame, *, gradient: bool) -> Float:
-        """Modes of a frame moved onto the window, over its gain; and of its derivatives."""
+    def fields(
+        self, index: int, row: int, frame: Frame, *, gradient: bool
+    ) -> tuple[list[Float], NDArray[np.bool_] | None]:
+        """A frame moved onto the window, over its gain, its derivatives, and its holes there."""
         common = self.common
-        fields = self._movable(index).window(
+        movable, valid = self._ready(index, frame.lost)
+        fields = movable.window(
             common.starts[row],
             common.shape,
             frame.offset - common.whole[row],
             gradient=gradient,
         )
+        fields = [field / frame.gain for field in fields]
+        holes = self._holes(row, valid)
+        if holes is not None and self._known is not None:
+            level = float(np.mean((fields[0] - self._known[0])[~holes]))
+            for field, known, base in zip(
+                fields, self._known, (level, *[0.0] * self.ndim), strict=False
+            ):
+                field[holes] = known[holes] + base
+        return fields, holes
+
+    def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Samples of the window that an invalid pixel is felt in; None if there is none."""
+        if valid is None:
+            return None
+        bad = ~valid
+        from scipy import ndimage
+
+        common = self.common
+        wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
+        places = [
+            (s + common.step * np.arange(n)) % full
+            for s, n, full in zip(common.starts[row], common.shape, bad.shape, strict=True)
+        ]
+        holes = wide[np.ix_(*places)]
+        return holes if holes.any() and not holes.all() else None
+
+    def modes(self, index: int, row: int, frame: Frame, *, gradient: bool) -> Float:
+        """Modes of a frame moved onto the window, over its gain; and of its derivatives."""
+        return self._transform(self.fields(index, row, frame, gradient=gradient)[0])
+
+    @staticmethod
+    def _transform(fields: Sequence[Float]) -> Float:
         modes = np.stack(
             [scipy.fft.dctn(f, norm="ortho", overwrite_x=True).ravel() for f in fields]
         )
-        modes /= frame.gain
         modes[:, 0] = 0.0
         return modes
 
@@ -178,7 +242,8 @@ class Bench:
     def template(self, sums: Sums, count: int) -> Template:
         """The mean of all frames, its spectra and what is known about an offset from it."""
         rings, total = self.rings, float(sums.weights.sum())
-        mean, *slopes = sums.halves.sum(axis=0) / total
+        whole = sums.halves.sum(axis=0) / total
+        mean, *slopes = whole
         # sum of w (x - mean)^2 = sum of w x^2 - total mean^2, and it has count - 1 noises
         left = sums.power - total * rings.mean(mean * mean)
         noise_raw = np.maximum(left / (count - 1), 1e-300)
@@ -211,8 +276,9 @@ class Bench:
         values, vectors = known_directions(information, moments)
         white = np.sqrt(rings.spread(noise))
         pulls = np.stack([self._field(g * weight * white) for g in gradient])
+        fields = np.stack([self._field(modes) for modes in whole])
         return Template(
-            mean, gradient, weight, white, pulls, values, vectors, spectra, noise, total
+            fields, mean, gradient, weight, white, pulls, values, vectors, spectra, noise, total
         )
 
     def _field(self, modes: Float) -> Float:
@@ -220,15 +286,19 @@ class Bench:
 
     def improve(self, index: int, row: int, frame: Frame, template: Template) -> Frame:
         """One frame against the others: its step, gain, noise, bars, and whether it fits."""
-        modes = self.modes(index, row, frame, gradient=False)[0]
-        left = modes - template.mean
+        fields, holes = self.fields(index, row, frame, gradient=False)
+        left = self._transform(fields)[0] - template.mean
         energy = float((template.weight * template.mean) @ template.mean)
         excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
         left -= excess * template.mean
         inverse = np.divide(
             1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
         )
-        bread = (template.vectors * inverse) @ template.vectors.T
+        seen_share = 1.0
+        if holes is not None:  # no news from there: less is known
+            energy_at = np.einsum("i...,i...->...", template.pulls, template.pulls)
+            seen_share = max(1 - float(energy_at[holes].sum() / energy_at.sum()), 0.02)
+        bread = (template.vectors * inverse) @ template.vectors.T / seen_share
         step = -bread @ ((template.gradient * template.weight) @ left)
         share = min(frame.weight / template.total, 0.9)
         rings = self.rings
@@ -242,9 +312,10 @@ class Bench:
             1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
         )
         scale = np.sqrt(frame.weight / (1 - share))
-        seen = spread_of(self._field(rest * white), template.pulls, bread)
+        residual = self._field(rest * white)
+        seen = spread_of(residual, template.pulls, bread)
         student = seen.dof / (seen.dof - 2)
-        uneven = distortion(self._field(rest * white * scale), template.pulls)
+        uneven = distortion(residual * scale, template.pulls)
         bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
         return Frame(
             offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
@@ -252,8 +323,30 @@ class Bench:
             weight=frame.weight / max(level, 1e-12),
             own=student * seen.seen / (1 - share),
             misfit=min(uneven, _tail(chi2, int(inside.sum()))),
+            odd=chi2 / int(inside.sum()),
             step=bars,
+            lost=self._lost(index, row, frame, residual if holes is None else residual * ~holes),
+            left=(residual / max(float(np.std(residual)), 1e-300)).astype(np.float32),
         )
+
+    def _lost(
+        self, index: int, row: int, frame: Frame, residual: Float
+    ) -> NDArray[np.bool_] | None:
+        """Pixels of a frame that stand far out of what is left over."""
+        places = outliers(residual)
+        count = places[0].size
+        if count == 0 or count > MAX_SPIKES * residual.size:
+            return frame.lost
+        shape = self._ready(index, frame.lost).movable.size
+        lost = np.zeros(shape, bool) if frame.lost is None else frame.lost.copy()
+        step = self.common.step
+        for shift in np.ndindex(*(step,) * self.ndim):
+            at = (
+                (s + step * p + d) % n
+                for s, p, d, n in zip(self.common.starts[row], places, shift, shape, strict=True)
+            )
+            lost[tuple(at)] = True
+        return lost
 
 
 def _tail(chi2: float, rings: int) -> float:
@@ -261,6 +354,50 @@ def _tail(chi2: float, rings: int) -> float:
     from scipy.special import gammaincc
 
     return float(gammaincc(rings / 2, chi2 / 2))
+
+
+def fixed_pattern(frames: Sequence[Frame], common: Common, rows: Sequence[int]) -> float:
+    """Probability that what is left over adds up so much at the same pixels, if it is noise.
+
+    A pattern on the detector does: it stays where the scene moves. Where nothing moves, nothing
+    tells it from the scene.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    common : Common
+    rows : sequence of int
+        Of each in `common.starts`.
+    """
+    from scipy.special import gammaincc
+
+    starts = common.starts[list(rows)] // common.step
+    first = starts.min(axis=0)
+    total = np.zeros(np.array(common.shape) + starts.max(axis=0) - first)
+    count = np.zeros(total.shape)
+    for frame, start in zip(frames, starts - first, strict=True):
+        place = tuple(slice(s, s + n) for s, n in zip(start, common.shape, strict=True))
+        if frame.left is not None:
+            total[place] += frame.left
+            count[place] += 1
+    seen = count > 1
+    if not seen.any() or np.all(starts == starts[0]):
+        return 1.0
+    # to be seen at all frequencies where noise is white; the mean was taken out of each place
+    power = float(np.mean(total[seen] ** 2 / count[seen]))
+    return float(gammaincc(seen.sum() / 2, power * seen.sum() / 2))
+
+
+def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:
+    """Frames that do not fit and stand out: one that is odd makes all others look so, a little."""
+    counted = {t: frame for t, frame in frames.items() if t not in out}
+    most = max(frame.odd for frame in counted.values())
+    usual = float(np.median([frame.odd for frame in counted.values()]))
+    return {
+        t
+        for t, frame in counted.items()
+        if frame.misfit < MISFIT and (frame.odd > max(most / 2, 1.5 * usual) or frame.odd < 2)
+    }
 
 
 def settle(frames: Sequence[Frame]) -> None:

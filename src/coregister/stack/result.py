@@ -134,8 +134,11 @@ class StackRegistration:
         """
         error = self.offsets - np.asarray(truth, dtype=np.float64)
         good = self.trusted
-        if not isinstance(self.reference, int):
+        if self.reference == "all":
             error = error - error[good].mean(axis=0)
+        else:
+            zero = 0 if self.reference in ("first", "previous") else self.reference
+            error = error - error[zero] if isinstance(zero, int) else error
         pulls = np.full(error.shape, np.nan)
         for t in np.flatnonzero(good):
             if np.any(self.covariances[t]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -60,31 +61,52 @@ class Checkpoint:
         """Something that was kept, or None."""
         return self._record["values"].get(name)
 
-    def link(self, centre: int, index: int) -> Link | None:
-        """A link that was kept, or None."""
+    def link(self, centre: int, index: int, frames: Frames) -> Link | None:
+        """A link that was kept, or None; also where the frames are no longer those it is of."""
         entry = self._record["links"].get(f"{centre}-{index}")
         if entry is None:
             return None
-        offset, covariance, flags = entry
+        offset, covariance, flags, digest = entry
+        if digest != _digest(frames, centre, index):
+            return None
         return Link(
             np.array(offset, dtype=np.float64),
             None if covariance is None else np.array(covariance, dtype=np.float64),
             frozenset(Status[name] for name in flags),
         )
 
-    def keep(self, centre: int, links: Sequence[tuple[int, Link]], /, **values: Any) -> None:
+    def keep(
+        self,
+        centre: int,
+        links: Sequence[tuple[int, Link]],
+        frames: Frames | None,
+        /,
+        **values: Any,
+    ) -> None:
         """Add to the file: written beside and renamed."""
+        if self._path is None:
+            return
         for index, link in links:
             self._record["links"][f"{centre}-{index}"] = (
                 link.offset.tolist(),
                 None if link.covariance is None else np.asarray(link.covariance).tolist(),
                 [flag.name for flag in link.flags],
+                "" if frames is None else _digest(frames, centre, index),
             )
         self._record["values"].update(values)
-        if self._path is not None:
-            beside = self._path.with_name(self._path.name + ".part")
-            beside.write_text(json.dumps(self._record))
-            os.replace(beside, self._path)
+        beside = self._path.with_name(self._path.name + ".part")
+        beside.write_text(json.dumps(self._record))
+        os.replace(beside, self._path)
+
+
+def _digest(frames: Frames, *indices: int) -> str:
+    """What frames hold, in short."""
+    digest = hashlib.blake2b(digest_size=12)
+    for index in indices:
+        image = frames.read(index)
+        digest.update(image.data.tobytes())
+        digest.update(b"" if image.valid is None else image.valid.tobytes())
+    return digest.hexdigest()
 
 
 class Run:
@@ -122,7 +144,7 @@ class Run:
         value = self._checkpoint.value(name)
         if value is None:
             value = make()
-            self._checkpoint.keep(0, [], **{name: value})
+            self._checkpoint.keep(0, [], None, **{name: value})
         return int(value)
 
     def links(
@@ -134,14 +156,14 @@ class Run:
         indices: Sequence[int],
     ) -> list[tuple[int, Link]]:
         """Links of some frames to one of them, those that are known already from the file."""
-        known = [(i, self._checkpoint.link(centre, i)) for i in indices]
+        known = [(i, self._checkpoint.link(centre, i, frames)) for i in indices]
         found = {i: entry for i, entry in known if entry is not None}
         self._tell(len(found))
         missing = [i for i in indices if i not in found]
         parts = [[missing[k] for k in block] for block in blocks(len(missing), BLOCK)]
         for block in self._each(_Linker(link, frames, centre, options), parts):
             found.update(block)
-            self._checkpoint.keep(centre, block)
+            self._checkpoint.keep(centre, block, frames)
             self._tell(len(block))
         return [(i, found[i]) for i in indices]
 

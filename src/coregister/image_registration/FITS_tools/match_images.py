@@ -11,20 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from coregister.errors import InputError, optional
 from coregister.image_registration.FITS_tools.load_header import load_header, opened
 from coregister.io import fits as files
 from coregister.io.sky import tangents
+from coregister.regrid import project, spread
 from coregister.resample import translate
 
 Float = NDArray[np.float64]
 #: what `reproject.reproject_interp` takes; all else is for the method
 REPROJECT = {"order", "roundtrip_coords", "block_size", "parallel"}
-#: orders of interpolation by their degree, and B-splines of that degree at 0 and 1
-ORDERS = ("nearest-neighbor", "bilinear", "biquadratic", "bicubic")
-SPLINES = ((1.0, 0.0), (1.0, 0.0), (3 / 4, 1 / 8), (2 / 3, 1 / 6))
 
 
 def project_to_header(fitsfile: Any, header: Any, quiet: bool = True, **kwargs: Any) -> Float:
@@ -59,7 +56,7 @@ def project_to_header(fitsfile: Any, header: Any, quiet: bool = True, **kwargs: 
     """
     image, wcs = _image(fitsfile)
     grid, shape = _grid(load_header(header))
-    return _projected(image, wcs, grid, shape, kwargs)
+    return project(image, wcs, grid, shape, kwargs)
 
 
 def match_fits(
@@ -278,30 +275,6 @@ def _grid(header: Any, shape: tuple[int, int] | None = None) -> tuple[Any, tuple
     return wcs, shape
 
 
-def _projected(image: Float, wcs: Any, grid: Any, shape: Any, options: dict[str, Any]) -> Float:
-    """`image` on the grid, NaN where bilinear interpolation lacks a pixel."""
-
-    def onto_grid(array: Float) -> Float:
-        return np.asarray(
-            reproject.reproject_interp(
-                (array, wcs), grid, shape_out=shape, return_footprint=False, **options
-            ),
-            dtype=np.float64,
-        )
-
-    reproject = optional("reproject", "fits")
-    missing = ~np.isfinite(image)
-    if options.get("order", "bilinear") in (*ORDERS[:2], 0, 1) or not missing.any():
-        return onto_grid(np.where(missing, np.nan, image))
-    if missing.all():
-        return np.full(shape, np.nan)
-    # one NaN would make all of the spline NaN: the nearest value stands in for it
-    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
-    splined = onto_grid(image[tuple(nearest)])
-    options = {**options, "order": "bilinear"}
-    return np.where(np.isnan(onto_grid(np.where(missing, np.nan, image))), np.nan, splined)
-
-
 def _matched(
     fitsfile1: Any, fitsfile2: Any, header: Any, options: dict[str, Any]
 ) -> tuple[Float, Float, Any]:
@@ -313,8 +286,8 @@ def _matched(
     else:
         grid_header = load_header(header)
         wcs, shape = _grid(grid_header)
-        one = _projected(*_image(fitsfile1), wcs, shape, options)
-    two = _projected(*_image(fitsfile2), wcs, shape, options)
+        one = project(*_image(fitsfile1), wcs, shape, options)
+    two = project(*_image(fitsfile2), wcs, shape, options)
     if not np.any(np.isfinite(one) & np.isfinite(two)):
         raise InputError(
             "the images have no pixel in common on the sky; check the coordinates in their headers"
@@ -366,9 +339,9 @@ def _projected_err(
     image, wcs = _image(fitsfile2)
     sigma, own = _sigma(errfile)
     pixels = [tangents(wcs, image.shape)[0], tangents(grid, shape)[0]]
-    spread = _spread(np.linalg.inv(pixels[0]) @ pixels[1], options.get("order", "bilinear"))
+    factor = spread(np.linalg.inv(pixels[0]) @ pixels[1], options.get("order", "bilinear"))
     if sigma.ndim == 0:
-        return float(spread * sigma)
+        return float(factor * sigma)
     if own is None and sigma.shape != image.shape:
         raise InputError(
             f"errfile has shape {sigma.shape} and no coordinates, and the second image has "
@@ -377,24 +350,7 @@ def _projected_err(
     variance = np.where(np.isfinite(sigma) & (sigma > 0), sigma, np.nan) ** 2
     # splines of higher degree can swing below 0
     linear = {**options, "order": "bilinear"}
-    return np.asarray(spread * np.sqrt(_projected(variance, own or wcs, grid, shape, linear)))
-
-
-def _spread(step: Float, order: int | str) -> float:
-    """How much sigma at low frequencies changes when white noise is interpolated on a grid.
-
-    Column i of `step` is one pixel along axis i of the grid, in pixels of the image. Interpolated
-    white noise has the power |H|^2 of the kernel, a cardinal B-spline (Unser 1999,
-    doi:10.1109/79.799930); the grid folds onto frequency 0 what stands at its own frequencies.
-    """
-    degree = order if isinstance(order, int) else ORDERS.index(order)
-    count = np.arange(-20, 21)
-    lattice = np.stack(np.meshgrid(count, count), axis=-1) @ np.linalg.inv(step)
-    samples = SPLINES[degree]
-    response = np.sinc(lattice) ** (degree + 1)
-    response /= samples[0] + 2 * samples[1] * np.cos(2 * np.pi * lattice)
-    power = np.sum(np.prod(response**2, axis=-1))
-    return float(np.sqrt(power / abs(np.linalg.det(step))))
+    return np.asarray(factor * np.sqrt(project(variance, own or wcs, grid, shape, linear)))
 
 
 def _sigma(errfile: Any) -> tuple[Float, Any]:

@@ -1,0 +1,222 @@
+"""Two images of the sky on grids of their own: the pointing error, and bars that are true."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import pixel_to_pixel
+from scipy.special import erf
+from scipy.stats import chi2
+
+import coregister as cr
+
+pytest.importorskip("reproject")
+DATA = Path(fits.__file__).parents[2]
+M13 = DATA / "io/fits/hdu/compressed/tests/data/m13.fits"
+
+
+def camera(side, scale, *, angle=0.0, projection="TAN", frame="RA DEC"):
+    """A WCS that looks at one place of the sky, `scale` arcsec a pixel."""
+    wcs, turn = WCS(naxis=2), np.radians(angle)
+    lon, lat = frame.split()
+    wcs.wcs.ctype = f"{lon:-<4}-{projection}", f"{lat:-<4}-{projection}"
+    there = SkyCoord(10, 40, unit="deg")
+    wcs.wcs.crval = (10.0, 40.0) if lon == "RA" else (there.galactic.l.deg, there.galactic.b.deg)
+    wcs.wcs.crpix = (side + 1) / 2, (side + 1) / 2
+    matrix = np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    wcs.wcs.cd = scale / 3600 * matrix
+    wcs.wcs.set()
+    return wcs
+
+
+def expose(wcs, side, scale, rng, noise):
+    """Stars, integrated over the pixels; the sky is the same for all cameras."""
+    sky = np.random.default_rng(7)
+    lon = 10 + sky.uniform(-60, 60, 150) / 3600 / np.cos(np.radians(40))
+    lat = 40 + sky.uniform(-60, 60, 150) / 3600
+    there = pixel_to_pixel(camera(80, 1.0), wcs, *camera(80, 1.0).world_to_pixel_values(lon, lat))
+    edges = np.arange(side + 1) - 0.5
+    x, y = (
+        np.diff(0.5 * erf((edges[:, None] - place) * scale / 2 / np.sqrt(2)), axis=0)
+        for place in there
+    )
+    image = (y * sky.exponential(1, 150)) @ x.T
+    return image + noise * image.std() * rng.standard_normal(image.shape)
+
+
+def exposures(error, *, seed, scales=(1.0, 0.8), angle=25.0, noise=0.2, **kind):
+    """Two images, their coordinates, those of `moving` wrong by `error` pixels (y, x)."""
+    rng = np.random.default_rng(seed)
+    sides = [round(80 / scale) for scale in scales]
+    wcs = [camera(sides[0], scales[0]), camera(sides[1], scales[1], angle=angle, **kind)]
+    images = [
+        expose(w, side, scale, rng, noise)
+        for w, side, scale in zip(wcs, sides, scales, strict=True)
+    ]
+    true = wcs[1].deepcopy()
+    wcs[1].wcs.crpix = wcs[1].wcs.crpix - np.asarray(error)[::-1]
+    return images, wcs, true
+
+
+def test_the_bars_are_true_and_others_are_not():
+    each, total = 60, []
+    for scales in ((1.0, 1.0), (1.0, 0.8), (0.8, 1.0)):
+        pulls = []
+        for seed in range(each):
+            error = np.random.default_rng((seed, 1)).uniform(-3, 3, 2)
+            images, wcs, _ = exposures(error, seed=seed, scales=scales)
+            result = cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1])
+            assert result.trusted
+            assert result.grid == ("moving" if scales[1] < scales[0] else "reference")
+            off, covariance = result.moving_pixels
+            pulls.append(np.linalg.solve(np.linalg.cholesky(covariance), off - error))
+        # each bound fails by chance once in 1000
+        low, high = chi2.ppf([5e-4, 1 - 5e-4], 2 * each)
+        assert low < np.sum(np.square(pulls)) < high
+        assert np.all(np.abs(np.mean(pulls, axis=0)) < 4 / np.sqrt(each))
+        total += pulls
+    low, high = chi2.ppf([5e-4, 1 - 5e-4], 2 * len(total))
+    assert low < np.sum(np.square(total)) < high
+    for scale in (0.8, 1.25):  # the control: bars that are wrong by so much are seen to be
+        assert not low < np.sum(np.square(total)) / scale**2 < high
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"projection": "SIN"}, {"projection": "ZEA", "frame": "GLON GLAT"}],
+    ids=str,
+)
+def test_sky_pixels_and_corrected_coordinates_agree(kind):
+    images, wcs, true = exposures((1.7, -2.4), seed=3, noise=0.02, **kind)
+    result = cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1])
+    bars = result.moving_pixels.stderr
+    assert np.all(np.abs(result.moving_pixels.offset - (1.7, -2.4)) < 4.5 * bars + 1e-3)
+    # places that the corrected coordinates give are the true ones, all over the field
+    x, y = np.array([10.0, 80.0, 45.0]), np.array([20.0, 30.0, 90.0])
+    true_places = true.pixel_to_world(x, y)
+    places = result.to_wcs().pixel_to_world(x, y)
+    assert places.separation(true_places).arcsec.max() < 0.8 * (4.5 * np.hypot(*bars) + 2e-3)
+    # where the wrong coordinates put a thing, minus where it is, in pixels of the reference
+    wrong = wcs[1].pixel_to_world(49.5, 49.5)
+    right = true.pixel_to_world(49.5, 49.5)
+    moved = np.array(wcs[0].world_to_pixel(wrong)) - wcs[0].world_to_pixel(right)
+    reference = result.reference_pixels
+    assert np.all(np.abs(reference.offset - moved[::-1]) < 4.5 * reference.stderr + 2e-3)
+    # and as angles, in the frame of the grid
+    east, north = right.transform_to(wrong.frame).spherical_offsets_to(wrong)
+    angles = np.array([east.arcsec, north.arcsec])
+    assert result.grid == "moving"
+    assert np.all(np.abs(result.sky.offset - angles) < 4.5 * result.sky.stderr + 2e-3)
+    assert result.sky.quantity.unit == u.arcsec
+    area = np.linalg.det(result.sky.covariance) / np.linalg.det(result.moving_pixels.covariance)
+    np.testing.assert_allclose(area, 0.8**4, rtol=1e-3)
+
+
+def test_a_cluster_of_stars_on_another_grid():
+    """M 13, turned, on larger pixels, and its header made wrong."""
+    reproject = pytest.importorskip("reproject")
+    rng = np.random.default_rng(5)
+    with fits.open(M13) as hdus:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own = WCS(hdus[0].header)
+        image = hdus[0].data.astype(float)
+        turned = camera(240, 1.3, angle=20.0)
+        turned.wcs.crval = own.pixel_to_world_values(150, 150)
+        seen = reproject.reproject_interp((image, own), turned, shape_out=(240, 240))[0]
+        seen += rng.normal(size=seen.shape) * 0.05 * np.nanstd(seen)
+        header = turned.to_header()
+        header["CRPIX1"] -= 3.4
+        header["CRPIX2"] += 2.2
+        result = cr.register_sky(hdus, fits.ImageHDU(seen, header), max_offset=20 * u.arcsec)
+    assert result.grid == "reference"
+    assert np.all(np.abs(result.moving_pixels.offset - (-2.2, 3.4)) < 0.05)
+    corrected = result.to_wcs(header=header)
+    np.testing.assert_allclose(
+        WCS(corrected).pixel_to_world_values(100, 100),
+        turned.pixel_to_world_values(100, 100),
+        atol=0.05 * 1.3 / 3600,
+    )
+    assert corrected["CRDER2"] * 3600 == pytest.approx(result.sky.stderr[1], rel=0.1)
+    aligned = result.apply()
+    inner = np.isfinite(aligned)
+    assert np.corrcoef(aligned[inner], image[inner])[0, 1] > 0.95
+
+
+def test_pixels_without_use_and_errors_are_brought_along():
+    images, wcs, _ = exposures((0.6, -0.9), seed=1, scales=(0.8, 1.0))
+    clean = cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1])
+    spoilt = images[1].copy()
+    spoilt[20:26, 30:40] = 1e6
+    valid = spoilt < 1e5
+    err = np.where(valid, 1.0, np.nan)
+    for options in ({"moving_valid": valid}, {"moving_err": err}):
+        result = cr.register_sky(
+            images[0], spoilt, reference_wcs=wcs[0], moving_wcs=wcs[1], **options
+        )
+        difference = result.moving_pixels.offset - clean.moving_pixels.offset
+        assert np.all(np.abs(difference) < 3 * clean.moving_pixels.stderr)
+
+
+def test_the_printed_form_names_sky_and_pixels():
+    images, wcs, _ = exposures((0.6, -0.9), seed=1)
+    text = str(cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1]))
+    assert text.startswith("trusted")
+    for word in ("on the sky, along RA", "in pixels of reference, y", "in pixels of moving, x"):
+        assert word in text
+
+
+def test_what_cannot_be_brought_onto_one_grid_is_refused():
+    images, wcs, _ = exposures((0.6, -0.9), seed=1)
+    with pytest.raises(cr.InputError, match="moving_wcs="):
+        cr.register_sky(*images, reference_wcs=wcs[0])
+    with pytest.raises(cr.InputError, match="one plane of the sky"):
+        cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=WCS(naxis=2))
+    elsewhere = wcs[1].deepcopy()
+    elsewhere.wcs.crval = 190.0, -40.0
+    with pytest.raises(cr.InputError, match="nothing in common"):
+        cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=elsewhere)
+    with pytest.raises(cr.InputError, match="one plane of the sky"):
+        cr.register_sky(np.zeros((9, 9, 9)), images[1], moving_wcs=wcs[1])
+
+
+def test_the_command_corrects_a_header_and_leaves_the_pixels(tmp_path):
+    from click.testing import CliRunner
+
+    from coregister.cli import cli
+
+    images, wcs, true = exposures((1.7, -2.4), seed=3)
+    reference, moving, out = (tmp_path / f"{name}.fits" for name in ("a", "b", "out"))
+    fits.writeto(reference, images[0], wcs[0].to_header())
+    counts = np.rint(1e4 + 2e3 * images[1] / images[1].max()).astype(np.uint16)  # kept with BZERO
+    science = fits.ImageHDU(counts, wcs[1].to_header(), name="SCI")
+    science.header["OBJECT"] = "field 7"
+    fits.HDUList([fits.PrimaryHDU(), science]).writeto(moving)
+    record = tmp_path / "r.json"
+    call = ["sky", str(reference), str(moving), "-o", str(out), "--json", str(record)]
+    done = CliRunner().invoke(cli, call)
+    assert done.exit_code == 0, done.output
+    assert "in pixels of moving, y" in done.output
+    with fits.open(out) as hdus, fits.open(moving) as before:
+        np.testing.assert_array_equal(hdus["SCI"].data, before["SCI"].data)
+        assert hdus["SCI"].data.dtype == np.uint16
+        assert hdus["SCI"].header["OBJECT"] == "field 7"
+        assert hdus["SCI"].header["CRPIX1O"] == pytest.approx(wcs[1].wcs.crpix[0])
+        places = WCS(hdus["SCI"].header).pixel_to_world(40, 60)
+    found = json.loads(record.read_text())
+    bars = found["moving_pixels"]["stderr"]
+    assert places.separation(true.pixel_to_world(40, 60)).arcsec < 0.8 * 4.5 * np.hypot(*bars)
+    np.testing.assert_allclose(found["moving_pixels"]["offset"], (1.7, -2.4), atol=0.2)
+    assert found["sky"]["axes"] == ["RA", "DEC"]
+    again = cr.Registration.from_dict(found)
+    assert again.trusted
+    refused = CliRunner().invoke(cli, call)
+    assert "exists" in str(refused.exception)

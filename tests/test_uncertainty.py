@@ -1,0 +1,54 @@
+"""The bars: what is taken from them because the spectra are read from the same pair."""
+
+import numpy as np
+import pytest
+
+from coregister.compare import Comparison, MovableImage, Window
+from coregister.images import prepare
+from coregister.simulate import random_scene, simulate_pair
+from coregister.uncertainty import MOST_LOST, _loosened
+
+BREAD = np.array([[0.04, 0.01], [0.01, 0.09]])
+
+
+class TestWeightsThatFollow:
+    def test_weights_that_stay_take_nothing(self):
+        np.testing.assert_allclose(_loosened(BREAD, lambda away: np.ones(2)), BREAD, rtol=1e-12)
+
+    def test_weights_that_follow_flatten_the_score(self):
+        lost = 0.1 * np.linalg.inv(BREAD)
+        found = _loosened(BREAD, lambda away: -lost @ away)
+        np.testing.assert_allclose(found, BREAD / 0.9, rtol=1e-12)
+
+    def test_bars_never_shrink_and_do_not_burst(self):
+        information = np.linalg.inv(BREAD)
+        np.testing.assert_allclose(_loosened(BREAD, lambda a: information @ a), BREAD, rtol=1e-12)
+        burst = _loosened(BREAD, lambda away: -2 * information @ away)
+        np.testing.assert_allclose(burst, BREAD / (1 - MOST_LOST), rtol=1e-12)
+
+    def test_an_open_direction_stays_open(self):
+        bread = np.diag([0.04, 0.0])
+        np.testing.assert_allclose(_loosened(bread, lambda away: -away)[1], 0.0, atol=1e-15)
+
+    @pytest.mark.parametrize("away", [(0.03, 0.0), (0.0, -0.03)])
+    def test_weights_beside_are_those_read_there(self, away):
+        pair = _pair(3)
+        movable = [MovableImage(image.data, periodic=False) for image in pair.images]
+        offset = np.array([1.6, -2.3])
+        comparison = Comparison(pair, *movable, Window.at(pair, offset))
+        equations = comparison.equations(offset)
+        guess = comparison.weight_beside(equations, np.array(away))
+        read = Comparison(pair, *movable, Window.at(pair, offset), gain=equations.gain).equations(
+            offset + away
+        )
+        change = np.log(read.weight[1:] / equations.weight[1:])
+        # they move, and as guessed
+        assert np.std(change) > 1e-4
+        residual = np.log(guess[1:] / equations.weight[1:]) - change
+        assert np.std(residual) < 0.3 * np.std(change)
+
+
+def _pair(seed):
+    rng = np.random.default_rng(seed)
+    scene = random_scene("power-law-3", (96, 96), rng=rng)
+    return prepare(*simulate_pair(scene, (1.6, -2.3), noise=0.1, rng=rng, shape=(64, 64)))
