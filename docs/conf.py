@@ -78,6 +78,8 @@ html_sidebars = {
         "choose",
         "trust",
         "theory",
+        "astronomy",
+        "microscopy",
         "posterior",
         "calibration",
         "compare",

@@ -208,6 +208,52 @@ def test_the_page_of_a_calibration(browser, tmp_path):
             assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
+@pytest.fixture(scope="module")
+def stack_page(tmp_path_factory) -> Path:
+    """A drifting series with a frame of something else in it."""
+    rng = np.random.default_rng(5)
+    scene = cr.random_scene("power-law-3", (96, 96), rng=rng)
+    drift = np.outer(np.arange(5), (0.8, -0.5))
+    frames = cr.simulate_stack(scene, drift, noise=0.1, rng=rng, shape=(64, 64))
+    frames[3] = rng.standard_normal((64, 64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register_stack(frames)
+    path = tmp_path_factory.mktemp("stack") / "stack.html"
+    result.report(path, frames)
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK])
+def test_the_page_of_a_stack_fits_and_is_read(browser, stack_page, size, scheme):
+    with Opened(browser, stack_page, size, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for words, behind in (("h1", "body"), (".verdict strong", ".verdict"), ("th", "body")):
+            pair = luminance(page, words, "color"), luminance(page, behind, "backgroundColor")
+            assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5, words
+        assert "NO_MATCH" in page.locator("table").text_content()
+
+
+def test_the_film_of_a_stack_plays_stops_and_shows_frames_as_taken(browser, stack_page):
+    with Opened(browser, stack_page) as page:
+        blink, play, frame, label = (
+            page.locator(f"#{name}") for name in ("blink", "play", "frame", "label")
+        )
+        playwright.expect(frame).not_to_have_value("0", timeout=3000)  # it plays
+        play.click()
+        frame.focus()
+        page.keyboard.press("Home")
+        assert label.text_content() == "frame 0, aligned"
+        aligned = page.locator("#picture").get_attribute("src")
+        blink.click()
+        assert label.text_content() == "frame 0, as taken"
+        assert blink.get_attribute("aria-pressed") == "true"
+        assert page.locator("#picture").get_attribute("src") != aligned
+        page.wait_for_timeout(900)
+        assert frame.input_value() == "0"
+
+
 def test_an_error_of_a_script_is_seen(browser, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text("<!doctype html><title>x</title><script>undefined_name()</script>")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 from pathlib import Path
@@ -34,9 +33,8 @@ def write_report(
     jinja2 = optional("jinja2", "report")
     source = frames if isinstance(frames, Frames) else Frames(frames)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        (Path(__file__).parents[1] / "templates" / "stack.html.jinja").read_text("utf-8")
-    )
+    folder = Path(__file__).parents[1] / "templates"
+    template = environment.from_string((folder / "stack.html.jinja").read_text("utf-8"))
     good = result.trusted
     chosen = np.flatnonzero(good)
     if chosen.size > FILM:
@@ -46,10 +44,11 @@ def write_report(
         for t in np.flatnonzero(~good)[:ROWS]
     ]
     text = template.render(
+        style=(folder / "style.css").read_text("utf-8"),
         trusted=int(good.sum()),
         count=len(result),
         ok=bool(good.all()),
-        lines=[html.unescape(line.strip()) for line in str(result).splitlines()[1:]],
+        lines=[line.strip().replace("+-", "±") for line in str(result).splitlines()[1:]],
         plot=_figure(result),
         film=_film(result, source, chosen) if result.ndim == 2 else [],
         flagged=flagged,
