@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -110,7 +111,15 @@ def _links_of_the_site(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", source[0])
 
 
+def _leave_out_aliases(
+    app: Sphinx, kind: str, name: str, value: object, skip: bool, options: object
+) -> bool | None:
+    """Aliases of types are no classes, which autodoc takes them for."""
+    return True if isinstance(value, types.GenericAlias) else None
+
+
 def setup(app: Sphinx) -> None:
     """Outputs in the documents are plain text."""
     app.add_lexer("output", TextLexer)
     app.connect("source-read", _links_of_the_site)
+    app.connect("autodoc-skip-member", _leave_out_aliases)
