@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FLAGGED = 3
+TABLES = (".ecsv", ".csv", ".parquet", ".json")
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -42,6 +46,12 @@ def path_option(*names: str, help: str) -> Callable[[Command], Command]:
 @path_option("--table", help="Write offsets and bars: .ecsv, .csv, .parquet or .json.")
 @path_option(
     "--mean", "mean_path", help="Write mean and its variance, two planes: .fits, .tif, .npy."
+)
+@click.option(
+    "--headers",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Write copies of FITS files with corrected coordinates; nothing is resampled.",
 )
 @path_option("--plot", "plot_path", help="Draw offsets against frame number (PNG, PDF, SVG).")
 @path_option("--report", help="Write an HTML report with a film of the frames.")
@@ -74,6 +84,7 @@ def stack(
     output: Path | None,
     table: Path | None,
     mean_path: Path | None,
+    headers: Path | None,
     plot_path: Path | None,
     report: Path | None,
     checkpoint: Path | None,
@@ -105,12 +116,23 @@ def stack(
     from coregister.io import check_output, open_stack, write_stack
     from coregister.stack import Frames, register_stack
 
-    for path in (table, mean_path, plot_path, report):
-        if path is not None:
-            check_output(path, overwrite=overwrite)
+    _check(
+        frames,
+        stacks=[output, mean_path],
+        files=[table, plot_path, report],
+        overwrite=overwrite,
+    )
+    if plot_path is not None or report is not None:
+        optional("matplotlib", "report")
+    if report is not None:
+        optional("jinja2", "report")
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler were both given; one of them is enough")
     source = open_stack(frames[0] if len(frames) == 1 else frames, channel=channel)
+    if headers is not None and not isinstance(source, list):
+        raise InputError("--headers needs a list of FITS files; name them, or a pattern")
+    for place in [] if headers is None else [headers / path.name for path in source]:
+        check_output(place, overwrite=overwrite)
     name: str | int | Path = reference
     if reference.lstrip("-").isdigit():
         name = int(reference)
@@ -135,7 +157,7 @@ def stack(
     click.echo(str(result))
     opened = Frames(source)
     scale = getattr(source, "scale", None)
-    about = {"software": "coregister", "reference": str(result.reference)}
+    about = _provenance(frames, context.params)
     if output is not None:
         write_stack(
             output,
@@ -147,12 +169,14 @@ def stack(
             overwrite=overwrite,
         )
     if table is not None:
-        result.save(table, overwrite=overwrite)
+        result.save(table, provenance=about, overwrite=overwrite)
     if mean_path is not None:
         planes = result.mean(opened)
         write_stack(
             mean_path, planes, count=2, shape=result.shape, about=about, overwrite=overwrite
         )
+    if headers is not None and result.trusted.any():
+        result.save_headers(source, headers, overwrite=overwrite)
     if plot_path is not None:
         from coregister.io import atomic_write
 
@@ -163,6 +187,46 @@ def stack(
         result.report(report, opened, overwrite=overwrite)
     if not result.trusted.all():
         context.exit(FLAGGED)
+
+
+def _check(
+    sources: tuple[str, ...],
+    *,
+    stacks: list[Path | None],
+    files: list[Path | None],
+    overwrite: bool,
+) -> None:
+    """Refuse outputs that exist, are inputs or share a name, before any work."""
+    from coregister.io import check_output, check_stack_output
+
+    seen = {os.path.realpath(name) for text in sources for name in (glob.glob(text) or [text])}
+    for check, paths in ((check_stack_output, stacks), (check_output, files)):
+        for path in paths:
+            if path is None:
+                continue
+            if os.path.realpath(path) in seen:
+                raise InputError(f"{path} is named twice; every output needs a name of its own")
+            seen.add(os.path.realpath(path))
+            check(path, overwrite=overwrite)
+    table = files[0]
+    if table is not None and table.suffix.lower() not in TABLES:
+        raise InputError(
+            f"{table} has the suffix {table.suffix!r}; one of {', '.join(TABLES)} is needed"
+        )
+
+
+def _provenance(sources: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """What made an output: program, sources, date, and the options that were given."""
+    from coregister import __version__
+
+    left_out = ("frames", "overwrite")
+    kept = {k: v for k, v in options.items() if v is not None and k not in left_out}
+    return {
+        "software": f"coregister {__version__}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "frames": list(sources),
+        "options": {k: str(v) if isinstance(v, Path) else v for k, v in kept.items()},
+    }
 
 
 @contextlib.contextmanager
@@ -193,3 +257,4 @@ def _progress(count: int) -> Iterator[Any]:
         return
     with click.progressbar(length=count, label="frames", file=sys.stderr, show_pos=True) as bar:
         yield lambda done, _: bar.update(done - bar.pos)
+        bar.update(count - bar.pos)  # frames that needed no work were not told

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.errors import CoregisterError, InputError
+from coregister.errors import InputError
 from coregister.io import fits, nifti, npy, picture, tiff
 from coregister.io.atomic import atomic_write, check_output
-from coregister.io.loaded import Loaded, Part
-from coregister.io.sinks import write_stack
+from coregister.io.loaded import Loaded, Part, refusing
+from coregister.io.sinks import check_stack_output, write_stack
 from coregister.io.sky import SkyOffset, sky_jacobian, sky_offset
 from coregister.io.stacks import open_stack
 
@@ -26,6 +25,7 @@ __all__ = [
     "SkyOffset",
     "atomic_write",
     "check_output",
+    "check_stack_output",
     "contents",
     "float_for",
     "open_stack",
@@ -78,7 +78,7 @@ def read(
     """
     place = _existing(path)
     name, module = _format(place)
-    with _refusing(place, name):
+    with refusing(place, name):
         loaded: Loaded = module.read(
             place, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext
         )
@@ -95,7 +95,7 @@ def contents(path: str | os.PathLike[str]) -> list[Part]:
     """
     place = _existing(path)
     name, module = _format(place)
-    with _refusing(place, name):
+    with refusing(place, name):
         parts: list[Part] = module.contents(place)
     return parts
 
@@ -220,18 +220,3 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if place.stat().st_size == 0:
         raise InputError(f"{path} is empty, 0 bytes; an image file is needed: fetch it again")
     return place
-
-
-@contextlib.contextmanager
-def _refusing(path: Path, name: str) -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged file into one sentence."""
-    try:
-        yield
-    except (CoregisterError, MemoryError):
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
-        raise InputError(
-            f"{path} is not a readable {name} file ({reason}); it may be truncated or damaged: "
-            "fetch it again, or check its suffix"
-        ) from error

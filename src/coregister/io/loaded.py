@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.errors import InputError
+from coregister.errors import CoregisterError, InputError
 
 #: names that ``channel`` takes besides a number
 CHANNELS = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2, "alpha": 3, "a": 3}
@@ -172,3 +174,18 @@ def refuse(path: Path, format_name: str, **options: object) -> None:
                 f"{name}={value!r} does not apply to {path}: a {format_name} file has none; "
                 "leave it out"
             )
+
+
+@contextlib.contextmanager
+def refusing(path: Path, name: str) -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into one sentence."""
+    try:
+        yield
+    except (CoregisterError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
+        raise InputError(
+            f"{path} is not a readable {name} file ({reason}); it may be truncated or damaged: "
+            "fetch it again, or check its suffix"
+        ) from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from coregister.errors import InputError, OutputError, optional
 from coregister.io.atomic import atomic_write, check_output
 
+#: what the folder of a zarr store holds
+STORES = ("zarr.json", ".zgroup", ".zarray")
 SUFFIXES = (".zarr", ".tif", ".tiff", ".fits", ".npy")
 
 
@@ -54,13 +57,11 @@ def write_stack(
     OutputError
         If the writing fails; what stood there is untouched.
     """
+    check_stack_output(path, overwrite=overwrite)
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(
-            f"{path} has the suffix {suffix!r}; one of {', '.join(SUFFIXES)} is needed"
-        )
+    frames = _counted(frames, count, shape)
     if suffix == ".zarr":
-        _write_zarr(Path(path), frames, count, shape, scale, about or {}, overwrite)
+        _write_zarr(Path(path), frames, count, shape, scale, about or {})
         return
     with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".npy":
@@ -74,6 +75,46 @@ def write_stack(
             _write_fits(temporary, frames, count, shape, about or {})
         else:
             _write_tiff(temporary, frames, count, shape, scale)
+
+
+def _counted(
+    frames: Iterable[NDArray[Any]], count: int, shape: tuple[int, ...]
+) -> Iterator[NDArray[Any]]:
+    """The frames, as many and of the shape that were announced."""
+    found = 0
+    for frame in frames:
+        found += 1
+        if found > count:
+            raise InputError(f"more than the announced {count} frames came; give their number")
+        if np.shape(frame) != tuple(shape):
+            raise InputError(f"a frame of shape {np.shape(frame)} came; {tuple(shape)} is needed")
+        yield frame
+    if found < count:
+        raise InputError(f"{found} of {count} frames came; all of them are needed")
+
+
+def check_stack_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse a name that `write_stack` would refuse, before any work.
+
+    Raises
+    ------
+    InputError
+        If the suffix is not known, or what stands there is not to be replaced.
+    """
+    place = Path(path)
+    suffix = place.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"{path} has the suffix {suffix!r}; one of {', '.join(SUFFIXES)} is needed"
+        )
+    if suffix != ".zarr" or not place.is_dir():
+        check_output(place, overwrite=overwrite)
+    elif not overwrite:
+        raise InputError(
+            f"{path} exists; give another name, or overwrite=True (--overwrite) to replace it"
+        )
+    elif not any((place / name).exists() for name in STORES):
+        raise InputError(f"{path} is a folder and no zarr store, and is not replaced; rename it")
 
 
 def _write_tiff(
@@ -137,16 +178,11 @@ def _write_zarr(
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None,
     about: dict[str, Any],
-    overwrite: bool,
 ) -> None:
     """A folder is renamed when it is whole; a stopped run leaves one whose name says so."""
     zarr = optional("zarr", "stack")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; pass overwrite=True (--overwrite), or name another one")
-    if not path.exists():
-        check_output(path, overwrite=overwrite)
-    beside = path.with_name(path.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
+    token = secrets.token_hex(4)
+    beside, old = (path.with_name(f".{word}-{token}-{path.name}") for word in ("partial", "old"))
     letters = "zyx"[-len(shape) :]
     sizes = [1.0] * len(shape) if scale is None else [abs(size) for size, _ in scale]
     units = [""] * len(shape) if scale is None else [unit for _, unit in scale]
@@ -173,13 +209,18 @@ def _write_zarr(
         group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
         group.attrs["coregister"] = about
         if path.exists():
-            old = path.with_name(path.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
-            beside.rename(path)
-            shutil.rmtree(old)
-        else:
-            beside.rename(path)
+        beside.rename(path)
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise OutputError(f"{path} could not be written ({error})") from error
+        raise OutputError(
+            f"{path} could not be written ({error.strerror or error}) and was left as it was; "
+            "free some space or write elsewhere"
+        ) from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (beside, old):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
-from coregister.io.loaded import channel_number
+from coregister.io.loaded import channel_number, refusing
 
 #: letters of axes that are those of one frame
 SPACE = "zyx"
@@ -38,15 +39,19 @@ class StackFile:
         self._channel = channel
         if not self.path.exists():
             raise InputError(f"{path} does not exist; a stack is needed: check the name")
-        self._open  # noqa: B018 - says now what is wrong with it
+        self._layout  # noqa: B018 - says now what is wrong with it
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_channel": self._channel}
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         """Array-like, axes and scale."""
         raise NotImplementedError
+
+    @cached_property
+    def _open(self) -> tuple[Any, str, Any]:
+        with refusing(self.path, "stack"):
+            return self._source()
 
     @property
     def axes(self) -> str:
@@ -56,7 +61,13 @@ class StackFile:
     @property
     def scale(self) -> tuple[tuple[float, str], ...] | None:
         """Size of a pixel along the axes of a frame."""
-        return self._open[2]  # type: ignore[no-any-return]
+        array, axes, sizes = self._open
+        sides = [
+            n
+            for i, (letter, n) in enumerate(zip(axes, array.shape, strict=True))
+            if letter in SPACE and i != self._layout[0] and n > 1
+        ]
+        return None if sizes is None else tuple(sizes[-len(sides) :])
 
     @cached_property
     def _layout(self) -> tuple[int, int | None, int]:
@@ -80,13 +91,14 @@ class StackFile:
             raise InputError(
                 f"{self.path} has one channel and channel={self._channel!r} was asked; leave it out"
             )
-        others = [i for i, letter in enumerate(axes) if letter not in SPACE + "c"]
+        long = [i for i, n in enumerate(array.shape) if n > 1]
+        others = [i for i in long if axes[i] not in SPACE + "c"]
         if not others and "z" in axes:
             others = [axes.index("z")]
         if len(others) != 1:
             raise InputError(
-                f"{self.path} has the axes {axes!r}, shape {array.shape}; one axis that counts "
-                "frames is needed: open it yourself and pass an array"
+                f"{self.path} has the axes {axes!r}, shape {tuple(array.shape)}; one axis that "
+                "counts frames is needed: open it yourself and pass an array"
             )
         return others[0], colour, number
 
@@ -95,16 +107,28 @@ class StackFile:
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         time, colour, number = self._layout
-        key: list[Any] = [slice(None)] * len(self.axes)
-        key[time] = int(index)
+        key: list[Any] = [slice(None) if letter in SPACE else 0 for letter in self.axes]
+        key[time] = range(len(self))[index]
         if colour is not None:
             key[colour] = number
-        return np.squeeze(np.asarray(self._open[0][tuple(key)]))
+        with refusing(self.path, "stack"):
+            return np.squeeze(np.asarray(self._open[0][tuple(key)]))
 
     @property
     def ndim(self) -> int:
         """Axes of the stack of one channel."""
-        return len(self.axes) - ("c" in self.axes)
+        sides = zip(self.axes, self._open[0].shape, strict=True)
+        return sum(letter != "c" and n > 1 for letter, n in sides)
+
+
+def _unnamed(shape: Sequence[int], path: Path) -> str:
+    """Letters for the axes of a plain array: frames along the first."""
+    if not 2 <= len(shape) <= 4:
+        raise InputError(
+            f"{path} holds an array of shape {tuple(shape)}; frames along a first axis, then 1 to "
+            "3 axes of pixels, are needed"
+        )
+    return "t" + SPACE[4 - len(shape) :]
 
 
 def _without_frames(sizes: Sequence[tuple[float, str]], axes: str) -> Any:
@@ -116,17 +140,15 @@ def _without_frames(sizes: Sequence[tuple[float, str]], axes: str) -> Any:
 class NpyStack(StackFile):
     """A ``.npy`` file, mapped into memory."""
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         array = np.load(self.path, mmap_mode="r")
-        return array, "t" + "zyx"[-(array.ndim - 1) :], None
+        return array, _unnamed(array.shape, self.path), None
 
 
 class TiffStack(StackFile):
     """Pages of a TIFF file, with the axes of OME and ImageJ."""
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         tifffile = optional("tifffile", "io")
         zarr = optional("zarr", "stack")
         with tifffile.TiffFile(self.path) as file:
@@ -136,6 +158,7 @@ class TiffStack(StackFile):
 
             sizes = pixel_sizes(file, series.pages[0])
         store = tifffile.imread(self.path, aszarr=True, level=0, series=0)
+        weakref.finalize(self, store.close)
         scale = tuple(sizes[a.upper()] for a in axes if a in SPACE and a.upper() in sizes)
         return zarr.open(store, mode="r"), axes, scale or None
 
@@ -143,16 +166,20 @@ class TiffStack(StackFile):
 class FitsStack(StackFile):
     """The cube in a FITS file: planes along its last FITS axis, the first of the array."""
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         from coregister.io.fits import first_image, opened
 
         fits = optional("astropy.io.fits", "io")
         with opened(self.path) as hdus:
             number = first_image(hdus, self.path)
             shape = hdus[number].shape
+            info = hdus[number].fileinfo()
+            size = abs(hdus[number].header["BITPIX"]) // 8 * int(np.prod(shape))
+        if info["datLoc"] + size > self.path.stat().st_size:
+            raise InputError(f"{self.path} is truncated: it ends within its image; fetch it again")
         hdus = fits.open(self.path, memmap=True)
-        return _Section(hdus[number].section, shape), "t" + "zyx"[-(len(shape) - 1) :], None
+        weakref.finalize(self, hdus.close)
+        return _Section(hdus[number].section, shape), _unnamed(shape, self.path), None
 
 
 class _Section:
@@ -168,24 +195,23 @@ class _Section:
 class MrcStack(StackFile):
     """Images of an MRC stack, mapped into memory."""
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         mrcfile = optional("mrcfile", "stack")
         file = mrcfile.mmap(self.path, mode="r", permissive=True)
+        weakref.finalize(self, file.close)
         size = float(file.voxel_size.x), float(file.voxel_size.y)
         scale = ((size[1], "Å"), (size[0], "Å")) if min(size) > 0 else None
-        return file.data, "t" + "zyx"[-(file.data.ndim - 1) :], scale
+        return file.data, _unnamed(file.data.shape, self.path), scale
 
 
 class ZarrStack(StackFile):
     """A zarr array, or the finest level of an OME-Zarr image (NGFF 0.4, 0.5)."""
 
-    @cached_property
-    def _open(self) -> tuple[Any, str, Any]:
+    def _source(self) -> tuple[Any, str, Any]:
         zarr = optional("zarr", "stack")
         node = zarr.open(self.path, mode="r")
         if not hasattr(node, "keys"):
-            return node, "t" + "zyx"[-(node.ndim - 1) :], None
+            return node, _unnamed(node.shape, self.path), None
         about = dict(node.attrs)
         about = about.get("ome", about)
         if "multiscales" not in about:

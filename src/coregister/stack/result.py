@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,6 +248,37 @@ class StackRegistration:
 
         write_report(self, frames, path, overwrite=overwrite)
 
+    def save_headers(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write copies of FITS files with corrected world coordinates, pixels bit for bit.
+
+        All get the pointing of one file: the frame that the offsets are counted from, or with
+        "all" and "previous" the first that is trusted. The bars of the difference to it and the
+        old coordinates (alternate "O") are in the header.
+
+        Parameters
+        ----------
+        paths : sequence of path
+            The files that were registered, in their order.
+        folder : path
+            Where the copies go, under their own names.
+        overwrite : bool
+            Replace existing files.
+
+        Returns
+        -------
+        list of Path
+            What was written: frames that are not trusted are left out.
+        """
+        from coregister.stack.pointing import write_pointings
+
+        return write_pointings(self, paths, folder, overwrite=overwrite)
+
     # ---------------------------------------------------------------- files
 
     def to_table(self) -> Any:
@@ -280,8 +311,23 @@ class StackRegistration:
             "convention": "content of a frame lies at +offset from the reference; array-axis order",
         }
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the table: ``.ecsv``, ``.csv``, ``.parquet`` or ``.json``, whole or not at all."""
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the table: ``.ecsv``, ``.csv``, ``.parquet`` or ``.json``, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+        provenance : mapping, optional
+            Where the frames came from; kept by all but ``.csv``.
+        overwrite : bool
+            Replace an existing file.
+        """
         from coregister.io.atomic import atomic_write
 
         suffix = Path(path).suffix.lower()
@@ -289,14 +335,18 @@ class StackRegistration:
             raise InputError(
                 f"{path} has the suffix {suffix!r}; .ecsv, .csv, .parquet or .json is needed"
             )
+        more = {} if provenance is None else {"provenance": dict(provenance)}
         with atomic_write(path, overwrite=overwrite) as temporary:
-            if suffix == ".ecsv":
-                self.to_table().write(temporary, format="ascii.ecsv", overwrite=True)
-            elif suffix == ".parquet":
-                optional("pyarrow", "stack")
-                self.to_table().write(temporary, format="parquet", overwrite=True)
+            if suffix in (".ecsv", ".parquet"):
+                table = self.to_table()
+                table.meta.update(more)
+                if suffix == ".parquet":
+                    optional("pyarrow", "stack")
+                form = "ascii.ecsv" if suffix == ".ecsv" else "parquet"
+                table.write(temporary, format=form, overwrite=True)
             elif suffix == ".json":
-                temporary.write_text(json.dumps(self.to_dict()) + "\n")
+                record = {**self.to_dict(), **more}
+                temporary.write_text(json.dumps(record, allow_nan=False) + "\n", "utf-8")
             else:
                 temporary.write_text(self._csv())
 
@@ -332,6 +382,7 @@ class StackRegistration:
             "part": self.part.tolist(),
             "steps": None if self.steps is None else _plain(self.steps),
             **self._about(),
+            "closure": _plain(np.array(self.closure)),
         }
 
     @classmethod

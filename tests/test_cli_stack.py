@@ -1,0 +1,233 @@
+"""The command for stacks as a process: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coregister as cr
+from coregister.io import open_stack
+
+pytest.importorskip("click")
+fits = pytest.importorskip("astropy.io.fits")
+tifffile = pytest.importorskip("tifffile")
+zarr = pytest.importorskip("zarr")
+table_module = pytest.importorskip("astropy.table")
+
+OFFSETS = np.array([(0, 0), (0.7, -1.2), (1.1, -2.5), (2.3, -3.1), (2.9, -4.4), (4.0, -5.2)])
+
+
+def arguments(*words: object) -> list[str]:
+    return [sys.executable, "-m", "coregister", "stack", *map(str, words)]
+
+
+def run(*words: object, cwd: Path, code: int = 0):
+    """Run the command; errors are one line on stderr and never a traceback."""
+    done = subprocess.run(
+        arguments(*words), cwd=cwd, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert all(line.startswith("coregister: ") for line in done.stderr.splitlines())
+    if code in (1, 2):
+        assert len(done.stderr.splitlines()) == 1
+    return done
+
+
+@pytest.fixture(scope="module")
+def movie() -> np.ndarray:
+    rng = np.random.default_rng(4)
+    scene = cr.random_scene("power-law-2", (160, 160), rng=rng)
+    frames = cr.simulate_stack(scene, OFFSETS, noise=0.05, rng=rng, shape=(64, 72))
+    return np.asarray(frames, dtype=np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, movie):
+    np.save(tmp_path / "m.npy", movie)
+    bad = movie.copy()
+    bad[3] = 1.0
+    np.save(tmp_path / "bad.npy", bad)
+    return tmp_path
+
+
+def test_everything_from_one_call(folder, movie):
+    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(folder / "m.ome.tif", movie, metadata=about)
+    done = run(
+        *("m.ome.tif", "-o", "a.zarr", "--table", "t.ecsv", "--mean", "mean.fits"),
+        *("--plot", "p.png", "--report", "r.html"),
+        cwd=folder,
+    )
+    assert "6 of 6 frames trusted" in done.stdout
+    assert done.stderr == ""  # no progress in a pipe
+    table = table_module.QTable.read(folder / "t.ecsv")
+    truth = OFFSETS - OFFSETS.mean(axis=0)
+    assert np.all(np.abs(table["offset"].value - truth) < 6 * table["stderr"].value)
+    made = table.meta["provenance"]
+    assert made["frames"] == ["m.ome.tif"]
+    assert made["options"]["output"] == "a.zarr"
+    aligned = open_stack(folder / "a.zarr")
+    assert [size for size, _ in aligned.scale] == pytest.approx([0.2, 0.1])
+    inner = np.stack([frame[8:-8, 8:-8] for frame in aligned])
+    assert np.std(inner - inner.mean(axis=0)) < 0.2 * np.std(movie - movie.mean(axis=0))
+    assert fits.getdata(folder / "mean.fits").shape == (2, 64, 72)
+    assert (
+        zarr.open_group(folder / "a.zarr", mode="r").attrs["coregister"]["frames"] == made["frames"]
+    )
+    assert 'src="data:' in (folder / "r.html").read_text()
+
+
+def test_exit_status(folder):
+    done = run("bad.npy", "--table", "t.csv", cwd=folder, code=3)
+    assert "5 of 6 frames trusted" in done.stdout
+    assert "flagged" in done.stderr
+    run("missing.npy", cwd=folder, code=2)
+    run("m.npy", "--workers", "0", cwd=folder, code=2)
+    run("m.npy", "--workers", "2", "--scheduler", "tcp://x:1", cwd=folder, code=2)
+    run("m.npy", "--memory", "much", cwd=folder, code=2)
+    run("m.npy", "--reference", "17", cwd=folder, code=2)
+    run("m.npy", "--channel", "3", cwd=folder, code=2)
+    (folder / "cut.npy").write_bytes((folder / "m.npy").read_bytes()[:5000])
+    run("cut.npy", cwd=folder, code=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-o", "m.npy", "--overwrite"),
+        ("-o", "a.npy", "--mean", "a.npy"),
+        ("-o", "a.png"),
+        ("-o", "exists.zarr"),
+        ("-o", "folder.zarr", "--overwrite"),
+        ("--table", "t.txt"),
+        ("--report", "exists.html"),
+        ("-o", "nowhere/a.tif"),
+    ],
+)
+def test_outputs_are_refused_before_any_work(folder, words):
+    zarr.open_group(folder / "exists.zarr", mode="w")
+    (folder / "folder.zarr").mkdir()
+    (folder / "folder.zarr" / "mine.txt").write_text("keep")
+    (folder / "exists.html").write_text("keep")
+    done = run("m.npy", *words, cwd=folder, code=2)
+    assert done.stdout == ""
+    assert (folder / "folder.zarr" / "mine.txt").exists()
+
+
+def test_files_and_patterns(folder, movie):
+    for i, frame in enumerate(movie):
+        fits.PrimaryHDU(frame).writeto(folder / f"f{i}.fits")
+    run("f*.fits", "--table", "a.json", cwd=folder)
+    run(*(f"f{i}.fits" for i in range(6)), "--table", "b.json", cwd=folder)
+    fresh = movie[0] + 0.05 * np.random.default_rng(9).standard_normal(movie[0].shape)
+    np.save(folder / "fresh.npy", fresh - 0.5)
+    np.save(folder / "others.npy", movie[1:])
+    run("others.npy", "--reference", "fresh.npy", "--table", "c.json", cwd=folder)
+    run("m.npy", "--reference", "2", "--table", "d.json", cwd=folder)
+    a, b, c, d = (json.loads((folder / f"{n}.json").read_text()) for n in "abcd")
+    assert a["offsets"] == b["offsets"]
+    np.testing.assert_allclose(c["offsets"], OFFSETS[1:], atol=0.15)
+    assert d["offsets"][2] == [0.0, 0.0]
+
+
+def test_workers_give_the_same_numbers(folder):
+    run("m.npy", "--table", "a.json", cwd=folder)
+    run("m.npy", "--workers", "2", "--table", "b.json", cwd=folder)
+    a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
+    assert a["offsets"] == b["offsets"]
+    assert a["covariances"] == b["covariances"]
+
+
+def test_a_cluster_gives_the_same_numbers(folder):
+    distributed = pytest.importorskip("distributed")
+    run("m.npy", "--table", "a.json", cwd=folder)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        path = folder / "m.npy"
+        run(path, "--scheduler", cluster.scheduler_address, "--table", "b.json", cwd=folder)
+    a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
+    assert a["offsets"] == b["offsets"]
+
+
+def test_progress_on_a_terminal_only(folder):
+    leader, follower = pty.openpty()
+    done = subprocess.Popen(arguments("m.npy"), cwd=folder, stdout=subprocess.PIPE, stderr=follower)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            part = os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    assert done.wait(timeout=100) == 0
+    assert done.stdout is not None
+    done.stdout.close()
+    os.close(leader)
+    assert b"6/6" in shown
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_nothing_that_looks_whole(folder, sign):
+    rng = np.random.default_rng(6)
+    scene = cr.random_scene("power-law-2", (160, 160), rng=rng)
+    places = rng.uniform(-5, 5, (150, 2))
+    long = cr.simulate_stack(scene, places, noise=0.05, rng=rng, shape=(64, 72))
+    np.save(folder / "long.npy", long)
+    words = ("long.npy", "-o", "a.zarr", "--table", "t.ecsv", "--checkpoint", "run.json")
+    process = subprocess.Popen(
+        arguments(*words), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 150
+    while not list(folder.glob(".partial-*")) and time.monotonic() < end:
+        assert process.poll() is None, "ended before it was seen to write"
+        time.sleep(0.002)
+    process.send_signal(sign)
+    assert process.wait(timeout=60) not in (0, 3)
+    assert not (folder / "a.zarr").exists()
+    assert not (folder / "t.ecsv").exists()
+    if sign == signal.SIGTERM:
+        assert not list(folder.glob(".partial-*"))
+    run(*words, cwd=folder)
+    assert len(open_stack(folder / "a.zarr")) == len(long)
+
+
+def test_corrected_headers_without_resampling(folder, movie):
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 83.6, "CRVAL2": 60.0}
+    )
+    header.update({"CRPIX1": 36.0, "CRPIX2": 32.0, "CDELT1": -5e-5, "CDELT2": 5e-5})
+    bad = movie.copy()
+    bad[3] = 1.0
+    for i, frame in enumerate(bad):
+        fits.PrimaryHDU(frame, header).writeto(folder / f"f{i}.fits")
+    (folder / "new").mkdir()
+    words = ("f*.fits", "--headers", "new")
+    run(*words, "--table", "t.json", cwd=folder, code=3)
+    assert sorted(p.name for p in (folder / "new").iterdir()) == [
+        f"f{i}.fits" for i in (0, 1, 2, 4, 5)
+    ]
+    record = json.loads((folder / "t.json").read_text())
+    for i in (0, 2, 5):
+        moved = np.subtract(record["offsets"][i], record["offsets"][0])
+        data, new = fits.getdata(folder / "new" / f"f{i}.fits", header=True)
+        np.testing.assert_array_equal(data, movie[i])
+        found = np.array([new["CRPIX2"] - 32, new["CRPIX1"] - 36])
+        np.testing.assert_allclose(found, moved, atol=1e-9)
+        np.testing.assert_allclose(found, OFFSETS[i], atol=0.05)
+        assert (new["CRPIX1O"], new["CRPIX2O"]) == (36, 32)
+    run(*words, cwd=folder, code=2)
+    run("m.npy", "--headers", "new", cwd=folder, code=2)
