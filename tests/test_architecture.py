@@ -140,7 +140,7 @@ def test_all_is_sorted_and_complete() -> None:
     assert list(cr.__all__) == sorted(cr.__all__)
     public = {
         name
-        for name, value in vars(cr).items()
+        for name, value in ((name, getattr(cr, name)) for name in dir(cr))
         if not name.startswith("_")
         and not inspect.ismodule(value)
         and getattr(value, "__module__", "").startswith("coregister")

@@ -1,6 +1,7 @@
 """coregister: registration whose error bars are true."""
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from coregister.calibrate import Calibration, calibrate
 from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
@@ -10,12 +11,21 @@ from coregister.posterior import Posterior
 from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
 from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
-from coregister.sky import SkyRegistration, register_sky
-from coregister.stack import StackRegistration, register_stack
-from coregister.stack.simulate import simulate_stack
 from coregister.status import Status
 
-__version__ = version("coregister")
+if TYPE_CHECKING:
+    from coregister.sky import SkyRegistration, register_sky
+    from coregister.stack import StackRegistration, register_stack
+    from coregister.stack.simulate import simulate_stack
+
+#: imported when they are first asked for: a pair needs none of them
+_LATER = {
+    "SkyRegistration": "coregister.sky",
+    "StackRegistration": "coregister.stack",
+    "register_sky": "coregister.sky",
+    "register_stack": "coregister.stack",
+    "simulate_stack": "coregister.stack.simulate",
+}
 
 __all__ = [
     "Calibration",
@@ -45,3 +55,20 @@ __all__ = [
     "simulate_pair",
     "simulate_stack",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("coregister")
+    elif name in _LATER:
+        value = getattr(import_module(_LATER[name]), name)
+    else:
+        raise AttributeError(f"module 'coregister' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, "__version__"})
