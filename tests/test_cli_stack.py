@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pty
@@ -231,3 +232,38 @@ def test_corrected_headers_without_resampling(folder, movie):
         assert (new["CRPIX1O"], new["CRPIX2O"]) == (36, 32)
     run(*words, cwd=folder, code=2)
     run("m.npy", "--headers", "new", cwd=folder, code=2)
+
+
+def test_the_sun_turns_in_eleven_real_frames(folder):
+    """SOHO/EIT, 1 March 2004; the scene changes, so that neighbours are measured."""
+    found = importlib.util.find_spec("dkist")
+    if found is None or found.origin is None:
+        pytest.skip("the package dkist carries the frames")
+    paths = sorted((Path(found.origin).parent / "data" / "test" / "EIT").glob("*.fits"))
+    assert len(paths) == 11
+    middle = np.stack([fits.getdata(path)[44:84, 44:84] for path in paths])
+    np.save(folder / "sun.npy", middle.astype("f4"))
+    run("sun.npy", "--reference", "previous", "--table", "sun.csv", cwd=folder)
+    table = table_module.Table.read(folder / "sun.csv", format="ascii.csv")
+    last = table[-1]  # 12 hours after the first
+    # synodic rotation at the middle of the disc, whose radius is 46.5 px: 0.43 to 0.45 px/h
+    bar = np.hypot(last["stderr_x_px"], 12 * 0.01)
+    assert bar < 0.5
+    assert abs(last["offset_x_px"] + 12 * 0.44) < 4 * bar
+    assert abs(last["offset_y_px"]) < 4 * last["stderr_y_px"]
+
+
+def test_info_shows_a_stack(folder, movie):
+    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(folder / "m.ome.tif", movie, metadata=about)
+    zarr.save_array(folder / "m.zarr", movie)
+    for name in ("m.ome.tif", "m.zarr"):
+        done = subprocess.run(
+            [sys.executable, "-m", "coregister", "info", name],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "6 frames of 64 x 72 px" in done.stdout

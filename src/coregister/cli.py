@@ -223,11 +223,19 @@ def info(
       coregister info image.fits
       coregister info image.fits --ext SCI,2
       coregister info photo.png --channel green
+      coregister info movie.zarr
     """
     from coregister.io import contents, read
+    from coregister.io.stacks import described
 
-    for part in contents(file):
+    parts = [] if file.suffix.lower() in (".zarr", ".mrc", ".mrcs") else contents(file)
+    for part in parts:
         click.echo("  ".join(str(x) for x in (part.label, part.shape or "", part.dtype) if x))
+    rest = (ext, err_ext, mask_ext)
+    frames = described(file, channel) if rest == (None, None, None) else None
+    if frames is not None:
+        click.echo(frames)
+        return
     loaded = read(file, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
     rows = describe(loaded)
     width = max(len(label) for label, _ in rows)

@@ -273,3 +273,28 @@ def open_stack(
             "'*.fits' or a list of files is needed"
         )
     return READERS[suffix](source, channel)
+
+
+def described(path: Path, channel: int | str | None = None) -> str | None:
+    """A line about the stack in a file; None for a file that says it is one image.
+
+    TIFF pages and FITS planes are called a stack only where the file counts time.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".zarr", ".mrc", ".mrcs", ".tif", ".tiff"):
+        return None
+    if suffix in (".tif", ".tiff") and not _counts_time(path):
+        return None
+    stack = open_stack(path, channel=channel)
+    sides = " x ".join(str(n) for n in stack[0].shape)
+    line = f"{len(stack)} frames of {sides} px, {stack[0].dtype.name}, axes {stack.axes}"
+    for size, unit in stack.scale or ():
+        line += f"; {size:g} {unit}".rstrip()
+    return line
+
+
+def _counts_time(path: Path) -> bool:
+    """A TIFF file whose one series has an axis T."""
+    tifffile = optional("tifffile", "io")
+    with refusing(path, "TIFF"), tifffile.TiffFile(path) as file:
+        return len(file.series) == 1 and "T" in file.series[0].axes

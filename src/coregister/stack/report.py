@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def write_report(
     if chosen.size > FILM:
         chosen = chosen[np.linspace(0, chosen.size - 1, FILM).round().astype(int)]
     flagged = [
-        {"frame": int(t), "status": str(result.status[t]), "what": result.status[t].value}
+        {"frame": int(t), "status": str(result.status[t]), "what": _coded(result.status[t].value)}
         for t in np.flatnonzero(~good)[:ROWS]
     ]
     text = template.render(
@@ -56,6 +57,12 @@ def write_report(
     )
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(text, "utf-8")
+
+
+def _coded(text: str) -> Any:
+    """Names of arguments, between backticks, set as code."""
+    markup = optional("markupsafe", "report").Markup
+    return markup(re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text)))
 
 
 def _figure(result: StackRegistration) -> str:
@@ -85,17 +92,30 @@ def _film(
         after.append(moved)
     if not before:
         return []
-    low, high = np.nanpercentile(np.stack(before), (1, 99.5))
+    low, middle, high = np.nanpercentile(np.stack(before), (1, 50, 99.5))
+    # faint structure beside few bright pixels: the median is brought towards a middle grey
+    level = np.clip((middle - low) / max(high - low, 1e-300), 0.02, 0.4)
+    exponent = float(np.log(0.4) / np.log(level))
     return [
-        {"frame": int(t), "before": _png(a, low, high), "after": _png(b, low, high)}
+        {
+            "frame": int(t),
+            "before": _png(a, low, high, exponent),
+            "after": _png(b, low, high, exponent),
+        }
         for t, a, b in zip(chosen, before, after, strict=True)
     ]
 
 
-def _png(values: Any, low: float, high: float) -> str:
+def _png(values: Any, low: float, high: float, exponent: float) -> str:
+    """A grey picture, transparent where nothing is known."""
     image = optional("matplotlib.image", "report")
     step = max(1, -(-max(values.shape) // SIDE))
-    grey = np.clip((np.asarray(values)[::step, ::step] - low) / max(high - low, 1e-300), 0, 1)
+    shown = np.asarray(values)[::step, ::step]
+    known = np.isfinite(shown)
+    grey = np.clip((np.where(known, shown, low) - low) / max(high - low, 1e-300), 0, 1)
+    pixels = np.empty((*shown.shape, 4), np.uint8)
+    pixels[..., :3] = np.rint(255 * grey**exponent)[..., None]
+    pixels[..., 3] = 255 * known
     buffer = io.BytesIO()
-    image.imsave(buffer, np.nan_to_num(grey), cmap="gray", vmin=0, vmax=1, format="png")
+    image.imsave(buffer, pixels, format="png")
     return base64.b64encode(buffer.getvalue()).decode()
