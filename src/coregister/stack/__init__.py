@@ -21,7 +21,7 @@ from coregister.images import together
 from coregister.search import auto_coherence, steps_between_samples
 from coregister.single import Single
 from coregister.spectrum import Rings, cosine_rings
-from coregister.stack.drift import smooth
+from coregister.stack.drift import FEWEST_FOR_DRIFT, smooth
 from coregister.stack.frames import Frames, blocks
 from coregister.stack.joint import (
     MAX_PASSES,
@@ -102,7 +102,8 @@ def register_stack(
     max_offset : float or array_like, optional
         Frames are looked for within so many pixels of the one that they are linked to.
     drift : {"smooth"}, optional
-        Also fit a smooth motion, with its own bars, and test if there is any.
+        Also fit a smooth motion, with its own bars, and test if there is any; not where fewer than
+        4 frames are trusted.
     memory : float
         Bytes that may be kept between passes; frames beyond are read again.
     executor : concurrent.futures.Executor, optional
@@ -158,7 +159,7 @@ def register_stack(
         result = _chain(stack, options, run)
     else:
         result = _joint(stack, options, run, memory)
-    if drift is not None:
+    if drift is not None and result.trusted.sum() >= FEWEST_FOR_DRIFT:
         result = replace(
             result,
             drift=smooth(result.offsets, np.einsum("tii->ti", result.own), result.trusted),

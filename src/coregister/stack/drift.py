@@ -11,6 +11,8 @@ from coregister.errors import InputError
 
 Float = NDArray[np.float64]
 
+#: frames that a smooth motion needs
+FEWEST_FOR_DRIFT = 4
 #: frames beyond which the dense algebra is too much
 MOST_FRAMES = 3000
 #: scales of the roughness that are tried, in units of the noise over the length of the stack
@@ -65,7 +67,7 @@ def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
     from scipy.stats import chi2
 
     count = len(offsets)
-    if good.sum() < 4:
+    if good.sum() < FEWEST_FOR_DRIFT:
         raise InputError(f"{good.sum()} frames are trusted and a drift needs 4; leave drift out")
     if count > MOST_FRAMES:
         raise InputError(
