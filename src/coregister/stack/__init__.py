@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,6 +57,10 @@ __all__ = ["Frames", "StackRegistration", "register_stack"]
 LOOPS = 3
 #: probability of what is left over adding up so at the same pixels, below which it is a pattern
 MAX_PATTERN = 1e-6
+#: how much farther apart samples are at first, and the share of one that ends the approach
+COARSER, NEAR = 4, 0.05
+#: steps, in bars, after which what is left of them does not count
+LINEAR = 0.5
 #: a frame that is moved by more than this many samples is cut anew
 FARTHEST = 0.75
 #: bars that a last step may have
@@ -253,7 +257,7 @@ def _without_first(result: StackRegistration) -> StackRegistration:
 
 def _joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
     centre = run.remember("centre", lambda: choose_centre(frames, options))
-    offsets, flags, part = offsets_of_all(
+    offsets, flags, part, clean = offsets_of_all(
         frames, centre, options, partial(run.links, link_block, frames, options)
     )
     ndim = len(frames.shape)
@@ -266,7 +270,7 @@ def _joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRe
             flags[t] = frozenset({Status.DISCONNECTED})
         elif part[t] < 0 and not flags[t]:
             flags[t] = frozenset({Status.NO_MATCH})
-    known = _settled(frames, offsets, good, centre, options, run, memory)
+    known = _settled(frames, offsets, good, clean, centre, options, run, memory)
     if known is None and good.size >= 2:
         return _linked(frames, offsets, flags, part, good, options)
     if known is None:
@@ -293,6 +297,7 @@ def _settled(
     frames: Frames,
     offsets: Float,
     good: NDArray[np.intp],
+    clean: set[int],
     centre: int,
     options: Options,
     run: Run,
@@ -313,33 +318,56 @@ def _settled(
     kept = _Kept(memory)
     template: Template | None = None
     common: Common | None = None
-    for last in range(MAX_PASSES):
+    level, fine = step * COARSER, 0  # a first approach on samples far apart is cheap
+    for _ in range(2 * MAX_PASSES):
         rows = np.array([members[int(t)].offset for t in good])
-        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * step:
-            common = common_window(rows, frames.shape, step, periodic=periodic)
+        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
+            common = (
+                None
+                if periodic and level > step
+                else common_window(rows, frames.shape, level, periodic=periodic)
+            )
             template = None
+            if common is None and level > step:
+                level = step
+                common = common_window(rows, frames.shape, level, periodic=periodic)
         if common is None:
             return None
         table = [(int(t), row, members[int(t)]) for row, t in enumerate(good)]
         counted = [entry for entry in table if entry[0] not in misfits]
         # every other one makes a half
         halved = [(t, row, i % 2, frame) for i, (t, row, frame) in enumerate(counted)]
-        shared = (frames, common, periodic, kept if run.local else None)
-        parts = run.map(_sums, (*shared, template), _blocked(halved))
+        shared = _Shared(
+            frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
+        )
+        parts = run.map(_sums, shared, _blocked(halved))
         sums = Sums(*(np.sum([getattr(p, n) for p in parts], axis=0) for n in Sums._fields))
         template = Bench(_never, common).template(sums, len(counted))
-        for block in run.map(_improved, (*shared, template), _blocked(table)):
+        for block in run.map(_improved, shared._replace(template=template), _blocked(table)):
             members.update(block)
         settle([members[t] for t, _, _ in counted])
         mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
         for t in members:
             members[t].offset = members[t].offset - mean
-        if last < 2:  # what stands in holes has not settled
+        if level > step:
+            after = np.array([members[int(t)].offset for t, _, _ in counted])
+            before = rows[[row for _, row, _ in counted]]
+            if np.max(np.abs(after - before)) < NEAR * level:
+                level, template, common = step, None, None
             continue
+        fine += 1
+        whole = len(clean) >= len(frames) - 1 and all(f.lost is None for f in members.values())
         new = unlike(members, misfits)
+        largest = max(members[t].step for t, _, _ in counted)
+        if whole and not new and largest < LINEAR:
+            break
+        # what stands in holes has not settled, or the frames have not
+        far = np.median([members[t].step for t, _, _ in counted]) > 1
+        if fine < (2 if whole else 3) or (far and fine < MAX_PASSES // 2):
+            continue
         if new and len(counted) - len(new) >= max(2, len(members) / 2):
             misfits |= new
-        elif max(members[t].step for t, _, _ in counted) < TOLERANCE:
+        elif largest < TOLERANCE:
             break
     assert common is not None
     fitting = [(t, row) for t, row, _ in table if t not in misfits]
@@ -363,22 +391,16 @@ class _Kept:
         self._room = memory
         self._kept: dict[int, tuple[int, Ready]] = {}
 
-    def get(
-        self,
-        frames: Frames,
-        index: int,
-        lost: NDArray[np.bool_] | None,
-        step: int,
-        *,
-        periodic: bool,
-    ) -> Ready:
+    def get(self, shared: _Shared, index: int, lost: NDArray[np.bool_] | None) -> Ready:
         count = 0 if lost is None else int(np.count_nonzero(lost))
         if index in self._kept and self._kept[index][0] == count:
             return self._kept[index][1]
-        single = Single(frames.read(index), periodic=periodic)
+        single = Single(
+            shared.frames.read(index), periodic=shared.periodic, clean=index in shared.clean
+        )
         if lost is not None:
             single = single.without(lost)
-        movable = MovableImage(single.filled, periodic=periodic, step=step)
+        movable = MovableImage(single.filled, periodic=shared.periodic, step=shared.step)
         ready = Ready(movable, single.image.valid)
         if index in self._kept or movable.nbytes < self._room:
             self._room -= 0 if index in self._kept else movable.nbytes
@@ -386,26 +408,50 @@ class _Kept:
         return ready
 
 
-Shared = tuple[Frames, Common, bool, _Kept | None, Template | None]
+class _Shared(NamedTuple):
+    """What every block of a pass needs.
+
+    Attributes
+    ----------
+    frames : Frames
+    step : int
+        Pixels between the samples of the last passes.
+    common : Common
+        The window, maybe of coarser samples.
+    periodic : bool
+    clean : frozenset of int
+        Frames without hot pixels and rays.
+    kept : _Kept or None
+        None in another process.
+    template : Template or None
+    """
+
+    frames: Frames
+    step: int
+    common: Common
+    periodic: bool
+    clean: frozenset[int]
+    kept: _Kept | None
+    template: Template | None
+
+    def bench(self) -> Bench:
+        """The frames of the window."""
+        kept = _Kept(0.0) if self.kept is None else self.kept
+        coarser = self.common.step // self.step
+
+        def ready(index: int, lost: NDArray[np.bool_] | None) -> Ready:
+            found = kept.get(self, index, lost)
+            return found if coarser == 1 else found._replace(movable=found.movable.coarser(coarser))
+
+        return Bench(ready, self.common, self.template, last=coarser == 1)
 
 
-def _bench(shared: Shared) -> Bench:
-    frames, common, periodic, kept, template = shared
-    kept = _Kept(0.0) if kept is None else kept
-    return Bench(
-        lambda index, lost: kept.get(frames, index, lost, common.step, periodic=periodic),
-        common,
-        template,
-    )
+def _sums(shared: _Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
+    return shared.bench().add(block)
 
 
-def _sums(shared: Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
-    return _bench(shared).add(block)
-
-
-def _improved(shared: Shared, block: list[tuple[int, int, Frame]]) -> dict[int, Frame]:
-    bench = _bench(shared)
-    template = shared[-1]
+def _improved(shared: _Shared, block: list[tuple[int, int, Frame]]) -> dict[int, Frame]:
+    bench, template = shared.bench(), shared.template
     assert template is not None
     return {t: bench.improve(t, row, frame, template) for t, row, frame in block}
 
@@ -413,8 +459,6 @@ def _improved(shared: Shared, block: list[tuple[int, int, Frame]]) -> dict[int, 
 def _step(frames: Frames, centre: int, periodic: bool) -> int:
     """Pixels between the samples that are compared: what the frames hold is no finer."""
     single = Single(frames.read(centre), periodic=periodic)
-    if periodic:
-        return 1
     rings = single.rings
     sides = single.modes.shape
 
@@ -422,7 +466,10 @@ def _step(frames: Frames, centre: int, periodic: bool) -> int:
         return cosine_rings([n // step for n in sides], step)
 
     coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
-    return steps_between_samples(modes, rings.frequency, coherence, min(sides), len(sides))[0]
+    divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
+    return steps_between_samples(
+        modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
+    )[0]
 
 
 def _centred(

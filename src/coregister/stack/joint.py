@@ -26,11 +26,13 @@ from coregister.uncertainty import distortion, spread_of
 Float = NDArray[np.float64]
 
 #: passes over all frames, and the step (in bars) that ends them
-MAX_PASSES, TOLERANCE = 12, 0.03
+MAX_PASSES, TOLERANCE = 10, 0.03
 #: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
 MISFIT = 1e-7
 #: weight of a frame over the median one that is not exceeded
 MOST_WEIGHT = 4.0
+#: bars from its place within which what stands out of a frame is believed
+SETTLED = 3.0
 #: pixels around an invalid one that are felt when a frame is moved
 FELT = 2
 #: fewest samples along an axis of the window that all frames show
@@ -143,11 +145,33 @@ class Frame:
 
 
 class Sums(NamedTuple):
-    """Weighted sums over a block of frames, of two halves: values and derivatives; ring powers."""
+    """Weighted sums over a block of frames.
+
+    Attributes
+    ----------
+    halves : (2, 1 + ndim, ...) array
+        Of two halves of them, values and derivatives, where they are seen.
+    filled : (1 + ndim, ...) array
+        Of what stands in their holes.
+    weights : (2, ...) array
+        Of those that are seen.
+    total : array
+        Of the weights of all.
+    whole : (n,) array
+        Of the modes of those without holes.
+    power : array
+        Of their ring powers.
+    plain : (2,) array
+        How many they are, and the sum of their weights.
+    """
 
     halves: Float
+    filled: Float
     weights: Float
+    total: Float
+    whole: Float
     power: Float
+    plain: Float
 
 
 class Bench:
@@ -160,6 +184,8 @@ class Bench:
     common : Common
     template : Template, optional
         What stands in holes; without one, what they are filled with.
+    last : bool
+        Samples are fine enough to tell in which pixel something stands.
     """
 
     def __init__(
@@ -167,9 +193,12 @@ class Bench:
         ready: Callable[[int, NDArray[np.bool_] | None], Ready],
         common: Common,
         template: Template | None = None,
+        *,
+        last: bool = True,
     ) -> None:
         self._ready = ready
         self.common = common
+        self._last = last
         self._known = None if template is None else template.fields
         self.rings: Rings = cosine_rings(common.shape, common.step)
         self.ndim = len(common.shape)
@@ -190,12 +219,12 @@ class Bench:
         )
         fields = [field / frame.gain for field in fields]
         holes = self._holes(row, valid)
-        if holes is not None and self._known is not None:
-            level = float(np.mean((fields[0] - self._known[0])[~holes]))
-            for field, known, base in zip(
-                fields, self._known, (level, *[0.0] * self.ndim), strict=False
-            ):
-                field[holes] = known[holes] + base
+        if holes is None or self._known is None:
+            fields[0] -= float(np.mean(fields[0]))
+        else:
+            fields[0] -= float(np.mean((fields[0] - self._known[0])[~holes]))
+            for field, known in zip(fields, self._known, strict=False):
+                field[holes] = known[holes]
         return fields, holes
 
     def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
@@ -214,10 +243,6 @@ class Bench:
         holes = wide[np.ix_(*places)]
         return holes if holes.any() and not holes.all() else None
 
-    def modes(self, index: int, row: int, frame: Frame, *, gradient: bool) -> Float:
-        """Modes of a frame moved onto the window, over its gain; and of its derivatives."""
-        return self._transform(self.fields(index, row, frame, gradient=gradient)[0])
-
     @staticmethod
     def _transform(fields: Sequence[Float]) -> Float:
         modes = np.stack(
@@ -228,25 +253,55 @@ class Bench:
 
     def add(self, members: Sequence[tuple[int, int, int, Frame]]) -> Sums:
         """Sums over some frames: (number, row of the window's starts, half, what is known)."""
-        size = int(np.prod(self.common.shape))
-        halves = np.zeros((2, 1 + self.ndim, size))
-        weights = np.zeros(2)
+        shape = self.common.shape
+        halves = np.zeros((2, 1 + self.ndim, *shape))
+        filled = np.zeros((1 + self.ndim, *shape))
+        weights = np.zeros((2, *shape))
+        whole = np.zeros(int(np.prod(shape)))
         power = np.zeros(self.rings.size)
+        count = np.zeros(2)
+        total = 0.0
         for index, row, half, frame in members:
-            modes = self.modes(index, row, frame, gradient=True)
-            halves[half] += frame.weight * modes
-            weights[half] += frame.weight
-            power += frame.weight * self.rings.mean(modes[0] * modes[0])
-        return Sums(halves, weights, power)
+            fields, holes = self.fields(index, row, frame, gradient=True)
+            seen = np.full(shape, frame.weight)
+            if holes is not None:
+                seen[holes] = 0.0
+            for which, field in enumerate(fields):
+                halves[half, which] += seen * field
+                if holes is not None:
+                    filled[which][holes] += frame.weight * field[holes]
+            weights[half] += seen
+            total += frame.weight
+            if holes is None:
+                modes = self._transform(fields[:1])[0]
+                whole += frame.weight * modes
+                power += frame.weight * self.rings.mean(modes * modes)
+                count += (1, frame.weight)
+        return Sums(halves, filled, weights, np.array(total), whole, power, count)
 
     def template(self, sums: Sums, count: int) -> Template:
         """The mean of all frames, its spectra and what is known about an offset from it."""
-        rings, total = self.rings, float(sums.weights.sum())
-        whole = sums.halves.sum(axis=0) / total
-        mean, *slopes = whole
-        # sum of w (x - mean)^2 = sum of w x^2 - total mean^2, and it has count - 1 noises
-        left = sums.power - total * rings.mean(mean * mean)
-        noise_raw = np.maximum(left / (count - 1), 1e-300)
+        rings, total = self.rings, float(sums.total)
+        seen = sums.weights.sum(axis=0)
+        fields = sums.halves.sum(axis=0)
+        blind = seen <= 0  # what no frame shows is what they are filled with
+        fields = np.where(blind, sums.filled, fields) / np.where(blind, total, seen)
+        mean, *slopes = self._transform(list(fields.copy()))
+        coupled = []
+        for half, weights in zip(sums.halves, sums.weights, strict=True):
+            own = np.where(weights > 0, half / np.where(weights > 0, weights, 1.0), fields)
+            coupled.append(self._transform(list(own)))
+        number, weight_of_whole = sums.plain
+        if number > 1:
+            # what is left of w (x - mean)^2, mode by mode; the mean took its part of each
+            left = sums.power + weight_of_whole * rings.mean(mean * mean)
+            left -= 2 * rings.mean(mean * sums.whole)
+            noise_raw = left / (number - weight_of_whole / total)
+        else:  # holes in all of them: by the difference of two halves
+            shares = [float(np.mean(weights)) for weights in sums.weights]
+            apart = coupled[0][0] - coupled[1][0]
+            noise_raw = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
+        noise_raw = np.maximum(noise_raw, 1e-300)
         scene_raw = rings.mean(mean * mean) - noise_raw / total
         both = np.maximum(scene_raw, 0.0) + noise_raw
         spectra = fit_spectra(
@@ -258,8 +313,7 @@ class Bench:
         energy = float((weight * mean) @ mean)
         coupling = (gradient * weight) @ mean / max(energy, 1e-300)
         gradient = gradient - coupling[:, None] * mean
-        parts = sums.halves[:, 1:] / sums.weights[:, None, None]
-        parts = parts - coupling[:, None] * (sums.halves[:, :1] / sums.weights[:, None, None])
+        parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
         cross = (parts[0] * weight) @ parts[1].T
         information = (cross + cross.T) / 2
         squares = [k.ravel() ** 2 for k in self.k]
@@ -276,7 +330,6 @@ class Bench:
         values, vectors = known_directions(information, moments)
         white = np.sqrt(rings.spread(noise))
         pulls = np.stack([self._field(g * weight * white) for g in gradient])
-        fields = np.stack([self._field(modes) for modes in whole])
         return Template(
             fields, mean, gradient, weight, white, pulls, values, vectors, spectra, noise, total
         )
@@ -325,14 +378,18 @@ class Bench:
             misfit=min(uneven, _tail(chi2, int(inside.sum()))),
             odd=chi2 / int(inside.sum()),
             step=bars,
-            lost=self._lost(index, row, frame, residual if holes is None else residual * ~holes),
+            lost=self._lost(
+                index, row, frame, residual if holes is None else residual * ~holes, bars
+            ),
             left=(residual / max(float(np.std(residual)), 1e-300)).astype(np.float32),
         )
 
     def _lost(
-        self, index: int, row: int, frame: Frame, residual: Float
+        self, index: int, row: int, frame: Frame, residual: Float, bars: float
     ) -> NDArray[np.bool_] | None:
         """Pixels of a frame that stand far out of what is left over."""
+        if not self._last or bars > SETTLED:  # a frame in the wrong place has many
+            return frame.lost
         places = outliers(residual)
         count = places[0].size
         if count == 0 or count > MAX_SPIKES * residual.size:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
-from coregister.images import together
+from coregister.images import Pair, together
+from coregister.overlap.search import OverlapSearch
 from coregister.register import measure, route_of
-from coregister.search import QUICK_CHANCE
+from coregister.search import QUICK_CHANCE, beyond_doubt
 from coregister.single import Single
 from coregister.stack.frames import Frames
 from coregister.status import ADVISORY, Status
@@ -44,11 +45,14 @@ class Link(NamedTuple):
     covariance : (ndim, ndim) array or None
         None where the search was so clear that the bars were not asked for.
     flags : frozenset of Status
+    clean : bool
+        The frame has no hot pixels or cosmic rays that it shows by itself.
     """
 
     offset: Float
     covariance: Float | None
     flags: frozenset[Status]
+    clean: bool = False
 
     @property
     def good(self) -> bool:
@@ -81,15 +85,30 @@ class Centre:
             initial=start,
         )
         singles = self._single, Single(image, periodic=options.boundary == "periodic")
+        clean = singles[1].image is image
         if not full:
-            candidates = route_of(pair, singles).search()
-            best = candidates[0]
-            if len(candidates) == 1 and best.false_alarm < QUICK_CHANCE and not best.at_edge:
-                return Link(best.offset, None, frozenset())
+            best = clear_candidate(pair, singles)
+            if best is not None:
+                return Link(best, None, frozenset(), clean)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = measure(pair, singles)
-        return Link(result.offset, result.covariance, result.flags)
+        return Link(result.offset, result.covariance, result.flags, clean)
+
+
+def clear_candidate(pair: Pair, singles: tuple[Single, Single]) -> Float | None:
+    """The offset, to a fraction of a coarse sample, where a first look leaves no doubt about it."""
+    if pair.boundary == "periodic":
+        candidates = route_of(pair, singles).search()
+    else:
+        clean = replace(pair, reference=singles[0].image, moving=singles[1].image)
+        search = OverlapSearch(clean, singles, every_pixel=False)
+        quick = search.steps[1]
+        candidates = search.candidates(quick) if quick is not None else []
+    if not candidates or not beyond_doubt(candidates):
+        return None
+    best = candidates[0]
+    return None if best.at_edge or best.false_alarm > QUICK_CHANCE else best.offset
 
 
 def link_block(
@@ -125,8 +144,8 @@ def offsets_of_all(
     centre: int,
     options: Options,
     run: Callable[[int, Sequence[int]], list[tuple[int, Link]]],
-) -> tuple[Float, list[frozenset[Status]], NDArray[np.int_]]:
-    """Offset of every frame from the centre, flags, and the part it belongs to.
+) -> tuple[Float, list[frozenset[Status]], NDArray[np.int_], set[int]]:
+    """Offset of every frame from the centre, flags, the part it belongs to, and the clean ones.
 
     Frames that the centre does not reach, or hardly, are linked to the nearest frame that is
     known, until nothing more is reached. What is left may hang together by itself.
@@ -145,8 +164,11 @@ def offsets_of_all(
     part = np.full(count, -1)
     part[centre] = 0
     far = []
+    clean = set()
     for index, link in run(centre, [i for i in range(count) if i != centre]):
         offsets[index], flags[index] = link.offset, link.flags
+        if link.clean:
+            clean.add(index)
         if link.good:
             part[index] = 0
             if _shared(link.offset, frames.shape, options) < FAR:
@@ -165,7 +187,7 @@ def offsets_of_all(
             part[root] = -2  # matches nothing
             number -= 1
     part[part == -2] = -1
-    return offsets, flags, part
+    return offsets, flags, part, clean
 
 
 def _shared(offset: Float, shape: tuple[int, ...], options: Options) -> float:

@@ -66,13 +66,14 @@ class Checkpoint:
         entry = self._record["links"].get(f"{centre}-{index}")
         if entry is None:
             return None
-        offset, covariance, flags, digest = entry
+        offset, covariance, flags, clean, digest = entry
         if digest != _digest(frames, centre, index):
             return None
         return Link(
             np.array(offset, dtype=np.float64),
             None if covariance is None else np.array(covariance, dtype=np.float64),
             frozenset(Status[name] for name in flags),
+            bool(clean),
         )
 
     def keep(
@@ -91,6 +92,7 @@ class Checkpoint:
                 link.offset.tolist(),
                 None if link.covariance is None else np.asarray(link.covariance).tolist(),
                 [flag.name for flag in link.flags],
+                link.clean,
                 "" if frames is None else _digest(frames, centre, index),
             )
         self._record["values"].update(values)
