@@ -74,7 +74,7 @@ def path_option(*names: str, help: str) -> Callable[[Command], Command]:
 )
 @click.option("--max-offset", type=float, metavar="PX", help="Look within this.")
 @click.option("--drift", type=click.Choice(["smooth"]), help="Also fit a smooth motion.")
-@click.option("--memory", default="500MB", show_default=True, callback=size, help="May be kept.")
+@click.option("--memory", default="250MB", show_default=True, callback=size, help="May be kept.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, tcp://host:8786.")
 @click.pass_context

@@ -138,11 +138,26 @@ def _without_frames(sizes: Sequence[tuple[float, str]], axes: str) -> Any:
 
 
 class NpyStack(StackFile):
-    """A ``.npy`` file, mapped into memory."""
+    """A ``.npy`` file, mapped into memory for as long as a frame takes."""
 
     def _source(self) -> tuple[Any, str, Any]:
         array = np.load(self.path, mmap_mode="r")
-        return array, _unnamed(array.shape, self.path), None
+        return _Mapped(self.path, array.shape), _unnamed(array.shape, self.path), None
+
+
+class _Mapped:
+    """An array in a file, of which no page stays behind."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self._path, self.shape = path, shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> Any:
+        return np.array(np.load(self._path, mmap_mode="r")[key])
 
 
 class TiffStack(StackFile):

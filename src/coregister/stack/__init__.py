@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -27,13 +28,13 @@ from coregister.stack.joint import (
     MAX_PASSES,
     TOLERANCE,
     Bench,
+    Canvas,
     Common,
     Frame,
     Ready,
     Sums,
     Template,
     common_window,
-    fixed_pattern,
     settle,
     unlike,
 )
@@ -76,7 +77,7 @@ def register_stack(
     boundary: Literal["overlap", "periodic"] = "overlap",
     max_offset: ArrayLike | None = None,
     drift: Literal["smooth"] | None = None,
-    memory: float = 512e6,
+    memory: float = 256e6,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -340,11 +341,14 @@ def _settled(
         shared = _Shared(
             frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
         )
-        parts = run.map(_sums, shared, _blocked(halved))
-        sums = Sums(*(np.sum([getattr(p, n) for p in parts], axis=0) for n in Sums._fields))
+        sums = functools.reduce(Sums.plus, run.map(_sums, shared, _blocked(halved)))
         template = Bench(_never, common).template(sums, len(counted))
-        for block in run.map(_improved, shared._replace(template=template), _blocked(table)):
+        shared = shared._replace(template=template, out=frozenset(misfits))
+        canvas = Canvas(common)
+        for block, part in run.map(_improved, shared, _blocked(table)):
             members.update(block)
+            canvas.total += part.total
+            canvas.count += part.count
         settle([members[t] for t, _, _ in counted])
         mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
         for t in members:
@@ -369,10 +373,7 @@ def _settled(
             misfits |= new
         elif largest < TOLERANCE:
             break
-    assert common is not None
-    fitting = [(t, row) for t, row, _ in table if t not in misfits]
-    pattern = fixed_pattern([members[t] for t, _ in fitting], common, [row for _, row in fitting])
-    return members, misfits, pattern
+    return members, misfits, canvas.chance()
 
 
 def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
@@ -424,6 +425,8 @@ class _Shared(NamedTuple):
     kept : _Kept or None
         None in another process.
     template : Template or None
+    out : frozenset of int
+        Frames that do not fit.
     """
 
     frames: Frames
@@ -433,6 +436,7 @@ class _Shared(NamedTuple):
     clean: frozenset[int]
     kept: _Kept | None
     template: Template | None
+    out: frozenset[int] = frozenset()
 
     def bench(self) -> Bench:
         """The frames of the window."""
@@ -450,10 +454,17 @@ def _sums(shared: _Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
     return shared.bench().add(block)
 
 
-def _improved(shared: _Shared, block: list[tuple[int, int, Frame]]) -> dict[int, Frame]:
-    bench, template = shared.bench(), shared.template
+def _improved(
+    shared: _Shared, block: list[tuple[int, int, Frame]]
+) -> tuple[dict[int, Frame], Canvas]:
+    bench, template, canvas = shared.bench(), shared.template, Canvas(shared.common)
     assert template is not None
-    return {t: bench.improve(t, row, frame, template) for t, row, frame in block}
+    improved = {}
+    for t, row, frame in block:
+        improved[t], left = bench.improve(t, row, frame, template)
+        if t not in shared.out:
+            canvas.add(row, left)
+    return improved, canvas
 
 
 def _step(frames: Frames, centre: int, periodic: bool) -> int:

@@ -129,8 +129,6 @@ class Frame:
         Length of the last step, in bars.
     lost : bool array or None
         Pixels that no other frame shows so: cosmic rays, say.
-    left : array or None
-        What is left of it, whitened, over its scatter.
     """
 
     offset: Float
@@ -141,7 +139,6 @@ class Frame:
     odd: float
     step: float
     lost: NDArray[np.bool_] | None = None
-    left: Float | None = None
 
 
 class Sums(NamedTuple):
@@ -172,6 +169,10 @@ class Sums(NamedTuple):
     whole: Float
     power: Float
     plain: Float
+
+    def plus(self, other: Sums) -> Sums:
+        """Those of two blocks."""
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Bench:
@@ -337,8 +338,13 @@ class Bench:
     def _field(self, modes: Float) -> Float:
         return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
 
-    def improve(self, index: int, row: int, frame: Frame, template: Template) -> Frame:
-        """One frame against the others: its step, gain, noise, bars, and whether it fits."""
+    def improve(
+        self, index: int, row: int, frame: Frame, template: Template
+    ) -> tuple[Frame, Float]:
+        """One frame against the others: its step, gain, noise, bars, and whether it fits.
+
+        Also what is left of it, whitened, over its scatter.
+        """
         fields, holes = self.fields(index, row, frame, gradient=False)
         left = self._transform(fields)[0] - template.mean
         energy = float((template.weight * template.mean) @ template.mean)
@@ -370,7 +376,7 @@ class Bench:
         student = seen.dof / (seen.dof - 2)
         uneven = distortion(residual * scale, template.pulls)
         bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
-        return Frame(
+        improved = Frame(
             offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
             gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
             weight=frame.weight / max(level, 1e-12),
@@ -381,8 +387,8 @@ class Bench:
             lost=self._lost(
                 index, row, frame, residual if holes is None else residual * ~holes, bars
             ),
-            left=(residual / max(float(np.std(residual)), 1e-300)).astype(np.float32),
         )
+        return improved, residual / max(float(np.std(residual)), 1e-300)
 
     def _lost(
         self, index: int, row: int, frame: Frame, residual: Float, bars: float
@@ -413,36 +419,41 @@ def _tail(chi2: float, rings: int) -> float:
     return float(gammaincc(rings / 2, chi2 / 2))
 
 
-def fixed_pattern(frames: Sequence[Frame], common: Common, rows: Sequence[int]) -> float:
-    """Probability that what is left over adds up so much at the same pixels, if it is noise.
-
-    A pattern on the detector does: it stays where the scene moves. Where nothing moves, nothing
-    tells it from the scene.
+class Canvas:
+    """What is left over of many frames, added up at the pixels of the detector.
 
     Parameters
     ----------
-    frames : sequence of Frame
     common : Common
-    rows : sequence of int
-        Of each in `common.starts`.
     """
-    from scipy.special import gammaincc
 
-    starts = common.starts[list(rows)] // common.step
-    first = starts.min(axis=0)
-    total = np.zeros(np.array(common.shape) + starts.max(axis=0) - first)
-    count = np.zeros(total.shape)
-    for frame, start in zip(frames, starts - first, strict=True):
-        place = tuple(slice(s, s + n) for s, n in zip(start, common.shape, strict=True))
-        if frame.left is not None:
-            total[place] += frame.left
-            count[place] += 1
-    seen = count > 1
-    if not seen.any() or np.all(starts == starts[0]):
-        return 1.0
-    # to be seen at all frequencies where noise is white; the mean was taken out of each place
-    power = float(np.mean(total[seen] ** 2 / count[seen]))
-    return float(gammaincc(seen.sum() / 2, power * seen.sum() / 2))
+    def __init__(self, common: Common) -> None:
+        self._starts = common.starts // common.step
+        self._starts = self._starts - self._starts.min(axis=0)
+        self._shape = common.shape
+        self.total = np.zeros(np.array(common.shape) + self._starts.max(axis=0))
+        self.count = np.zeros(self.total.shape)
+
+    def add(self, row: int, left: Float) -> None:
+        """One more frame."""
+        start = self._starts[row]
+        place = tuple(slice(s, s + n) for s, n in zip(start, self._shape, strict=True))
+        self.total[place] += left
+        self.count[place] += 1
+
+    def chance(self) -> float:
+        """Probability that it adds up so much at the same pixels, if it is noise.
+
+        A pattern on the detector does: it stays where the scene moves. Where nothing moves, nothing
+        tells it from the scene.
+        """
+        from scipy.special import gammaincc
+
+        seen = self.count > 1
+        if not seen.any() or np.all(self._starts == self._starts[0]):
+            return 1.0
+        power = float(np.mean(self.total[seen] ** 2 / self.count[seen]))
+        return float(gammaincc(seen.sum() / 2, power * seen.sum() / 2))
 
 
 def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:

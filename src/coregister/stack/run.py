@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,9 +169,10 @@ class Run:
             self._tell(len(block))
         return [(i, found[i]) for i in indices]
 
-    def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> list[T]:
-        """``work(shared, part)`` for every part, in order."""
-        return list(self._each(_Shared(work, shared), parts))
+    def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
+        """``work(shared, part)`` for every part, in order, as they are done."""
+        results: Iterator[T] = iter(self._each(_Shared(work, shared), parts))
+        return results
 
     def _each(self, work: Callable[[Any], T], parts: Sequence[Any]) -> Any:
         if self._executor is None:
