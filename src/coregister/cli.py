@@ -23,6 +23,7 @@ except ImportError:
         "pip install 'coregister[cli]'"
     ) from None
 
+from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
 from coregister.cli_sky import sky as sky_command
 from coregister.cli_stack import stack
 from coregister.errors import InputError, RegistrationWarning, optional
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from coregister.io import Loaded, SkyOffset
     from coregister.result import Registration
 
-FLAGGED = 3
 DEBUG = "COREGISTER_DEBUG"
 
 
@@ -94,26 +94,9 @@ cli.add_command(stack)
 @cli.command()
 @click.argument("reference", metavar="REF", type=click.Path(path_type=Path))
 @click.argument("moving", metavar="MOV", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write MOV aligned to REF, in the format of MOV.",
-)
-@click.option(
-    "--json",
-    "json_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the result as JSON.",
-)
-@click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write an HTML report with pictures.",
-)
+@path_option("-o", "--output", help="Write MOV aligned to REF, in the format of MOV.")
+@path_option("--json", "json_path", help="Write the result as JSON.")
+@path_option("--report", help="Write an HTML report with pictures.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @reading_options
 @click.option("--ref-ext", metavar="EXT", help="As --ext, for REF alone.")
@@ -325,26 +308,9 @@ def demo(context: click.Context, output: Path, overwrite: bool) -> None:
 @click.option("--pairs", default=200, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True, help="Of the random numbers.")
 @click.option("--peers", is_flag=True, help="Judge other packages on the same pairs (slow).")
-@click.option(
-    "--json",
-    "json_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write every pair and the figures as JSON.",
-)
-@click.option(
-    "--plot",
-    "plot_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Draw pulls, bars and coverage (PNG, PDF, SVG).",
-)
-@click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the page: table, verdicts and pictures in one HTML file.",
-)
+@path_option("--json", "json_path", help="Write every pair and the figures as JSON.")
+@path_option("--plot", "plot_path", help="Draw pulls, bars and coverage (PNG, PDF, SVG).")
+@path_option("--report", help="Write the page: table, verdicts and pictures in one HTML file.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @reading_options
 @click.pass_context
@@ -680,25 +646,6 @@ def sides(shape: float | list[float] | None) -> tuple[int, ...] | None:
     if any(n != int(n) or n < 8 for n in values):
         raise InputError(f"--shape {shape}: whole numbers of at least 8 px are needed")
     return tuple(int(n) for n in values)
-
-
-def check_outputs(outputs: list[Path | None], inputs: list[Path], *, overwrite: bool) -> None:
-    """Refuse outputs that exist, that are inputs, or that share a name, before any work."""
-    from coregister.io import check_output
-
-    seen = {Path(os.path.realpath(path)) for path in inputs}
-    for path in outputs:
-        if path is None:
-            continue
-        if Path(os.path.realpath(path)) in seen:
-            raise InputError(f"{path} is named twice; every output needs a name of its own")
-        seen.add(check_output(path, overwrite=overwrite))
-
-
-def needs_report() -> None:
-    """Say before any work if the report cannot be made."""
-    optional("matplotlib", "report")
-    optional("jinja2", "report")
 
 
 # -------------------------------------------------------------------- process

@@ -7,34 +7,18 @@ from pathlib import Path
 
 import click
 
-from coregister.errors import InputError, optional
-
-FLAGGED = 3
+from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
+from coregister.errors import InputError
 
 
 @click.command()
 @click.argument("reference", metavar="REF", type=click.Path(path_type=Path))
 @click.argument("moving", metavar="MOV", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write MOV with its pointing corrected; the pixels stay as they are.",
+@path_option(
+    "-o", "--output", help="Write MOV with its pointing corrected; the pixels stay as they are."
 )
-@click.option(
-    "--json",
-    "json_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the result as JSON.",
-)
-@click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write an HTML report of the pair on its common grid.",
-)
+@path_option("--json", "json_path", help="Write the result as JSON.")
+@path_option("--report", help="Write an HTML report of the pair on its common grid.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--ref-ext", metavar="EXT", help="HDU of REF, number or name.")
 @click.option("--mov-ext", metavar="EXT", help="HDU of MOV, number or name.")
@@ -65,16 +49,13 @@ def sky(
     The new header has the corrected coordinates, their bars (CRDERn, PNTCOVij) and the old ones as
     the alternate O.
     """
-    from coregister.io import atomic_write, check_output, read
+    from coregister.io import atomic_write, read
     from coregister.io.fits import write_header
     from coregister.sky import register_sky
 
-    for path in (output, json_path, report):
-        if path is not None:
-            check_output(path, overwrite=overwrite)
+    check_outputs([output, json_path, report], [reference, moving], overwrite=overwrite)
     if report is not None:
-        optional("matplotlib", "report")
-        optional("jinja2", "report")
+        needs_report()
     loaded = read(reference, ext=ref_ext), read(moving, ext=mov_ext)
     for image in loaded:
         if image.format != "FITS":

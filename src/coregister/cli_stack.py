@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
 from coregister.errors import InputError, optional
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-FLAGGED = 3
 TABLES = (".ecsv", ".csv", ".parquet", ".json")
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
@@ -33,11 +30,6 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
         return float(number.removesuffix(unit)) * UNITS[unit]
     except ValueError:
         raise click.BadParameter(f"{text!r} is no size; give one like 500MB or 2GB.") from None
-
-
-def path_option(*names: str, help: str) -> Callable[[Command], Command]:
-    """An option that names a file."""
-    return click.option(*names, metavar="FILE", type=click.Path(path_type=Path), help=help)
 
 
 @click.command()
@@ -122,10 +114,10 @@ def stack(
         files=[table, plot_path, report],
         overwrite=overwrite,
     )
-    if plot_path is not None or report is not None:
+    if plot_path is not None:
         optional("matplotlib", "report")
     if report is not None:
-        optional("jinja2", "report")
+        needs_report()
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler were both given; one of them is enough")
     source = open_stack(frames[0] if len(frames) == 1 else frames, channel=channel)
@@ -196,18 +188,9 @@ def _check(
     files: list[Path | None],
     overwrite: bool,
 ) -> None:
-    """Refuse outputs that exist, are inputs or share a name, before any work."""
-    from coregister.io import check_output, check_stack_output
-
-    seen = {os.path.realpath(name) for text in sources for name in (glob.glob(text) or [text])}
-    for check, paths in ((check_stack_output, stacks), (check_output, files)):
-        for path in paths:
-            if path is None:
-                continue
-            if os.path.realpath(path) in seen:
-                raise InputError(f"{path} is named twice; every output needs a name of its own")
-            seen.add(os.path.realpath(path))
-            check(path, overwrite=overwrite)
+    """Refuse outputs that exist, are inputs, share a name or are no table, before any work."""
+    inputs = [Path(name) for text in sources for name in (glob.glob(text) or [text])]
+    check_outputs(files, inputs, overwrite=overwrite, stacks=stacks)
     table = files[0]
     if table is not None and table.suffix.lower() not in TABLES:
         raise InputError(

@@ -55,6 +55,7 @@ OTHERS = (
     "__main__",
     "chi2",
     "cli",
+    "cli_options",
     "cli_sky",
     "cli_stack",
     "demo",
