@@ -47,7 +47,7 @@ from coregister.stack.links import (
     offsets_of_all,
 )
 from coregister.stack.result import StackRegistration
-from coregister.stack.run import Checkpoint, Progress, Run
+from coregister.stack.run import BLOCK, Checkpoint, Progress, Run
 from coregister.status import Status
 
 Float = NDArray[np.float64]
@@ -219,8 +219,7 @@ def _counted_from(result: StackRegistration, start: int) -> StackRegistration:
     """Offsets from one frame; where that is not trusted, nothing is known of any."""
     if result.trusted[start]:
         return result.relative_to(start)
-    unknown = np.full(result.covariances.shape, 0.0)
-    unknown[:] = np.diag(np.full(result.ndim, np.inf))
+    unknown = _unknown(*result.offsets.shape)
     return replace(
         result,
         offsets=result.offsets - result.offsets[start],
@@ -233,6 +232,11 @@ def _counted_from(result: StackRegistration, start: int) -> StackRegistration:
         reference=start,
         drift=None,
     )
+
+
+def _unknown(count: int, ndim: int) -> Float:
+    """Covariances of offsets of which nothing is known."""
+    return np.tile(np.diag(np.full(ndim, np.inf)), (count, 1, 1))
 
 
 def _without_first(result: StackRegistration) -> StackRegistration:
@@ -382,7 +386,7 @@ def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
 
 def _blocked(entries: Sequence[Any]) -> list[list[Any]]:
     """Blocks of neighbouring frames; the same for every executor, so that sums are too."""
-    return [[entries[i] for i in block] for block in blocks(len(entries), 16)]
+    return [[entries[i] for i in block] for block in blocks(len(entries), BLOCK)]
 
 
 class _Kept:
@@ -499,18 +503,16 @@ def _centred(
     shared = own[trusted].sum(axis=0) / count**2
     covariances = own + shared
     covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
-    inside = np.zeros(len(frames), bool)
-    inside[trusted] = True
     unknown = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
     if unknown.any():
         known = np.flatnonzero(~unknown)
         for axis in range(offsets.shape[1]):
             offsets[unknown, axis] = np.interp(np.flatnonzero(unknown), known, offsets[known, axis])
-        covariances[unknown] = own[unknown] = np.diag(np.full(offsets.shape[1], np.inf))
+        covariances[unknown] = own[unknown] = _unknown(1, offsets.shape[1])
     for t in np.flatnonzero(~unknown):
         if np.any(np.diag(own[t]) <= 0):
             blind = np.diag(own[t]) <= 0
-            covariances[t][np.ix_(blind, blind)] = np.diag(np.full(blind.sum(), np.inf))
+            covariances[t][np.ix_(blind, blind)] = _unknown(1, int(blind.sum()))[0]
     return StackRegistration(
         offsets=offsets,
         covariances=covariances,
@@ -539,7 +541,7 @@ def _closure(
         three = trusted[loop :: max(trusted.size // 3, 1)][:3]
         for a, b in ((0, 1), (1, 2), (2, 0)):
             i, j = int(three[a]), int(three[b])
-            link: Link = Centre(frames, i, options).link(frames, j, full=True)
+            link = _pair(frames, options, i, j)
             if link.covariance is None or not link.good:
                 continue
             error = link.offset - (offsets[j] - offsets[i])
@@ -560,8 +562,7 @@ def _nothing(
     options: Options,
 ) -> StackRegistration:
     """No two frames match."""
-    unknown = np.zeros((*offsets.shape, offsets.shape[1]))
-    unknown[:] = np.diag(np.full(offsets.shape[1], np.inf))
+    unknown = _unknown(*offsets.shape)
     return StackRegistration(
         offsets=0 * offsets,
         covariances=unknown,
@@ -591,7 +592,7 @@ def _linked(
     steps = np.zeros((len(frames), ndim, ndim))
     place = offsets[good[0]].copy() if good.size else np.zeros(ndim)
     for before, now in itertools.pairwise(good.tolist()):
-        link = Centre(frames, int(before), options).link(frames, int(now), full=True)
+        link = _pair(frames, options, before, now)
         moved = link.offset if link.good else offsets[now] - offsets[before]
         place = place + moved
         offsets[now] = place
@@ -608,7 +609,7 @@ def _chain(frames: Frames, options: Options, run: Run) -> StackRegistration:
     part = np.zeros(count, dtype=int)
     last = 0
     links = run.map(
-        _pairs, (frames, options), [[(t - 1, t) for t in b if t] for b in blocks(count, 16)]
+        _pairs, (frames, options), [[(t - 1, t) for t in b if t] for b in blocks(count, BLOCK)]
     )
     found = {pair: link for block in links for pair, link in block}
     for t in range(1, count):
@@ -643,8 +644,7 @@ def _summed(
     options: Options,
 ) -> StackRegistration:
     covariances = np.cumsum(steps, axis=0)
-    bad = part != 0
-    covariances[bad] = np.diag(np.full(offsets.shape[1], np.inf))
+    covariances[part != 0] = _unknown(1, offsets.shape[1])
     return StackRegistration(
         offsets=offsets,
         covariances=covariances,

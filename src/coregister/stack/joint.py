@@ -17,10 +17,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import MARGIN, MovableImage, fast_length, known_directions
+from coregister.compare import FADE, MARGIN, MovableImage, fast_length, known_directions
 from coregister.fill import MAX_SPIKES, outliers
-from coregister.fourier import along
-from coregister.spectrum import Rings, Spectra, cosine_rings, fit_spectra
+from coregister.spectrum import Rings, cosine_rings, fit_spectra
 from coregister.uncertainty import distortion, spread_of
 
 Float = NDArray[np.float64]
@@ -89,7 +88,6 @@ class Template(NamedTuple):
         Gradients whose product with a whitened residual is the score, in pixels.
     values, vectors : array
         Information along its principal directions.
-    spectra : Spectra
     noise : array
         Ring by ring, of a frame of weight 1.
     total : float
@@ -104,7 +102,6 @@ class Template(NamedTuple):
     pulls: Float
     values: Float
     vectors: Float
-    spectra: Spectra
     noise: Float
     total: float
 
@@ -203,8 +200,7 @@ class Bench:
         self._known = None if template is None else template.fields
         self.rings: Rings = cosine_rings(common.shape, common.step)
         self.ndim = len(common.shape)
-        size = zip(common.shape, range(self.ndim), strict=True)
-        self.k = [along(np.pi * np.arange(n) / (n * common.step), a, self.ndim) for n, a in size]
+        self.k = [np.pi * np.arange(n) / (n * common.step) for n in common.shape]
 
     def fields(
         self, index: int, row: int, frame: Frame, *, gradient: bool
@@ -232,10 +228,9 @@ class Bench:
         """Samples of the window that an invalid pixel is felt in; None if there is none."""
         if valid is None:
             return None
-        bad = ~valid
         from scipy import ndimage
 
-        common = self.common
+        common, bad = self.common, ~valid
         wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
         places = [
             (s + common.step * np.arange(n)) % full
@@ -317,23 +312,18 @@ class Bench:
         parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
         cross = (parts[0] * weight) @ parts[1].T
         information = (cross + cross.T) / 2
-        squares = [k.ravel() ** 2 for k in self.k]
+        squares = [k**2 for k in self.k]
         field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(self.common.shape)
         moments = np.empty((self.ndim, self.ndim))
         for i in range(self.ndim):
-            for j in range(self.ndim):
-                others = tuple(a for a in range(self.ndim) if a not in (i, j))
-                plane = field.sum(axis=others)
-                same = squares[i] ** 2 @ plane if i == j else None
-                moments[i, j] = (
-                    same if same is not None else squares[min(i, j)] @ plane @ squares[max(i, j)]
-                )
+            for j in range(i, self.ndim):
+                plane = field.sum(axis=tuple(a for a in range(self.ndim) if a not in (i, j)))
+                value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
+                moments[i, j] = moments[j, i] = value
         values, vectors = known_directions(information, moments)
         white = np.sqrt(rings.spread(noise))
         pulls = np.stack([self._field(g * weight * white) for g in gradient])
-        return Template(
-            fields, mean, gradient, weight, white, pulls, values, vectors, spectra, noise, total
-        )
+        return Template(fields, mean, gradient, weight, white, pulls, values, vectors, noise, total)
 
     def _field(self, modes: Float) -> Float:
         return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
@@ -364,7 +354,7 @@ class Bench:
         # of what is left the step takes its part: what stays is looked at
         rest = left + step @ template.gradient
         power = rings.mean(rest * rest) * frame.weight / (1 - share) / template.noise
-        inside = rings.frequency < 0.42 / self.common.step
+        inside = rings.frequency < FADE[0] / self.common.step
         level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
         chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
         white = np.divide(

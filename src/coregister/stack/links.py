@@ -68,9 +68,7 @@ class Centre:
         self._options = options
         self._single = Single(self.image, periodic=options.boundary == "periodic")
 
-    def link(
-        self, frames: Frames, index: int, *, start: Float | None = None, full: bool = False
-    ) -> Link:
+    def link(self, frames: Frames, index: int, *, full: bool = False) -> Link:
         """Link a frame: by the search alone where that leaves no doubt."""
         image = frames.read(index)
         if image.constant or self.image.constant:
@@ -82,7 +80,7 @@ class Centre:
             image,
             boundary=options.boundary,
             max_offset=options.max_offset,
-            initial=start,
+            initial=None,
         )
         singles = self._single, Single(image, periodic=options.boundary == "periodic")
         clean = singles[1].image is image
