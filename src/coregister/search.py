@@ -32,8 +32,10 @@ SPARSE_SIGMA = 4.0
 #: highest peaks of the null, one in a block of so many lags a side, that tell how high chance goes
 NULL_PEAKS = 30
 NULL_BLOCK = 8
-#: power of the height of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian
-NULL_POWER = 1.5
+#: power of the height of which the tail is an exponential
+SPARSE_POWER, GAUSSIAN_POWER = 1.0, 2.0
+#: the best of several places, told by several signs, is as likely by chance as that of so many
+SIGNS = 1.2
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
@@ -48,6 +50,8 @@ LONE_FEATURES = 3
 CLEAR_FEATURE = 1.25
 #: what is below this many sigma lies between the features
 BETWEEN_SIGMA = 2.0
+#: pixels around a feature that its light may reach
+WINGS = 4
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -376,11 +380,12 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
 
-def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float], float]:
+def chance_by_null(
+    null: Float, allowed: NDArray[np.bool_], power: float
+) -> Callable[[float], float]:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
-    The highest peaks of the null, one a block of lags, are continued by a tail between that of
-    a few sources, which falls as the exponential of the height, and a Gaussian's.
+    The highest peaks of the null, one a block of lags, are continued by a tail.
 
     Parameters
     ----------
@@ -388,12 +393,14 @@ def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float],
         Correlation with the flipped image, in units of the scatter of unrelated samples.
     allowed : bool array
         Lags that count.
+    power : float
+        Of the height, of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian.
     """
     blocks = np.where(allowed, null, 0.0)
     for axis, n in enumerate(null.shape):
         edges = np.arange(0, n, NULL_BLOCK)
         blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** NULL_POWER
+    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** power
     count = min(NULL_PEAKS, peaks.size // 8)
     if count < 2:
         return lambda z: 1.0
@@ -401,7 +408,7 @@ def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float],
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
 
     def chance(z: float) -> float:
-        excess = max(z**NULL_POWER - start, 0.0) / mean_excess
+        excess = max(z**power - start, 0.0) / mean_excess
         return float(-np.expm1(-count * np.exp(-excess)))
 
     return chance
@@ -505,6 +512,8 @@ def _agreement_between(
     fields: tuple[Float, Float], offset: Float, *, band: float, periodic: bool
 ) -> float:
     """Correlation where neither image has a feature, in units of the scatter of chance."""
+    from scipy import ndimage
+
     first, second = fields
     whole = np.rint(offset).astype(int)
     if periodic:
@@ -519,7 +528,10 @@ def _agreement_between(
     plain = np.ones(first.shape, dtype=bool)
     for field in (first, second):
         size = np.abs(field)
-        plain &= (size > 0) & (size < BETWEEN_SIGMA / 0.6745 * np.median(size[size > 0]))
+        sigma = np.median(size[size > 0]) / 0.6745
+        # the wings of two stars that are laid on one another agree, too
+        near = ndimage.maximum_filter(size > FEATURE_SIGMA * sigma, 2 * WINGS + 1)
+        plain &= (size > 0) & (size < BETWEEN_SIGMA * sigma) & ~near
     x, y = first[plain], second[plain]
     energy = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
@@ -579,7 +591,8 @@ def pick(
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
     spacing = np.array([lag.reshape(-1)[1] - lag.reshape(-1)[0] for lag in lags])
-    tail = None if coincidence is None else chance_by_null(null * np.sqrt(samples), allowed)
+    power = GAUSSIAN_POWER if coincidence is None else SPARSE_POWER
+    tail = chance_by_null(null * np.sqrt(samples), allowed, power)
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
         best = np.unravel_index(int(np.argmax(score)), score.shape)
@@ -593,8 +606,13 @@ def pick(
         plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
         rival = plain
         same = correlation[best] > IDENTICAL and samples[best] > samples.max() / 2
-        if tail is not None and coincidence is not None and not same:
-            rival = false_alarm = max(false_alarm, coincidence(offset, tail(z * scatter)))
+        if not same:
+            by_null = tail(z * scatter)
+            if coincidence is not None:
+                sign = coincidence(offset, by_null)
+                by_null = float(-np.expm1(SIGNS * np.log1p(-min(sign, 1 - 1e-12))))
+                rival = max(false_alarm, by_null)
+            false_alarm = max(false_alarm, by_null)
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
         candidates.append(
