@@ -18,6 +18,9 @@ from coregister.spectrum import Rings, cosine_rings
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+#: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
+HIGH_MEAN = 10.0
+
 
 class Single:
     """One image, and what is worked out from it when it is asked for.
@@ -101,8 +104,17 @@ class Single:
     @cached_property
     def spectrum(self) -> Complex:
         """Half spectrum of an image that wraps and has no holes, its mean taken out."""
-        data = self.given.data
-        return np.asarray(scipy.fft.rfftn(data - data.mean(), overwrite_x=True))
+        spectrum = scipy.fft.rfftn(_centred(self.given))
+        spectrum[(0,) * spectrum.ndim] = 0.0
+        return np.asarray(spectrum)
+
+
+def _centred(image: Image) -> Float:
+    """Data whose mean is no higher than what varies: it would cost digits in the transform."""
+    few = image.data[:: max(1, len(image.data) // 8)]
+    if abs(image.mean) < HIGH_MEAN * float(few.std()):
+        return image.data
+    return image.data - image.mean
 
 
 def _whole_samples(length: int) -> int:
