@@ -39,6 +39,8 @@ class Image:
         that was read.
     spacing : tuple of (float, str), optional
         Size of a pixel along each axis and its unit, if they came with it.
+    narrow : bool
+        The values came in single precision.
     """
 
     data: NDArray[np.float64]
@@ -46,6 +48,7 @@ class Image:
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    narrow: bool = False
 
     @cached_property
     def mean(self) -> float:
@@ -210,7 +213,8 @@ def as_image(
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
         )
     if valid is None and own_valid is None and err is None and own_err is None:
-        image = Image(data=data, world=world, spacing=spacing)
+        narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+        image = Image(data=data, world=world, spacing=spacing, narrow=narrow)
         if np.isfinite(image.mean):  # and so is every pixel
             return image
     usable = np.isfinite(data)

@@ -40,6 +40,8 @@ FEATURE_RATIO = 1.5
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
 FAINT_FEATURE = 0.05
 BRIGHT_SHARE = 0.995
+#: images whose correlation differs from 1 by less are the same, as far as the arithmetic can tell
+SAME = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
 #: correlation over more than half of the largest overlap above which nothing is left to chance
 IDENTICAL = 0.9
 #: features below which neither their number nor the peaks of the null prove anything
@@ -544,7 +546,8 @@ def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
 
 def _evidence(correlation: Any) -> Any:
     """Log-likelihood ratio against "no common content", per independent sample."""
-    return -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
+    same = 1 - SAME[np.dtype(correlation.dtype)]
+    return -0.5 * np.log1p(-(np.clip(correlation, 0.0, same, dtype=np.float64) ** 2))
 
 
 def pick(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -20,6 +21,8 @@ Complex = NDArray[np.complex128]
 
 #: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
 HIGH_MEAN = 10.0
+#: largest value, and inverse of the smallest one, whose square single precision holds with ease
+NARROW_RANGE = 1e9
 
 
 class Single:
@@ -104,17 +107,28 @@ class Single:
     @cached_property
     def spectrum(self) -> Complex:
         """Half spectrum of an image that wraps and has no holes, its mean taken out."""
-        spectrum = scipy.fft.rfftn(_centred(self.given))
-        spectrum[(0,) * spectrum.ndim] = 0.0
-        return np.asarray(spectrum)
+        data, mean = self.given.data, self.given.mean
+        few = data[:: max(1, len(data) // 8)]
+        # a high mean would cost digits in the transform
+        high = abs(mean) > HIGH_MEAN * float(few.std())
+        return np.asarray(_without_mean(scipy.fft.rfftn(data - mean if high else data)))
+
+    @cached_property
+    def narrow_spectrum(self) -> NDArray[np.complex64] | None:
+        """The same in single precision; None if the values have more digits, or too many zeros."""
+        if not self.given.narrow:
+            return None
+        data = np.empty(self.given.data.shape, dtype=np.float32)
+        np.subtract(self.given.data, self.given.mean, out=data, casting="same_kind")
+        largest = max(float(data.max()), -float(data.min()))
+        if not 1 / NARROW_RANGE < largest < NARROW_RANGE:
+            return None
+        return np.asarray(_without_mean(scipy.fft.rfftn(data)))
 
 
-def _centred(image: Image) -> Float:
-    """Data whose mean is no higher than what varies: it would cost digits in the transform."""
-    few = image.data[:: max(1, len(image.data) // 8)]
-    if abs(image.mean) < HIGH_MEAN * float(few.std()):
-        return image.data
-    return image.data - image.mean
+def _without_mean(spectrum: Any) -> Any:
+    spectrum[(0,) * spectrum.ndim] = 0.0
+    return spectrum
 
 
 def _whole_samples(length: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,9 +172,9 @@ class Rings:
         """Ring values interpolated to the narrow bins."""
         return np.asarray(np.interp(self._centre, self.frequency, ring_values), dtype=np.float64)
 
-    def at_modes(self, bin_values: Float) -> Float:
+    def at_modes(self, bin_values: Float, dtype: Any = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
-        return np.append(bin_values, 0.0).take(self._fine)
+        return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
 
     @property
     def mode_frequency(self) -> Float:

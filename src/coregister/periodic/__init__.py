@@ -6,6 +6,7 @@ found by Newton steps on the polynomial itself, with no grid.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -47,10 +48,11 @@ MAX_STEPS = 30
 TOLERANCE = 1e-3
 #: px: a step of Newton's below this leaves an error of about its square
 SMALL_STEP = 1e-7
-#: correlation above which two images are the same as far as the arithmetic can tell
-SAME = {np.dtype(np.float64): 1 - 1e-12, np.dtype(np.float32): 1 - 1e-6}
-#: noise below this share of the mean power of the modes, which single precision would add to
-SINGLE_NOISE = 1e-9
+#: bars: the same in single precision
+NARROW_STEP = 1e-4
+#: noise below this share of the mean power of the modes, or of that of its ring, to which single
+#: precision would add
+NARROW_NOISE, NARROW_NOISE_OF_RING = 1e-9, 1e-11
 
 
 class PeriodicRoute:
@@ -67,7 +69,13 @@ class PeriodicRoute:
     def __init__(self, pair: Pair, singles: tuple[Single, Single]) -> None:
         self._pair = pair
         self._shape = pair.reference.data.shape
-        self._spectra = [single.spectrum for single in singles]
+        self._singles = singles
+        narrow = [single.narrow_spectrum for single in singles]
+        self._narrow = all(spectrum is not None for spectrum in narrow)
+        self._spectra: list[Complex] = [
+            n if self._narrow and n is not None else single.spectrum
+            for n, single in zip(narrow, singles, strict=True)
+        ]
         self._coarser: dict[int, Sampled] = {}
 
     @cached_property
@@ -195,10 +203,14 @@ class PeriodicRoute:
         for turn in range(3):  # the weight depends on the coherence, which is read at the offset
             if turn:
                 gain, spectra = self._photometry(offset, gain, spectra)
-            weight = rings.at_modes(rings.at_bins(spectra.weight * (gain / images.size)))
-            polynomial = TrigPolynomial(
-                cross * weight.reshape(cross.shape), images.shape, density=images.modes.density
+            if self._narrow and self._rounded_away(spectra):
+                self._widen()
+                return self.refine(replace(candidate, offset=offset))
+            weight = rings.at_modes(
+                rings.at_bins(spectra.weight * (gain / images.size)), cross.real.dtype
             )
+            weighted = cross * weight.reshape(cross.shape)
+            polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
             start = offset
             converged = False
             while not converged and n_iter < MAX_STEPS:
@@ -213,6 +225,8 @@ class PeriodicRoute:
                 largest = float(np.abs(step).max())
                 enough = SMALL_STEP if values[0] > 1e-9 * top else 1e-9 if n_iter > 4 else 1e-11
                 converged = bool(largest < enough or top == 0.0)
+                if self._narrow:  # its rounding moves the zero of the gradient about
+                    converged |= bool(step @ -hessian @ step < NARROW_STEP**2)
             if np.sqrt(abs((offset - start) @ hessian @ (offset - start))) < TOLERANCE:
                 break
         return conclude(
@@ -223,10 +237,34 @@ class PeriodicRoute:
             spectra=spectra,
             gain=gain,
             background=self._pair.moving.mean - gain * self._pair.reference.mean,
-            polynomial=polynomial,
+            surface=lambda: TrigPolynomial(
+                weighted.astype(np.complex128, copy=False),
+                images.shape,
+                density=images.modes.density,
+            ),
             n_iter=n_iter,
             converged=converged,
         )
+
+    def _rounded_away(self, spectra: Spectra) -> bool:
+        """True if single precision adds to the noise."""
+        images = self._sampled
+        count, noise = images.rings.count, spectra.residual
+        mean = float(count @ images.powers[1] / count.sum())
+        return bool(
+            noise.min() < NARROW_NOISE * mean
+            or np.any(noise < NARROW_NOISE_OF_RING * spectra.scene)
+        )
+
+    def _widen(self) -> None:
+        """From here on in double precision."""
+        steps = self._steps
+        self._narrow = False
+        self._spectra = [single.spectrum for single in self._singles]
+        self._coarser.clear()
+        for name in ("_pixels", "_sampled"):
+            self.__dict__.pop(name, None)
+        self._steps = steps
 
     def _photometry(
         self, offset: Float, gain: float | None, last: Spectra | None
@@ -249,8 +287,8 @@ def _filtered(spectrum: Complex, factors: Float, sums: Float, rings: Rings, size
     """A half spectrum whose modes are weighted, and its energy made 1."""
     # mode by mode: rings would not do for a scene of a few waves
     energy = size * float(factors**2 @ sums)
-    in_modes = rings.at_modes(factors / np.sqrt(energy)).reshape(spectrum.shape)
-    return np.asarray(spectrum * in_modes.astype(spectrum.real.dtype, copy=False))
+    in_modes = rings.at_modes(factors / np.sqrt(energy), spectrum.real.dtype)
+    return np.asarray(spectrum * in_modes.reshape(spectrum.shape))
 
 
 def _reversed_product(first: Complex, second: Complex) -> NDArray[np.complex64]:

@@ -6,6 +6,7 @@ for what is summed once the residual has been formed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def conclude(
     spectra: Spectra,
     gain: float,
     background: float,
-    polynomial: TrigPolynomial,
+    surface: Callable[[], TrigPolynomial],
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -61,8 +62,8 @@ def conclude(
         The optimum, px.
     told : (ndim,) array
         The equivalent one that is told.
-    polynomial : TrigPolynomial
-        Log-likelihood against offset.
+    surface : callable
+        Makes the log-likelihood against offset.
     """
     modes, rings = images.modes, images.rings
     ramp = modes.ramp(offset / 2, images.spectra[0].dtype)
@@ -73,17 +74,19 @@ def conclude(
     real = np.ascontiguousarray(cross.real)
     in_bins = gain / images.size * rings.sums(real)
     heavy = rings.at_bins(spectra.weight)
-    weight = rings.at_modes(heavy).reshape(real.shape).astype(real.dtype, copy=False)
+    weight = rings.at_modes(heavy, real.dtype).reshape(real.shape)
 
     signal = weight * real
     information = pairwise_matrix(modes.moments(signal, (0, 1, 2))) * (gain / images.size)
-    noise = rings.at_modes(heavy**2 * rings.at_bins(spectra.noise_product)).reshape(real.shape)
+    noise = rings.at_modes(heavy**2 * rings.at_bins(spectra.noise_product), real.dtype)
+    noise = noise.reshape(real.shape)
     scatter = pairwise_matrix(modes.moments(noise, (0, 2, 4)))
     values, vectors = known_directions(information, scatter)
     bread = pseudo_inverse(values, vectors)
 
     aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
-    slopes = [gain / images.size * rings.sums(f * cross.imag) for f in modes.k]
+    imag = np.ascontiguousarray(cross.imag)
+    slopes = [gain / images.size * rings.sums(f * imag) for f in modes.k]
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
 
@@ -114,7 +117,7 @@ def conclude(
         overlap=1.0,
         frequency=rings.frequency,
         coherence=spectra.coherence,
-        surface=lambda: polynomial,
+        surface=surface,
         n_iter=n_iter,
         converged=converged,
     )
@@ -191,7 +194,7 @@ def _score(
         total = x * first
         total += y * second
         out = np.empty(x.shape, dtype=np.complex64)
-        factors = rings.at_modes(factor).reshape(x.shape)
+        factors = rings.at_modes(factor, x.real.dtype).reshape(x.shape)
         np.multiply(total, factors, out=out, casting="same_kind")
         return out
 
