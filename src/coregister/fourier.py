@@ -6,7 +6,6 @@ array-axis order, and a shift by ``d`` moves content towards larger indices.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -93,20 +92,25 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
     do for each number read, waking them costs more than they save.
     """
-    moved = np.moveaxis(tensor, axis, -1)
+    last = axis in (-1, tensor.ndim - 1)
+    moved = tensor if last else np.moveaxis(tensor, axis, -1)
     count, length = rows.shape
     if count > FEW_ROWS:
-        return np.moveaxis(moved @ rows.T, -1, axis)
+        result = moved @ rows.T
+        return result if last else np.moveaxis(result, -1, axis)
     flat = moved.reshape(-1, length)
+    pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
     if min(count, len(flat)) == 1:
         result = np.einsum("ij,kj->ik", flat, rows)
+    elif pieces <= 1:
+        result = flat @ rows.T
     else:
         result = np.empty((len(flat), count), dtype=tensor.dtype)
-        pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
-        edges = np.linspace(0, len(flat), pieces + 1).astype(int)
-        for start, stop in itertools.pairwise(edges):
-            np.matmul(flat[start:stop], rows.T, out=result[start:stop])
-    return np.moveaxis(result.reshape(*moved.shape[:-1], count), -1, axis)
+        few = -(-len(flat) // pieces)
+        for start in range(0, len(flat), few):
+            np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
+    result = result.reshape(*moved.shape[:-1], count)
+    return result if last else np.moveaxis(result, -1, axis)
 
 
 @lru_cache(maxsize=64)

@@ -70,8 +70,9 @@ class Rings:
     frequency : array
         Frequency of every mode, cycles/px; zero frequency belongs to no ring.
     multiplicity : array, optional
-        How many modes of the full plane an entry stands for, of any shape that broadcasts to
-        theirs; default 1.
+        How many modes of the full plane an entry stands for; default 1.
+    half : bool
+        The same in short: two, but for index 0 of the last axis.
     without : sequence of tuple of slice
         Where modes are that count for nothing.
 
@@ -89,44 +90,51 @@ class Rings:
         self,
         frequency: Float,
         multiplicity: Float | None = None,
+        *,
+        half: bool = False,
         without: Sequence[tuple[slice, ...]] = (),
     ) -> None:
         flat = frequency.ravel()
         self._shape = frequency.shape
-        self._weight = multiplicity
+        self._weight, self._half = multiplicity, half
         top = float(flat.max())
         fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
         # zero frequency and modes that count for nothing: a bin of their own, in no sum
         fine[flat < 1e-12] = FINE_BINS
-        if multiplicity is not None and not multiplicity.all():
-            fine[np.broadcast_to(multiplicity == 0, self._shape).ravel()] = FINE_BINS
+        if multiplicity is not None:
+            fine[(multiplicity == 0).ravel()] = FINE_BINS
         for place in without:
             fine.reshape(self._shape)[place] = FINE_BINS
-        self._fine, self._used = fine, FINE_BINS
+        self._keep(fine, FINE_BINS)
         modes = self.sums(None)
         # mirrored modes are one sample
-        ring_of = self._group(modes if multiplicity is None else modes / 2, top)
+        mirrored = half or multiplicity is not None
+        ring_of = self._group(modes / 2 if mirrored else modes, top)
         self._centre = np.linspace(0.5, FINE_BINS - 0.5, FINE_BINS) * (top / FINE_BINS)
         if flat.size < 4 * FINE_BINS:  # bins without modes would only cost time
             used = np.flatnonzero(modes)
             number = np.full(FINE_BINS + 1, used.size)
             number[used] = np.arange(used.size)
-            self._fine, self._used = number.take(fine), used.size
+            self._keep(number.take(fine), used.size)
             self._centre, modes, ring_of = self._centre[used], modes[used], ring_of[used]
         self._starts = np.flatnonzero(np.diff(ring_of, prepend=-1))
         self.size = self._starts.size
         self.count = np.add.reduceat(modes, self._starts)
         self.frequency = np.add.reduceat(modes * self._centre, self._starts) / self.count
 
+    def _keep(self, fine: NDArray[np.intp], used: int) -> None:
+        self._fine, self._used = fine, used
+        self._once = np.array(fine.reshape(self._shape)[..., 0]).ravel() if self._half else None
+
     def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
+        flat = None if values is None else values.ravel()
         if self._weight is not None:
-            if values is None:
-                values = np.broadcast_to(self._weight, self._shape)
-            else:
-                values = values.reshape(self._shape) * self._weight
-        weights = None if values is None else values.ravel()
-        total = np.bincount(self._fine, weights=weights, minlength=self._used + 1)
+            flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
+        total = np.bincount(self._fine, weights=flat, minlength=self._used + 1)
+        if self._once is not None:
+            once = None if values is None else values.reshape(self._shape)[..., 0].ravel()
+            total = 2 * total - np.bincount(self._once, weights=once, minlength=self._used + 1)
         return total[: self._used].astype(np.float64, copy=False)
 
     @staticmethod

@@ -33,6 +33,8 @@ Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
+#: pixels that are worked on together: few enough to stay in the cache
+BLOCK = 2**13
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -224,13 +226,17 @@ def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
     # each in units of its own size: their fourth powers stay within what floats can hold
     total = np.diag(bread @ products @ bread.T)
     unit = np.sqrt(np.where(total > 0, total, 1.0) / left.size)
-    moved = (bread / unit[:, None]).astype(flat.dtype) @ flat
-    squares = moved * moved
-    fourths = np.einsum("ij,ij->i", squares, squares).astype(np.float64)
-    moved *= left.ravel()
-    seen = (moved @ moved.T).astype(np.float64)
-    moved *= moved
-    fourth = np.maximum(np.einsum("ij,ij->i", moved, moved).astype(np.float64), 1e-300)
+    turn = (bread / unit[:, None]).astype(flat.dtype)
+    seen, fourths, fourth = np.zeros_like(bread), np.zeros(len(bread)), np.zeros(len(bread))
+    for start in range(0, left.size, BLOCK):
+        moved = turn @ flat[:, start : start + BLOCK]
+        squares = moved * moved
+        fourths += np.einsum("ij,ij->i", squares, squares)
+        moved *= left.reshape(-1)[start : start + BLOCK]
+        seen += moved @ moved.T
+        moved *= moved
+        fourth += np.einsum("ij,ij->i", moved, moved)
+    fourth = np.maximum(fourth, 1e-300)
     pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
     # chi^2 of independent pixels that weigh unequally
     known = level * total > 0

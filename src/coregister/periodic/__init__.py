@@ -198,6 +198,7 @@ class PeriodicRoute:
         images = self._sampled
         rings, cross = images.rings, images.cross
         offset = candidate.offset.copy()
+        weighted = np.empty_like(cross)
         gain, spectra = self._photometry(offset, None, None)
         n_iter = 0
         for turn in range(3):  # the weight depends on the coherence, which is read at the offset
@@ -206,10 +207,9 @@ class PeriodicRoute:
             if self._narrow and self._rounded_away(spectra):
                 self._widen()
                 return self.refine(replace(candidate, offset=offset))
-            weight = rings.at_modes(
-                rings.at_bins(spectra.weight * (gain / images.size)), cross.real.dtype
-            )
-            weighted = cross * weight.reshape(cross.shape)
+            weight = rings.at_bins(spectra.weight * (gain / images.size))
+            in_modes = rings.at_modes(weight, cross.real.dtype)
+            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted)
             polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
             start = offset
             converged = False
@@ -271,12 +271,11 @@ class PeriodicRoute:
     ) -> tuple[float, Spectra]:
         images = self._sampled
         rings = images.rings
-        aligned = images.modes.ramp(-offset, images.cross.dtype)
-        aligned *= images.cross
+        images.aligned(offset, images.workspace)
         return photometry(
             xx=images.powers[0],
             yy=images.powers[1],
-            xy=rings.mean(aligned.real) / images.size,
+            xy=rings.mean(images.workspace) / images.size,
             count=rings.count,
             gain=gain,
             scene=None if last is None else last.scene,

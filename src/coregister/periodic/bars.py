@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from coregister.compare import known_directions
 from coregister.fourier import TrigPolynomial
 from coregister.periodic.modes import (
-    Complex,
     Float,
     Modes,
     Sampled,
+    blocks,
     pairwise_matrix,
-    times_conjugate,
 )
 from coregister.spectrum import Spectra, weights_beside
 from coregister.stages import FIXED, Candidate, Fit
@@ -66,33 +65,30 @@ def conclude(
         Makes the log-likelihood against offset.
     """
     modes, rings = images.modes, images.rings
-    ramp = modes.ramp(offset / 2, images.spectra[0].dtype)
-    x = images.spectra[0] * ramp
-    y = np.conj(ramp, out=ramp)
-    y *= images.spectra[1]
-    cross = times_conjugate(y, x)
-    real = np.ascontiguousarray(cross.real)
+    real, imaginary = images.workspace, np.empty_like(images.workspace)
+    images.aligned(offset, real, imaginary)
     in_bins = gain / images.size * rings.sums(real)
     heavy = rings.at_bins(spectra.weight)
     weight = rings.at_modes(heavy, real.dtype).reshape(real.shape)
 
-    signal = weight * real
+    signal = np.multiply(weight, real, out=weight)
     information = pairwise_matrix(modes.moments(signal, (0, 1, 2))) * (gain / images.size)
-    noise = rings.at_modes(heavy**2 * rings.at_bins(spectra.noise_product), real.dtype)
-    noise = noise.reshape(real.shape)
-    scatter = pairwise_matrix(modes.moments(noise, (0, 2, 4)))
+    noise = heavy**2 * rings.at_bins(spectra.noise_product)
+    scatter = np.array([[noise @ sums for sums in row] for row in modes.fourths])
     values, vectors = known_directions(information, scatter)
     bread = pseudo_inverse(values, vectors)
+    of_modes = _degrees_of_freedom(modes, signal)
 
     aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
-    imag = np.ascontiguousarray(cross.imag)
-    slopes = [gain / images.size * rings.sums(f * imag) for f in modes.k]
+    slopes = [
+        gain / images.size * rings.sums(np.multiply(f, imaginary, out=signal)) for f in modes.k
+    ]
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
 
-    left, pulls, unit = _score(images, spectra, gain, heavy, in_bins, x, y)
+    left, pulls, unit = _score(images, spectra, gain, heavy, in_bins, offset)
     spread = spread_of(left, pulls, looser * unit)
-    dof = max(min(_degrees_of_freedom(modes, signal), spread.dof), FEWEST_DOF)
+    dof = max(min(of_modes, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     # an echo counts only where the answer stays in place, within up to two such bars
     still = np.all(np.abs(told) < 3 * FIXED)
@@ -110,7 +106,9 @@ def conclude(
         echo=echo(left) if still else 1.0,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
-        competing=competing(rings, spectra, 1.0, lambda: (x, y), images.shape, modes.density),
+        competing=competing(
+            rings, spectra, 1.0, lambda: images.halfway(offset), images.shape, modes.density
+        ),
         systematic=_aliasing(images, spectra, in_bins, gain, heavy, real, bread, told),
         gain=gain,
         background=background,
@@ -133,8 +131,9 @@ def _degrees_of_freedom(modes: Modes, signal: NDArray[np.floating[Any]]) -> floa
     """
     ndim = signal.ndim
     unit = 2 * np.eye(ndim, dtype=np.intp)
-    squares = pairwise_matrix(modes.moments(signal * signal, (0, 2, 4), times=2)).sum()
     total = modes.moments(np.abs(signal, out=signal), (0, 2))[tuple(unit // 2)].sum()
+    signal *= signal
+    squares = pairwise_matrix(modes.moments(signal, (0, 2, 4), times=2)).sum()
     return max(float(total**2 / max(float(squares), 1e-300)) - (ndim + 2), FEWEST_DOF)
 
 
@@ -173,8 +172,7 @@ def _score(
     gain: float,
     heavy: Float,
     in_bins: Float,
-    x: Complex,
-    y: Complex,
+    offset: Float,
 ) -> tuple[Single, Single, float]:
     """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls."""
     rings, shape = images.rings, images.shape
@@ -190,22 +188,28 @@ def _score(
     rms = np.sqrt(float(pull**2 @ (square * rings.bin_frequency**2)) / images.size)
     unit = 2 * np.pi * rms if rms > 0 else 1.0
 
-    def sum_of(first: float, second: float, factor: Float) -> NDArray[np.complex64]:
-        total = x * first
-        total += y * second
-        out = np.empty(x.shape, dtype=np.complex64)
-        factors = rings.at_modes(factor, x.real.dtype).reshape(x.shape)
-        np.multiply(total, factors, out=out, casting="same_kind")
-        return out
-
     missing = along_scene * (1 - share)
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+    dtype = images.workspace.dtype
+    whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
+    residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
+    whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)
+    for rows in blocks(scene.shape):
+        x, y = images.halfway(offset, rows)
+        x *= gain
+        left_over = x * -(1 + missing)
+        left_over += y * (1 - along_scene * share)
+        np.multiply(left_over, whiten[rows], out=residual[rows], casting="same_kind")
+        x *= 1 - share
+        y *= share
+        x += y
+        np.multiply(x, colour[rows], out=scene[rows], casting="same_kind")
     left = np.empty(shape, dtype=np.float32)
-    _inverse(sum_of(-gain * (1 + missing), 1 - along_scene * share, inverse), left, in_place=True)
-    scene = sum_of(gain * (1 - share), share, pull / unit)
+    _inverse(residual, left)
     columns = np.empty((len(shape) + 1, *shape), dtype=np.float32)
     for axis, k in enumerate(images.modes.k[:-1]):
-        _inverse(scene * (1j * k).astype(np.complex64), columns[axis], in_place=True)
+        np.multiply(scene, (1j * k).astype(np.complex64), out=residual)
+        _inverse(residual, columns[axis])
     # frequencies along the last axis do not mix with the transforms along the others
     rest = scipy.fft.ifftn(scene, axes=range(len(shape) - 1), overwrite_x=True)
     np.fft.irfft(rest, n=shape[-1], out=columns[-1])
@@ -215,23 +219,24 @@ def _score(
     return left, columns[:-1], unit
 
 
-def _inverse(spectrum: NDArray[np.complex64], out: Single, *, in_place: bool) -> None:
-    """Inverse transform into an array that is there: fresh ones cost as much as the transform."""
-    rest = scipy.fft.ifftn(spectrum, axes=range(out.ndim - 1), overwrite_x=in_place)
+def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
+    """Inverse transform into an array that is there; overwrites the spectrum."""
+    rest = scipy.fft.ifftn(spectrum, axes=range(out.ndim - 1), overwrite_x=True)
     np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
 
 
 def _unabsorb(left: Single, columns: Single) -> None:
     """Do in place what `compare.unabsorbed` does."""
-    flat = columns.reshape(len(columns), -1)
+    flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
     inverse = np.linalg.pinv((flat @ flat.T).astype(np.float64), hermitian=True)
     values, vectors = np.linalg.eigh(inverse)
     root = (np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T).astype(np.float32)
-    parts = root @ flat
-    kept = np.einsum("ij,ij->j", parts, parts)
-    np.clip(kept, 0.0, 0.9, out=kept)
-    np.subtract(1.0, kept, out=kept)
-    left /= np.sqrt(kept, out=kept).reshape(left.shape)
+    for some in blocks(rest.shape):
+        parts = root @ flat[:, some]
+        kept = np.einsum("ij,ij->j", parts, parts)
+        np.minimum(kept, 0.9, out=kept)
+        np.subtract(1.0, kept, out=kept)
+        rest[some] /= np.sqrt(kept, out=kept)
 
 
 def _aliasing(
@@ -249,11 +254,9 @@ def _aliasing(
     folded = folded_power(rings, rings.average(in_bins), spectra.scene, spectra.noise_product)
     if not folded.any():
         return np.zeros(len(offset))
-    in_modes = heavy * rings.at_bins(folded)
-    unit = np.eye(len(offset), dtype=np.intp)
-    power = rings.at_modes(in_modes).reshape(real.shape)
-    coherent = modes.moments(power, (0, -1))[tuple(unit)]
-    power = rings.at_modes(in_modes * heavy * (gain / images.size)).reshape(real.shape)
-    power *= np.maximum(real, 0)
-    chance = pairwise_matrix(modes.moments(power, (0, 1, 2)))
+    power = heavy * rings.at_bins(folded)
+    coherent = np.array([power @ sums for sums in modes.moduli])
+    in_modes = rings.at_modes(power * heavy * (gain / images.size), real.dtype).reshape(real.shape)
+    in_modes *= np.maximum(real, 0)
+    chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
     return aliased(coherent, chance, bread, offset)

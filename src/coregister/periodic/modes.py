@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.fourier import along, contract, frequencies
+from coregister.fourier import contract, frequencies
 from coregister.search import floored
 from coregister.spectrum import Rings
 
@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
+#: modes that are worked on together: few enough to stay in the cache from one step to the next
+BLOCK = 2**13
 #: pixels up to which a half plane is kept for the next pair of that shape
 LARGEST_KEPT = 2**20
 #: modes from which an auto-spectrum is read at first, and every how many rows at most
@@ -58,8 +60,7 @@ class Modes:
         self.density = np.full(len(shape), 1 / step)
         self.k = [f / step for f in frequencies(shape)]
         self._twice = _mirrored(shape)
-        twice = along(self._twice, len(shape) - 1, len(shape))
-        self.rings = Rings(_radius(self.k), twice, nyquist(shape))
+        self.rings = Rings(_radius(self.k), half=True, without=nyquist(shape))
         self._rows: dict[tuple[int, tuple[int, ...], int, Any], Real] = {}
 
     def moments(self, field: Real, powers: tuple[int, ...], times: int = 1) -> Float:
@@ -85,13 +86,42 @@ class Modes:
             tensor = contract(tensor, axis, self._rows[key])
         return np.asarray(tensor, dtype=np.float64)
 
-    def ramp(self, offset: Float, dtype: Any) -> Complex:
-        """Factors of a half spectrum that move its content by `offset` px."""
-        vectors = [np.exp(-1j * f * d).astype(dtype) for f, d in zip(self.k, offset, strict=True)]
-        product = vectors[-1]
-        for vector in vectors[-2::-1]:
-            product = vector * product
-        return np.asarray(product)
+    def ramp(self, offset: Float, dtype: Any) -> tuple[Complex, Complex]:
+        """Factors of a half spectrum that move its content by `offset` px.
+
+        Their product does: the first varies along the first axis, the second along the others.
+        """
+        first, *others = (
+            np.exp(-1j * f * d).astype(dtype) for f, d in zip(self.k, offset, strict=True)
+        )
+        rest = np.ones((1,) * len(self.shape), dtype=dtype)
+        for vector in others:
+            rest = rest * vector
+        return np.asarray(first), rest
+
+    @cached_property
+    def fourths(self) -> list[list[Float]]:
+        """Sums over the narrow bins of the rings, of the squares of two frequencies multiplied."""
+        ones = np.ones((*self.shape[:-1], self._twice.size))
+        squares = [f**2 for f in self.k]
+        table: list[list[Float]] = [[] for _ in squares]
+        for i, first in enumerate(squares):
+            for j, second in enumerate(squares):
+                known = table[j][i] if j < i else self.rings.sums(ones * first * second)
+                table[i].append(known)
+        return table
+
+    @cached_property
+    def moduli(self) -> list[Float]:
+        """Sums over the narrow bins of the rings, of the frequency along each axis without sign."""
+        ones = np.ones((*self.shape[:-1], self._twice.size))
+        return [self.rings.sums(ones * np.abs(f)) for f in self.k]
+
+
+def blocks(shape: Sequence[int]) -> Iterator[slice]:
+    """Some rows of an array after the other."""
+    rows = max(1, BLOCK * shape[0] // int(np.prod(shape)))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 def _mirrored(shape: Sequence[int]) -> Float:
@@ -127,9 +157,8 @@ def thinning(shape: Sequence[int]) -> int:
 @lru_cache(maxsize=24)
 def thinned_rings(shape: tuple[int, ...], step: int) -> Rings:
     """Rings of every `step`-th row of a half spectrum."""
-    twice = along(_mirrored(shape), len(shape) - 1, len(shape))
-    radius, counted = np.broadcast_arrays(_radius(frequencies(shape)), twice)
-    counted = np.array(counted)
+    radius = _radius(frequencies(shape))
+    counted = np.broadcast_to(_mirrored(shape), radius.shape).copy()
     for place in nyquist(shape):
         counted[place] = 0.0
     return Rings(radius[::step], counted[::step])
@@ -169,20 +198,40 @@ class Sampled:
     @cached_property
     def cross(self) -> Complex:
         """Cross-spectrum."""
-        return times_conjugate(self.spectra[1], self.spectra[0])
+        product = np.conj(self.spectra[0])
+        product *= self.spectra[1]
+        return np.asarray(product)
+
+    @cached_property
+    def workspace(self) -> Real:
+        """Room for a real number a mode: fresh arrays cost more than what is done with them."""
+        return np.empty_like(self.spectra[0].real)
+
+    def aligned(self, offset: Float, real: Real, imaginary: Real | None = None) -> None:
+        """Put the cross-spectrum with an offset taken out into arrays that are there."""
+        cross = self.cross
+        first, rest = self.modes.ramp(-offset, cross.dtype)
+        for rows in blocks(cross.shape):
+            block = first[rows] * rest
+            block *= cross[rows]
+            real[rows] = block.real
+            if imaginary is not None:
+                imaginary[rows] = block.imag
+
+    def halfway(self, offset: Float, rows: slice = slice(None)) -> tuple[Complex, Complex]:
+        """Rows of the half spectra, each moved by half of an offset towards the other."""
+        first, rest = self.modes.ramp(offset / 2, self.spectra[0].dtype)
+        ramp = first[rows] * rest
+        x = self.spectra[0][rows] * ramp
+        y = np.conj(ramp, out=ramp)
+        y *= self.spectra[1][rows]
+        return x, y
 
 
 def coarser(spectra: Sequence[Complex], shape: Sequence[int], step: int) -> Sampled:
     """Images of that shape, of samples `step` px apart, which divides its sides."""
     fewer = tuple(n // step for n in shape)
     return Sampled([_lowest(s, fewer, step) for s in spectra], modes_of(fewer, step))
-
-
-def times_conjugate(first: Complex, second: Complex) -> Complex:
-    """``first * conj(second)``, in one fresh array."""
-    product = np.conj(second)
-    product *= first
-    return np.asarray(product)
 
 
 def _squares(spectrum: Complex) -> Real:
