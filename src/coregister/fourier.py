@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -92,12 +93,12 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
     do for each number read, waking them costs more than they save.
     """
-    last = axis in (-1, tensor.ndim - 1)
-    moved = tensor if last else np.moveaxis(tensor, axis, -1)
+    order = [*range(axis), *range(axis + 1, tensor.ndim), axis]
+    back = [*range(axis), tensor.ndim - 1, *range(axis, tensor.ndim - 1)]
+    moved = tensor.transpose(order)
     count, length = rows.shape
     if count > FEW_ROWS:
-        result = moved @ rows.T
-        return result if last else np.moveaxis(result, -1, axis)
+        return np.asarray((moved @ rows.T).transpose(back))
     flat = moved.reshape(-1, length)
     pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
     if min(count, len(flat)) == 1:
@@ -109,8 +110,7 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
         few = -(-len(flat) // pieces)
         for start in range(0, len(flat), few):
             np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
-    result = result.reshape(*moved.shape[:-1], count)
-    return result if last else np.moveaxis(result, -1, axis)
+    return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
 
 
 @lru_cache(maxsize=64)
@@ -171,16 +171,15 @@ class TrigPolynomial:
 
         Those of the last axis count the half of the plane that the spectrum leaves out.
         """
-        last = axis == len(self.shape) - 1
-        k, factors = _taylor_factors(self.shape[axis], float(self.density[axis]), last, order)
         n = self.shape[axis]
-        rows = factors[:, None, :] * np.exp(1j * np.outer(positions, k))
+        last = axis == len(self.shape) - 1
+        k, factors = _taylor_factors(n, float(self.density[axis]), last, order)
+        rows = factors[:, None, :] * np.exp(1j * np.multiply.outer(positions, k))
         if n % 2 == 0:
-            nyquist = abs(k[n // 2])
-            factor = 1.0
+            nyquist = abs(float(k[n // 2]))
             for m in range(order + 1):
-                rows[m, :, n // 2] = factor * np.cos(nyquist * positions + m * np.pi / 2)
-                factor *= nyquist / (m + 1)
+                waves = np.cos(nyquist * positions + m * np.pi / 2)
+                rows[m, :, n // 2] = nyquist**m / factorial(m) * waves
         return np.asarray(rows)
 
     def taylor(

@@ -45,10 +45,11 @@ from coregister.spectrum import Rings, Spectra, photometry
 from coregister.stages import Candidate, Fit
 
 MAX_STEPS = 30
+#: bars: a change of the weights that moves the offset by less does not count
 TOLERANCE = 1e-3
-#: px: a step of Newton's below this leaves an error of about its square
-SMALL_STEP = 1e-7
-#: bars: the same in single precision
+#: bars (times px): square of a step of Newton's, of which the offset may still be wrong
+SMALL = 1e-5
+#: bars: a step that is made by the rounding of single precision
 NARROW_STEP = 1e-4
 #: noise below this share of the mean power of the modes, or of that of its ring, to which single
 #: precision would add
@@ -200,7 +201,7 @@ class PeriodicRoute:
         offset = candidate.offset.copy()
         weighted = np.empty_like(cross)
         gain, spectra = self._photometry(offset, None, None)
-        n_iter = 0
+        n_iter, shift = 0, 0.0
         for turn in range(3):  # the weight depends on the coherence, which is read at the offset
             if turn:
                 gain, spectra = self._photometry(offset, gain, spectra)
@@ -223,11 +224,15 @@ class PeriodicRoute:
                 step = vectors @ ((vectors.T @ gradient) / size)
                 offset = offset + np.minimum(np.maximum(step, -0.5), 0.5)
                 largest = float(np.abs(step).max())
-                enough = SMALL_STEP if values[0] > 1e-9 * top else 1e-9 if n_iter > 4 else 1e-11
+                enough = 1e-9 if n_iter > 4 else 1e-11
+                if values[0] > 1e-9 * top:  # concave: a step leaves an error of about its square
+                    enough = max(enough, np.sqrt(SMALL / np.sqrt(top)))
                 converged = bool(largest < enough or top == 0.0)
                 if self._narrow:  # its rounding moves the zero of the gradient about
                     converged |= bool(step @ -hessian @ step < NARROW_STEP**2)
-            if np.sqrt(abs((offset - start) @ hessian @ (offset - start))) < TOLERANCE:
+            last, shift = shift, float(np.sqrt(abs((offset - start) @ hessian @ (offset - start))))
+            # the next one would move it by as much less
+            if shift < TOLERANCE or shift**2 < TOLERANCE * last:
                 break
         return conclude(
             candidate,

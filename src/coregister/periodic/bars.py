@@ -228,9 +228,9 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
 def _unabsorb(left: Single, columns: Single) -> None:
     """Do in place what `compare.unabsorbed` does."""
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    inverse = np.linalg.pinv((flat @ flat.T).astype(np.float64), hermitian=True)
-    values, vectors = np.linalg.eigh(inverse)
-    root = (np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T).astype(np.float32)
+    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    known = values > 1e-15 * values[-1]
+    root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in blocks(rest.shape):
         parts = root @ flat[:, some]
         kept = np.einsum("ij,ij->j", parts, parts)
