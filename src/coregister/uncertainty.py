@@ -34,7 +34,7 @@ Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
 #: pixels that are worked on together: few enough to stay in the cache
-BLOCK = 2**13
+BLOCK = 2**14
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -183,6 +183,18 @@ def loosened(bread: Float, change: Float) -> Float:
     return np.asarray(root @ (axes / (1.0 - np.clip(lost, 0.0, MOST_LOST))) @ axes.T @ root)
 
 
+def products(rows: Real) -> Float:
+    """Scalar products of long rows with each other, added up piece by piece in double precision.
+
+    BLAS is no help: it is slow for so few rows, and starts its threads for them.
+    """
+    total = np.zeros((len(rows), len(rows)))
+    for start in range(0, rows.shape[1], BLOCK):
+        piece = rows[:, start : start + BLOCK]
+        total += np.einsum("ij,kj->ik", piece, piece)
+    return total
+
+
 class Spread(NamedTuple):
     """Covariance of the offset, Student's widening aside.
 
@@ -219,12 +231,12 @@ def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
     from scipy.special import gammainc, gammaincc
 
     flat = pulls.reshape(len(pulls), -1)
-    products = (flat @ flat.T).astype(np.float64)
+    plain = products(flat)
     # near 1; less where the residual is below the floor of its spectrum: no noise at all
-    level = float(np.vdot(left, left)) / left.size
-    even = level * (bread @ products @ bread.T)
+    level = float(products(left.reshape(1, -1))[0, 0]) / left.size
+    even = level * (bread @ plain @ bread.T)
     # each in units of its own size: their fourth powers stay within what floats can hold
-    total = np.diag(bread @ products @ bread.T)
+    total = np.diag(bread @ plain @ bread.T)
     unit = np.sqrt(np.where(total > 0, total, 1.0) / left.size)
     turn = (bread / unit[:, None]).astype(flat.dtype)
     seen, fourths, fourth = np.zeros_like(bread), np.zeros(len(bread)), np.zeros(len(bread))
@@ -233,11 +245,10 @@ def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
         squares = moved * moved
         fourths += np.einsum("ij,ij->i", squares, squares)
         moved *= left.reshape(-1)[start : start + BLOCK]
-        seen += moved @ moved.T
+        seen += np.einsum("ij,kj->ik", moved, moved)
         moved *= moved
         fourth += np.einsum("ij,ij->i", moved, moved)
-    fourth = np.maximum(fourth, 1e-300)
-    pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
+    pixels = float(np.max(2 * np.diag(seen) ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
     known = level * total > 0
     sizes = (total / unit**2)[known]

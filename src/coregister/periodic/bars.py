@@ -33,6 +33,7 @@ from coregister.uncertainty import (
     echo,
     folded_power,
     loosened,
+    products,
     pseudo_inverse,
     spread_of,
 )
@@ -181,9 +182,9 @@ def _score(
     white = np.sqrt(level)
     xx, yy = gain**2 * images.sums[0], images.sums[1]
     # to the optimal gain: what is missing to it is a piece of the scene
-    product = (1 - share) * (in_bins - xx) + share * (yy - in_bins)
+    overlap = (1 - share) * (in_bins - xx) + share * (yy - in_bins)
     square = (1 - share) ** 2 * xx + share**2 * yy + 2 * share * (1 - share) * in_bins
-    along_scene = float(heavy @ product / (heavy @ square))
+    along_scene = float(heavy @ overlap / (heavy @ square))
     pull = heavy * white
     rms = np.sqrt(float(pull**2 @ (square * rings.bin_frequency**2)) / images.size)
     unit = 2 * np.pi * rms if rms > 0 else 1.0
@@ -228,12 +229,13 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
 def _unabsorb(left: Single, columns: Single) -> None:
     """Do in place what `compare.unabsorbed` does."""
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    values, vectors = np.linalg.eigh(products(flat))
     known = values > 1e-15 * values[-1]
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in blocks(rest.shape):
         parts = root @ flat[:, some]
-        kept = np.einsum("ij,ij->j", parts, parts)
+        parts *= parts
+        kept = parts.sum(axis=0)
         np.minimum(kept, 0.9, out=kept)
         np.subtract(1.0, kept, out=kept)
         rest[some] /= np.sqrt(kept, out=kept)
