@@ -532,7 +532,7 @@ def _agreement_between(
     return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
 
 
-def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
+def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
     """Where the parabolas through a peak and its neighbours are highest, in samples from it."""
     shift = np.zeros(values.ndim)
     for axis, n in enumerate(values.shape):
@@ -625,7 +625,7 @@ def pick(
             break  # no match in its own right, so no rival of the first
         candidates.append(
             Candidate(
-                offset=offset + spacing * _vertex(correlation, best),
+                offset=offset + spacing * vertex(correlation, best),
                 evidence=evidence,
                 samples=count,
                 false_alarm=false_alarm,
