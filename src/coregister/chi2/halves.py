@@ -22,8 +22,8 @@ class HalfPixelPolynomial:
     Parameters
     ----------
     spectra : (2, rows, 2, columns // 2 + 1) complex array
-        Entry ``[a, :, b]`` is the half spectrum of the Fourier coefficients of the samples at
-        ``(i + a / 2, j + b / 2)``; kept, not copied.
+        Entry ``[a, :, b]`` is the conjugate half spectrum of the Fourier coefficients of the
+        samples at ``(i + a / 2, j + b / 2)``; kept, not copied.
     shape : (int, int)
         Samples at whole pixels.
     """
@@ -51,7 +51,7 @@ class HalfPixelPolynomial:
 
 
 def _rows(n: int, positions: Array, order: int) -> Complex:
-    """What each mode of each kind of samples adds: (order + 1, len(positions), 2, n).
+    """What each conjugate mode of each kind of samples adds: (order + 1, len(positions), 2, n).
 
     A mode of the samples stands for two frequencies of the function, one sample length apart; the
     highest one, on half pixels, has no sign and is shared out evenly.
@@ -60,7 +60,7 @@ def _rows(n: int, positions: Array, order: int) -> Complex:
     places = positions[:, None, None] - np.array([[0.0], [0.5]])
     rows = np.zeros((order + 1, positions.size, 2, n), dtype=np.complex128)
     for frequency in (k, k - n):
-        angular = 2 * np.pi / n * frequency
+        angular = -2 * np.pi / n * frequency
         term = 0.5 * np.exp(1j * angular * places)
         highest = frequency == -n
         for m in range(order + 1):

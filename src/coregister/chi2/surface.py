@@ -96,28 +96,37 @@ class Surface:
         """Weights for each pixel: term 3 lives on two samples a pixel."""
         model, forward = self.arranged.model, self.transform.forward
         self.n_data = int(np.count_nonzero(weights))
-        modes = self.transform.coefficients(model)
-        weight_spectrum = forward(weights)
-        cross = forward(weights * self.arranged.data)
+        columns = self.shape[1]
+        rows = self.transform.rows(model)
+        modes = self.transform.columns(rows)
+        down, right = phase_ramp(self.shape, (0.5, 0.5))
+        opposite = forward(weights)
+        np.conjugate(opposite, out=opposite)
         squares = np.empty((2, self.shape[0], 2, modes.shape[1]), dtype=np.complex128)
-        shifts = [phase_ramp(self.shape, (a / 2, a / 2)) for a in range(2)]
-        for a, b in np.ndindex(2, 2):
-            if a or b:
-                ramped = modes * shifts[a][0] if a else modes * shifts[b][1]
-                if a and b:
-                    ramped *= shifts[b][1]
-                square = self.transform.values(ramped, self.shape[1])
-                square *= square
-            else:
-                square = model * model
-            spectrum = self.transform.coefficients(square)
-            np.multiply(np.conjugate(spectrum, out=spectrum), weight_spectrum, out=squares[a, :, b])
-        cross *= np.conjugate(modes, out=modes)
-        cross *= -2
+
+        def keep(place: tuple[int, int], moved: Array) -> None:
+            """Correlation of weights and square of the model, moved by half pixels."""
+            moved *= moved
+            a, b = place
+            np.multiply(self.transform.coefficients(moved), opposite, out=squares[a, :, b])
+
+        # moved along one axis, the transforms along the other stay what they are
+        keep((0, 0), model.copy())
+        rows *= right
+        keep((0, 1), self.transform.values_of_rows(rows, columns))
+        rows = self.transform.rows_of(np.multiply(modes, down, out=rows))
+        keep((1, 0), self.transform.values_of_rows(rows, columns))
+        rows *= right
+        keep((1, 1), self.transform.values_of_rows(rows, columns))
         self.constant = float(squares[:, 0, :, 0].real.mean())
         squares[:, 0, :, 0] -= self.constant
+        cross = forward(weights * self.arranged.data)
+        cross *= np.conjugate(modes, out=modes)
+        cross *= -2
         self.terms = [HalfPixelPolynomial(squares, self.shape), TrigPolynomial(cross, self.shape)]
-        self.relative = self.transform.values(squares[0, :, 0] + cross, self.shape[1])
+        total = np.conjugate(squares[0, :, 0], out=rows)
+        total += cross
+        self.relative = self.transform.values(total, columns)
 
     def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> None:
         """Model pixels missing: their mask v moves along, so term 3, with v Y^2, needs three."""
