@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpbsv
 
 from coregister.fourier import along
 
@@ -405,6 +404,8 @@ def _solve(bands: Float, diagonal: Float, right: Float) -> Float:
     Of one system or, where `right` has a row for each, of many: these are solved as one, whose
     matrix has theirs along its diagonal, and so upper bands that join none to the next.
     """
+    from scipy.linalg.lapack import dpbsv
+
     system = np.empty((3, *right.shape))
     system[:2] = bands[:2].reshape(2, *(1,) * (right.ndim - 1), -1)
     np.add(bands[2], diagonal, out=system[2])

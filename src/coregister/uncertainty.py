@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from coregister.compare import (
     FADE,
@@ -344,6 +343,7 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     left : array
         Whitened residual, in pixels.
     """
+    from scipy.linalg import block_diag
     from scipy.special import fdtrc, gammaincc
 
     gradient, weight = equations.gradient, equations.weight

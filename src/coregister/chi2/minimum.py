@@ -97,7 +97,8 @@ def _between(surface: Surface, start: Array, exact: float) -> Array:
     values = surface.searched[surface.index(beside)]
     if surface.constant + values[1, 1] < exact or not np.isfinite(values).all():
         return np.zeros(2)
-    return vertex(-values, (1, 1))
+    slopes = np.array([np.ptp(values[:, 1]), np.ptp(values[1])])
+    return np.where(slopes > 100 * surface.rounding, vertex(-values, (1, 1)), 0.0)
 
 
 def _step(coefficients: Array, rounding: float, reach: float = 0.6) -> Array:
