@@ -23,7 +23,7 @@ from coregister.periodic.modes import (
     pairwise_matrix,
 )
 from coregister.spectrum import Spectra, weights_beside
-from coregister.stages import FIXED, Candidate, Fit
+from coregister.stages import Candidate, Fit
 from coregister.uncertainty import (
     FEWEST_DOF,
     STEP_ASIDE,
@@ -91,8 +91,6 @@ def conclude(
     spread = spread_of(left, pulls, looser * unit)
     dof = max(min(of_modes, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
-    # an echo counts only where the answer stays in place, within up to two such bars
-    still = np.all(np.abs(told) < 3 * FIXED)
     return Fit(
         candidate=candidate,
         offset=told,
@@ -104,7 +102,7 @@ def conclude(
         modes=float(rings.count.sum()),
         dof=dof,
         distortion=1.0,
-        echo=echo(left) if still else 1.0,
+        echo=lambda: echo(left),
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
