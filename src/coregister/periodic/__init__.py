@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -78,6 +79,11 @@ class PeriodicRoute:
             for n, single in zip(narrow, singles, strict=True)
         ]
         self._coarser: dict[int, Sampled] = {}
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """Of the transforms."""
+        return self._spectra[0].real.dtype
 
     @cached_property
     def _pixels(self) -> Sampled:

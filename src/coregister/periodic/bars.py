@@ -70,9 +70,9 @@ def conclude(
     images.aligned(offset, real, imaginary)
     in_bins = gain / images.size * rings.sums(real)
     heavy = rings.at_bins(spectra.weight)
-    weight = rings.at_modes(heavy, real.dtype).reshape(real.shape)
+    weight = rings.at_modes(heavy, images.spectra[0].real.dtype).reshape(real.shape)
 
-    signal = np.multiply(weight, real, out=weight)
+    signal = np.multiply(weight, real, out=weight, casting="same_kind")
     information = pairwise_matrix(modes.moments(signal, (0, 1, 2))) * (gain / images.size)
     noise = heavy**2 * rings.at_bins(spectra.noise_product)
     scatter = np.array([[noise @ sums for sums in row] for row in modes.fourths])
@@ -81,9 +81,7 @@ def conclude(
     of_modes = _degrees_of_freedom(modes, signal)
 
     aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
-    slopes = [
-        gain / images.size * rings.sums(np.multiply(f, imaginary, out=signal)) for f in modes.k
-    ]
+    slopes = [gain / images.size * rings.sums(f * imaginary) for f in modes.k]
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
 
@@ -189,7 +187,7 @@ def _score(
 
     missing = along_scene * (1 - share)
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-    dtype = images.workspace.dtype
+    dtype = images.spectra[0].real.dtype
     whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
     residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
     whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)

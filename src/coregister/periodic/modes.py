@@ -203,17 +203,24 @@ class Sampled:
         return np.asarray(product)
 
     @cached_property
-    def workspace(self) -> Real:
+    def workspace(self) -> Float:
         """Room for a real number a mode: fresh arrays cost more than what is done with them."""
-        return np.empty_like(self.spectra[0].real)
+        return np.empty(self.spectra[0].shape)
 
-    def aligned(self, offset: Float, real: Real, imaginary: Real | None = None) -> None:
-        """Put the cross-spectrum with an offset taken out into arrays that are there."""
-        cross = self.cross
-        first, rest = self.modes.ramp(-offset, cross.dtype)
-        for rows in blocks(cross.shape):
+    def aligned(self, offset: Float, real: Float, imaginary: Float | None = None) -> None:
+        """Put the cross-spectrum with an offset taken out into arrays that are there.
+
+        In double precision whatever the images are in: the residual is a small difference of it.
+        """
+        x, y = self.spectra
+        first, rest = self.modes.ramp(-offset, np.complex128)
+        for rows in blocks(x.shape):
             block = first[rows] * rest
-            block *= cross[rows]
+            if x.dtype == block.dtype:
+                block *= self.cross[rows]
+            else:
+                block *= y[rows]
+                block *= np.conj(x[rows])
             real[rows] = block.real
             if imaginary is not None:
                 imaginary[rows] = block.imag
@@ -234,9 +241,9 @@ def coarser(spectra: Sequence[Complex], shape: Sequence[int], step: int) -> Samp
     return Sampled([_lowest(s, fewer, step) for s in spectra], modes_of(fewer, step))
 
 
-def _squares(spectrum: Complex) -> Real:
-    squares = np.square(spectrum.real)
-    squares += np.square(spectrum.imag)
+def _squares(spectrum: Complex) -> Float:
+    squares = np.square(spectrum.real, dtype=np.float64)
+    squares += np.square(spectrum.imag, dtype=np.float64)
     return np.asarray(squares)
 
 
