@@ -18,6 +18,9 @@ from coregister.spectrum import Rings, cosine_rings
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+#: root mean square power of an image, and one over it, up to which its values are of common size
+COMMON_SIZE = 1e5
+
 
 class Single:
     """One image, and what is worked out from it when it is asked for.
@@ -35,7 +38,7 @@ class Single:
         self.given = image
         self._periodic = periodic
         self._clean = clean
-        self._movable: dict[int, MovableImage] = {}
+        self._movable: dict[tuple[int, bool], MovableImage] = {}
         self._known_suspects: tuple[Float, Suspects] | None = None
 
     @cached_property
@@ -89,14 +92,28 @@ class Single:
         """Spectrum, ring by ring."""
         return ring_power(self.modes * self.modes, self.rings)
 
-    def movable(self, step: int, amplitude: Callable[[Float], Float] | None = None) -> MovableImage:
-        """The image as one that can be moved, of samples `step` px apart."""
-        if amplitude is None and step in self._movable:
-            return self._movable[step]
-        movable = MovableImage(self.filled, periodic=self._periodic, amplitude=amplitude, step=step)
+    def movable(
+        self, step: int, amplitude: Callable[[Float], Float] | None = None, *, rough: bool = False
+    ) -> MovableImage:
+        """The image as one that can be moved, of samples `step` px apart.
+
+        With `rough` single precision will do.
+        """
+        single = rough and self._of_common_size
+        if amplitude is None and (step, single) in self._movable:
+            return self._movable[step, single]
+        movable = MovableImage(
+            self.filled, periodic=self._periodic, amplitude=amplitude, step=step, single=single
+        )
         if amplitude is None:
-            self._movable[step] = movable
+            self._movable[step, single] = movable
         return movable
+
+    @cached_property
+    def _of_common_size(self) -> bool:
+        """True if products of a few values and their inverses are numbers in single precision."""
+        size = float(np.sqrt(np.mean(self.power)))
+        return 1 / COMMON_SIZE < size < COMMON_SIZE
 
     @cached_property
     def spectrum(self) -> Complex:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.linalg.lapack import dpbsv
 
 from coregister.fourier import along
@@ -115,15 +115,17 @@ class Rings:
         flat = values.ravel() if self._weight is None else values.ravel() * self._weight
         return np.asarray(np.add.reduceat(self._bins(flat), self._starts) / self.count)
 
-    def spread(self, ring_values: Float) -> Float:
+    def spread(self, ring_values: Float, dtype: DTypeLike = np.float64) -> Float:
         """Ring values interpolated to every mode; 0 at zero frequency."""
         return self.spread_function(
-            lambda f: np.asarray(np.interp(f, self.frequency, ring_values), dtype=np.float64)
+            lambda f: np.asarray(np.interp(f, self.frequency, ring_values), dtype=np.float64), dtype
         )
 
-    def spread_function(self, values: Callable[[Float], Float]) -> Float:
+    def spread_function(
+        self, values: Callable[[Float], Float], dtype: DTypeLike = np.float64
+    ) -> Float:
         """Values of a function of frequency at every mode; 0 at zero frequency."""
-        return np.append(values(self._centre), 0.0).take(self._fine)
+        return np.append(values(self._centre), 0.0).astype(dtype, copy=False).take(self._fine)
 
     @property
     def mode_frequency(self) -> Float:

@@ -31,6 +31,9 @@ Float = NDArray[np.float64]
 LOOK_STDERR, FEWEST_LOOK = 0.1, 8
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
+#: share of the power of the images that what is left over exceeds at all frequencies, for single
+#: precision: its rounding makes less than a millionth of it
+ROUNDING = 1e-7
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 4
 
@@ -47,6 +50,8 @@ class OverlapRoute:
         How often pixels that only one image shows may be looked for and left out.
     every_pixel : bool
         Samples are pixels, whatever the images hold.
+    rough : bool
+        Single precision will do, as far as is known.
     """
 
     def __init__(
@@ -56,18 +61,22 @@ class OverlapRoute:
         *,
         rounds: int = 4,
         every_pixel: bool = False,
+        rough: bool = False,
     ) -> None:
         self._rounds = rounds
         self._singles = singles
         self._pair = replace(pair, reference=singles[0].image, moving=singles[1].image)
         self._search = OverlapSearch(self._pair, singles, every_pixel=every_pixel)
+        self._rough = rough
 
     @property
     def _step(self) -> int:
         return self._search.steps[0]
 
     def _movables(self, amplitude: Callable[[Float], Float] | None = None) -> Movables:
-        first, second = (single.movable(self._step, amplitude) for single in self._singles)
+        first, second = (
+            single.movable(self._step, amplitude, rough=self._rough) for single in self._singles
+        )
         return first, second
 
     @cached_property
@@ -91,12 +100,15 @@ class OverlapRoute:
                 closer = self._first_look(candidates[0], step)
                 if closer is not None:
                     return [closer]
+                self._rough = False
         return self._search.candidates(1)
 
     def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
         """The candidate closer to the optimum; None where it should have come closer."""
         offset, uniform = candidate.offset, self._pair.uniform
         state = None
+        # in single precision, until it is known that the noise is no smaller than its rounding
+        self._rough = True
         while step > self._step or state is None:
             movable = self._movables()
             if step > self._step:
@@ -114,6 +126,9 @@ class OverlapRoute:
             return None
         if np.max(np.abs(offset - candidate.offset)) > QUICK_STEPS[0]:
             return None
+        spectra, count = state.equations.spectra, state.comparison.rings.count
+        power = count @ (spectra.scene + spectra.residual) / count.sum()
+        self._rough = bool(np.min(spectra.residual) > ROUNDING * power)
         return replace(candidate, offset=offset)
 
     def refine(self, candidate: Candidate) -> Fit:
@@ -176,8 +191,8 @@ class OverlapRoute:
             return None
         bad = seen_once(self._sampled_pair, self._singles, state)
         if bad is None:
-            return OverlapRoute(self._pair, self._singles, every_pixel=True)
+            return OverlapRoute(self._pair, self._singles, every_pixel=True, rough=self._rough)
         if not any(mask.any() for mask in bad):
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
-        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1)
+        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1, rough=self._rough)
