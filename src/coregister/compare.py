@@ -135,7 +135,8 @@ class MovableImage:
         self._k = [*self._k[:-1], self._k[-1][..., : self._shape[-1] // 2 + 1]]
         for axis, n in enumerate(self._shape[:-1]):
             kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
-            self._spectrum = self._spectrum.take(kept, axis)
+            taken: Any = self._spectrum.take(kept, axis)
+            self._spectrum = taken
             self._k[axis] = np.asarray(self._k[axis].take(kept, axis))
         scale = np.asarray(1.0 / factor ** len(self._k), self._real)
         scaled: Any = self._spectrum * scale
