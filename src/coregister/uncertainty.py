@@ -64,6 +64,7 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
+    whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
@@ -72,6 +73,8 @@ def conclude_fit(
 
     Parameters
     ----------
+    whitened : two arrays
+        See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
     """
@@ -88,7 +91,7 @@ def conclude_fit(
         bread,
         lambda away: products @ comparison.weight_beside(equations, away),
     )
-    left, pulls = equations.whitened(comparison)
+    left, pulls = whitened
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = spread_of(left, pulls, loosened)
