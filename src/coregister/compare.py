@@ -10,7 +10,7 @@ scene in both images: the answer is not pulled towards zero.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,6 +35,8 @@ MARGIN = 2
 TRIM = 0.02
 #: pixels above which half of one does not matter
 LONG = 128
+#: values that are worked on at a time, where many steps follow each other
+PIECE = 8192
 #: how much coarser the first look at a pair may be
 COARSER = 4
 #: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
@@ -337,9 +339,27 @@ def unabsorbed(left: Float, columns: Float) -> Float:
         What was fitted to it.
     """
     flat = columns.reshape(len(columns), -1)
-    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
-    leverage = np.sum((inverse @ flat) * flat, axis=0).reshape(left.shape)
-    return np.asarray(left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)))
+    inverse = np.asarray(np.linalg.pinv(products(flat, flat), hermitian=True), np.float64)
+    result = np.empty_like(left)
+    source, target = left.reshape(-1), result.reshape(-1)
+    for part in pieces(source.size):
+        size = np.clip(_absorbed(flat, inverse, part), 0.0, 0.9)
+        np.divide(source[part], np.sqrt(1.0 - size), out=target[part], casting="same_kind")
+    return result
+
+
+def _absorbed(columns: Float, inverse: Float, part: slice) -> Float:
+    """Share of each value that a fit of the columns absorbs, of a part of them."""
+    block = columns[:, part].astype(np.float64, copy=False)
+    mixed = inverse @ block
+    mixed *= block
+    return np.asarray(mixed.sum(axis=0))
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Parts of an array of so many values, small enough to stay in the processor's cache."""
+    for start in range(0, size, PIECE):
+        yield slice(start, start + PIECE)
 
 
 def products(left: Float, right: Float) -> Float:
@@ -408,13 +428,14 @@ class Equations:
     @cached_property
     def leverage(self) -> Float:
         """Share of each mode's residual that the fit absorbed, (n,)."""
-        spread = np.linalg.pinv(self.information, hermitian=True)
-        share = np.zeros_like(self.weight)
-        for inverse, columns in ((spread, self.gradient), (self.nuisance_inverse, self.nuisance)):
-            for mixed, column in zip(inverse @ columns, columns, strict=True):
-                share += mixed * column
-        share *= self.weight
-        return np.clip(share, 0.0, 0.9, out=share)
+        spread = np.asarray(np.linalg.pinv(self.information, hermitian=True), np.float64)
+        share = np.empty_like(self.weight)
+        for part in pieces(share.size):
+            absorbed = _absorbed(self.gradient, spread, part)
+            absorbed += _absorbed(self.nuisance, self.nuisance_inverse, part)
+            absorbed *= self.weight[part]
+            share[part] = np.clip(absorbed, 0.0, 0.9, out=absorbed)
+        return share
 
     def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
         """Residual (unit variance) and the gradients whose product is the score, in pixels."""

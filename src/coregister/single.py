@@ -90,7 +90,7 @@ class Single:
             data = data[tuple(slice(0, _whole_samples(n)) for n in data.shape)]
         return np.asarray(scipy.fft.dctn(data - data.mean(), norm="ortho", overwrite_x=True))
 
-    @property
+    @cached_property
     def rings(self) -> Rings:
         """Rings of these modes."""
         return cosine_rings(self.modes.shape)

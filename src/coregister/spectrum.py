@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -42,8 +43,10 @@ LEAKAGE = 1e-5
 def cosine_frequency(shape: Sequence[int], step: int = 1) -> Float:
     """Frequency (cycles/px) of every mode of a cosine transform of samples `step` px apart."""
     ndim = len(shape)
-    squares = (along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2 for a, n in enumerate(shape))
-    return np.asarray(np.sqrt(sum(squares)))
+    total = np.zeros(tuple(shape))
+    for a, n in enumerate(shape):
+        total += along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2
+    return np.sqrt(total, out=total)
 
 
 class Rings:
@@ -55,7 +58,7 @@ class Rings:
     Parameters
     ----------
     frequency : array
-        Frequency of every mode, cycles/px; zero frequency belongs to no ring.
+        Frequency of every mode, cycles/px; zero frequency, the first, belongs to no ring.
     multiplicity : array, optional
         How many modes of the full plane an entry stands for; default 1.
 
@@ -73,10 +76,13 @@ class Rings:
         flat = frequency.ravel()
         weight = None if multiplicity is None else multiplicity.ravel()
         top = float(flat.max())
-        self._fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
+        self._fine = np.multiply(flat, FINE_BINS / top, dtype=np.float64).astype(np.intp)
+        np.minimum(self._fine, FINE_BINS - 1, out=self._fine)
         # zero frequency and modes that count for nothing: a bin of their own, in no sum
-        dropped = flat < 1e-12 if weight is None else (flat < 1e-12) | (weight == 0)
-        self._fine[dropped] = FINE_BINS
+        if weight is not None:
+            self._fine[weight == 0] = FINE_BINS
+        if flat[0] < 1e-12:
+            self._fine[0] = FINE_BINS
         self._weight = weight
         modes = self._bins(weight)
         # mirrored modes are one sample
@@ -151,11 +157,19 @@ def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))
 
 
+#: large ones that are in use
+_large_cosine_rings: WeakValueDictionary[tuple[tuple[int, ...], int], Rings] = WeakValueDictionary()
+
+
 def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
     """Rings of a cosine transform of samples `step` px apart; small ones are kept for the next."""
-    if np.prod(shape) > LARGEST_KEPT:
-        return Rings(cosine_frequency(shape, step))
-    return _small_cosine_rings(tuple(shape), step)
+    key = tuple(int(n) for n in shape), step
+    if np.prod(shape) <= LARGEST_KEPT:
+        return _small_cosine_rings(*key)
+    rings = _large_cosine_rings.get(key)
+    if rings is None:
+        rings = _large_cosine_rings[key] = Rings(cosine_frequency(*key))
+    return rings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from coregister.compare import (
     Equations,
     faded,
     known_directions,
+    pieces,
     unabsorbed,
 )
 from coregister.fourier import TrigPolynomial, along, frequencies
@@ -346,19 +347,27 @@ def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
     """
     from scipy.special import gammainc, gammaincc
 
-    pulls = bread @ pulls.reshape(len(pulls), -1)
-    squares = pulls**2
+    flat, values = pulls.reshape(len(pulls), -1), left.reshape(-1)
+    ndim = len(flat)
+    power = 0.0
+    products, seen = np.zeros((2, ndim, ndim))
+    fourth, squares = np.zeros((2, ndim))
+    for part in pieces(values.size):
+        pulled = bread @ flat[:, part]
+        some = values[part].astype(np.float64, copy=False)
+        power += float(some @ some)
+        products += pulled @ pulled.T
+        squares += np.sum((pulled**2) ** 2, axis=1)
+        pulled *= some
+        seen += pulled @ pulled.T
+        fourth += np.sum((pulled**2) ** 2, axis=1)
     # near 1; less where the residual is below the floor of its spectrum: no noise at all
-    level = float(np.mean(left**2))
-    even = level * (pulls @ pulls.T)
-    pulls = pulls * left.ravel()
-    seen = pulls @ pulls.T
-    contributions = pulls**2
-    fourth = np.maximum(np.einsum("ij,ij->i", contributions, contributions), 1e-300)
-    pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
+    level = power / values.size
+    even = level * products
+    pixels = float(np.max(2 * np.diag(seen) ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
-    total = squares.sum(axis=1)
-    dof = total**2 / np.maximum(np.einsum("ij,ij->i", squares, squares), 1e-300)
+    total = np.diag(products)
+    dof = total**2 / np.maximum(squares, 1e-300)
     known = level * total > 0
     chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
     tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
@@ -375,7 +384,7 @@ def distortion(left: Float, pulls: Float) -> float:
     from scipy.special import gammaincc
 
     ndim = len(pulls)
-    energy = np.sum(pulls**2, axis=0)
+    energy = np.einsum("i...,i...->...", pulls, pulls)
     arms = []
     for axis, n in enumerate(left.shape):
         arm = np.linspace(-1.0, 1.0, n)
@@ -403,7 +412,8 @@ def distortion(left: Float, pulls: Float) -> float:
 def _moment(field: Float, arms: list[Float], a: int, b: int | None) -> float:
     """Sum of a field times the arms along one axis, or two."""
     others = tuple(axis for axis in range(field.ndim) if axis not in (a, b))
-    plane = field.sum(axis=others)
+    plane = field.sum(axis=others) if others else field
+    arms = [arm.astype(field.dtype, copy=False) for arm in arms]
     if b is None:
         return float(plane @ arms[a])
     if a == b:
@@ -423,20 +433,25 @@ def echo(left: Float) -> float:
     left : array
         Whitened residual, in pixels.
     """
-    spectrum = np.abs(scipy.fft.rfftn(left)) ** 2
+    transformed = scipy.fft.rfftn(left)
+    spectrum = transformed.real**2
+    spectrum += transformed.imag**2
     for k in frequencies(left.shape):  # what the shift has faded would ring
-        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2))
+        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2)).astype(left.dtype, copy=False)
     correlation = scipy.fft.irfftn(spectrum, s=left.shape, overwrite_x=True)
-    near = np.ones(left.shape, dtype=bool)
-    for axis, n in enumerate(left.shape):
-        lag = np.minimum(np.arange(n), n - np.arange(n))
-        near &= along(lag, axis, left.ndim) < ECHO_LAG
-    far = correlation[~near]
-    scatter = float(np.std(far)) if far.size else 0.0
+    near = np.ix_(*(np.unique(np.arange(1 - ECHO_LAG, ECHO_LAG) % n) for n in left.shape))
+    size = correlation.size - correlation[near].size
+    correlation[near] = 0.0
+    if size == 0:
+        return 1.0
+    mean = float(correlation.mean(dtype=np.float64)) * correlation.size / size
+    square = float(np.vdot(correlation, correlation)) / size
+    scatter = float(np.sqrt(max(square - mean**2, 0.0)))
     if scatter == 0.0:
         return 1.0
+    lowest = -float(correlation.min())
     # each lag and its opposite are one
-    return chance_of_peak(-float(far.min()) / scatter, far.size / 2, np.pi * ECHO_BAND, left.ndim)
+    return chance_of_peak(lowest / scatter, size / 2, np.pi * ECHO_BAND, left.ndim)
 
 
 def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
@@ -454,22 +469,34 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     from scipy.special import fdtrc, gammaincc
 
     gradient, weight = equations.gradient, equations.weight
-    ndim = len(gradient)
-    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
+    ndim, shape = len(gradient), comparison.window.shape
+    white = np.sqrt(comparison.rings.spread(equations.spectra.residual, weight.dtype))
     band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
+    # all modes beyond it belong to the last band
+    corner = tuple(
+        slice(0, int(np.count_nonzero(k < 2 * np.pi * BANDS[-1])) + 1) for k in comparison.k
+    )
+    inner = band.reshape(shape)[corner].ravel()
 
-    def sums(values: Float) -> Float:
-        return np.asarray(np.bincount(band, values, len(BANDS) + 2)[1:], dtype=np.float64)
+    def sums(left: Float, right: Float) -> Float:
+        """Sums of a product over the bands."""
+        left, right = left.reshape(shape), right.reshape(shape)
+        some = (left[corner] * right[corner]).ravel()
+        total = np.bincount(inner, some, len(BANDS) + 2)[1:]
+        for axis, part in enumerate(corner):
+            beyond = (*corner[:axis], slice(part.stop, None))
+            total[-1] += np.einsum("...i,...i->...", left[beyond], right[beyond]).sum()
+        return np.asarray(total, dtype=np.float64)
 
     weighted = gradient * weight
     pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
     inside = np.flatnonzero(np.bincount(band, minlength=len(BANDS) + 2)[1:])
-    score = np.stack([sums(row * equations.residual) for row in weighted], axis=1)[inside].ravel()
+    score = np.stack([sums(row, equations.residual) for row in weighted], axis=1)[inside].ravel()
     products, parts = np.empty((2, len(BANDS) + 1, ndim, ndim))
     for i in range(ndim):
         for j in range(i, ndim):
-            products[:, i, j] = products[:, j, i] = sums(pulls[i] * pulls[j])
-            parts[:, i, j] = parts[:, j, i] = sums(weighted[i] * gradient[j])
+            products[:, i, j] = products[:, j, i] = sums(pulls[i], pulls[j])
+            parts[:, i, j] = parts[:, j, i] = sums(weighted[i], gradient[j])
     even = block_diag(*products[inside])
     # the offset is fitted to the sum: what each band takes of it
     parts = parts[inside].reshape(-1, ndim)

@@ -33,8 +33,8 @@ LOOK_STDERR, FEWEST_LOOK = 0.1, 8
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
 #: share of the power of the images that what is left over exceeds at all frequencies, for single
-#: precision: its rounding makes less than a millionth of it
-ROUNDING = 1e-7
+#: precision: its rounding makes about 5e-14 of that power
+ROUNDING = 1e-8
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 4
 
@@ -128,9 +128,7 @@ class OverlapRoute:
             return None
         if np.max(np.abs(offset - candidate.offset)) > QUICK_STEPS[0]:
             return None
-        spectra, count = state.equations.spectra, state.comparison.rings.count
-        power = count @ (spectra.scene + spectra.residual) / count.sum()
-        self._rough = bool(np.min(spectra.residual) > ROUNDING * power)
+        self._rough = _noisy(state)
         return replace(candidate, offset=offset)
 
     def refine(self, candidate: Candidate) -> Fit:
@@ -138,6 +136,9 @@ class OverlapRoute:
         pair, uniform = self._sampled_pair, self._pair.uniform
         around: Rims = (None, None)
         state = descend(pair, self._movables(), candidate.offset, MARGIN, weighted=uniform)
+        if self._rough and not _noisy(state):
+            self._rough = False
+            state = descend(pair, self._movables(), state.offset, MARGIN, weighted=uniform)
         told = with_learnt_noise(pair, state)
         if told is not None:
             return self._told(told).refine(replace(candidate, offset=state.offset))
@@ -198,7 +199,11 @@ class OverlapRoute:
             for single, image in zip(self._singles, pair.images, strict=True)
         )
         return OverlapRoute(
-            self._pair, (first, second), rounds=self._rounds, every_pixel=self._every_pixel
+            self._pair,
+            (first, second),
+            rounds=self._rounds,
+            every_pixel=self._every_pixel,
+            rough=self._rough,
         )
 
     def _without_outliers(self, state: State) -> OverlapRoute | None:
@@ -212,3 +217,10 @@ class OverlapRoute:
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
         return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1, rough=self._rough)
+
+
+def _noisy(state: State) -> bool:
+    """True if single precision is enough: what is left over is far above its rounding."""
+    spectra, count = state.equations.spectra, state.comparison.rings.count
+    power = count @ (spectra.scene + spectra.residual) / count.sum()
+    return bool(np.min(spectra.residual) > ROUNDING * power)
