@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -85,7 +87,7 @@ def fourier_shift(
     return np.asarray(scipy.fft.irfftn(spectrum, s=image.shape, workers=workers))
 
 
-def _contract(tensor: Complex, axis: int, rows: Complex) -> Complex:
+def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any]:
     """Sum over one axis against each of `rows`, whose number takes the place of its length.
 
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
@@ -105,6 +107,21 @@ def _contract(tensor: Complex, axis: int, rows: Complex) -> Complex:
         for start, stop in itertools.pairwise(edges):
             np.matmul(flat[start:stop], rows.T, out=result[start:stop])
     return np.moveaxis(result.reshape(*moved.shape[:-1], count), -1, axis)
+
+
+@lru_cache(maxsize=64)
+def _taylor_factors(
+    n: int, density: float, last: bool, order: int
+) -> tuple[NDArray[np.float64], Complex]:
+    """Frequencies along an axis, and ``(ik)^m / m!`` there, times the modes they stand for."""
+    k = density * 2 * np.pi * (scipy.fft.rfftfreq(n) if last else scipy.fft.fftfreq(n))
+    factors = np.empty((order + 1, k.size), dtype=np.complex128)
+    factors[0] = 1.0
+    if last:
+        factors[0, 1 : (n + 1) // 2] = 2.0
+    for m in range(1, order + 1):
+        factors[m] = factors[m - 1] * (1j * k / m)
+    return k, factors
 
 
 class TrigPolynomial:
@@ -150,21 +167,17 @@ class TrigPolynomial:
 
         Those of the last axis count the half of the plane that the spectrum leaves out.
         """
-        k = self.density[axis] * frequencies(self.shape)[axis].reshape(-1)
-        rows = np.empty((order + 1, positions.size, k.size), dtype=np.complex128)
-        rows[0] = np.exp(1j * np.outer(positions, k))
-        for m in range(1, order + 1):
-            rows[m] = rows[m - 1] * (1j * k / m)
+        last = axis == len(self.shape) - 1
+        k, factors = _taylor_factors(self.shape[axis], float(self.density[axis]), last, order)
         n = self.shape[axis]
+        rows = factors[:, None, :] * np.exp(1j * np.outer(positions, k))
         if n % 2 == 0:
             nyquist = abs(k[n // 2])
             factor = 1.0
             for m in range(order + 1):
                 rows[m, :, n // 2] = factor * np.cos(nyquist * positions + m * np.pi / 2)
                 factor *= nyquist / (m + 1)
-        if axis == len(self.shape) - 1:
-            rows[..., 1 : (n + 1) // 2] *= 2
-        return rows
+        return np.asarray(rows)
 
     def taylor(
         self, position: Sequence[float] | NDArray[np.float64], order: int
@@ -180,7 +193,7 @@ class TrigPolynomial:
         for axis in range(len(self.shape) - 1, -1, -1):  # the last is the contiguous one
             point = np.array([position[axis]], dtype=np.float64)
             basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype)
-            tensor = _contract(tensor, axis, basis)
+            tensor = contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def derivatives(
@@ -190,8 +203,8 @@ class TrigPolynomial:
         coefficients = self.taylor(position, 2)
         ndim = coefficients.ndim
         unit = np.eye(ndim, dtype=np.intp)
-        gradient = np.array([coefficients[tuple(u)] for u in unit])
-        hessian = np.array([[coefficients[tuple(u + v)] for v in unit] for u in unit])
+        gradient = coefficients[tuple(unit)]
+        hessian = coefficients[tuple((unit[:, None] + unit).transpose(2, 0, 1))]
         hessian[np.diag_indices(ndim)] *= 2
         return float(coefficients[(0,) * ndim]), gradient, hessian
 
@@ -200,7 +213,7 @@ class TrigPolynomial:
         tensor: Complex = self._spectrum
         for axis in range(len(self.shape) - 1, -1, -1):
             basis = self._basis(axis, np.asarray(positions[axis], float), 0)[0]
-            tensor = _contract(tensor, axis, basis)
+            tensor = contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def samples(self, *, workers: int | None = None) -> Real:

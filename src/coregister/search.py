@@ -8,13 +8,14 @@ has a known distribution for unrelated images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.fourier import along
-from coregister.spectrum import Rings
+from coregister.spectrum import Counted, Rings
 from coregister.stages import Candidate
 
 Float = NDArray[np.float64]
@@ -136,14 +137,14 @@ def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) ->
     return np.minimum(shares[0] * shares[1], 1 - 1e-9)
 
 
-def promise(frequency: Float, coherence: Float, rings: Rings, ndim: int) -> tuple[float, float]:
+def promise(frequency: Float, coherence: Float, rings: Counted, ndim: int) -> tuple[float, float]:
     """What a pair of these spectra lets expect of some of its modes.
 
     Parameters
     ----------
     frequency, coherence : array
         See `auto_coherence`.
-    rings : Rings
+    rings : Rings, or the like
         Of the modes that are kept.
     ndim : int
 
@@ -161,7 +162,7 @@ def promise(frequency: Float, coherence: Float, rings: Rings, ndim: int) -> tupl
 
 
 def steps_between_samples(
-    modes: Callable[[int], Rings],
+    modes: Callable[[int], Counted],
     frequency: Float,
     coherence: Float,
     fewest: int,
@@ -263,8 +264,12 @@ def independence(
 
 def ring_power(spectrum_power: Float, rings: Rings) -> Float:
     """Ring averages, never zero."""
-    mean = rings.mean(spectrum_power)
-    return np.asarray(np.maximum(mean, 1e-14 * mean.max() + 1e-300))
+    return floored(rings.mean(spectrum_power))
+
+
+def floored(power: Float) -> Float:
+    """A spectrum that is nowhere zero."""
+    return np.asarray(np.maximum(power, 1e-14 * power.max() + 1e-300))
 
 
 def overlap_sums(
@@ -537,9 +542,14 @@ def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
     return shift
 
 
+def _evidence(correlation: Any) -> Any:
+    """Log-likelihood ratio against "no common content", per independent sample."""
+    return -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
+
+
 def pick(
     correlation: Float,
-    samples: Float,
+    samples: Float | float,
     *,
     null: Float,
     allowed: NDArray[np.bool_],
@@ -555,7 +565,7 @@ def pick(
     correlation : array
         Normalised correlation at every lag, -1 to 1.
     samples : array
-        Independent samples in the overlap at every lag.
+        Independent samples in the overlap at every lag; a single number if all lags have as many.
     null : array
         The same correlation with one image flipped: same spectra, no common content.
     allowed : bool array
@@ -569,30 +579,43 @@ def pick(
     coincidence : callable or None
         Of a sparse scene, `chance_of_features` at an offset, given what the null says.
     """
-    evidence = -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
-    score = np.where(allowed, evidence * samples, -1.0)
+    every = bool(allowed.all())
+
+    def answers(values: Float) -> Float:
+        return values.ravel() if every else values[allowed]
+
+    if isinstance(samples, float):  # the highest correlation has the highest score
+        counts, most = np.broadcast_to(samples, correlation.shape), samples
+        rank, root, wide = correlation, np.sqrt(samples), answers(null)
+    else:
+        counts, most = samples, float(samples.max())
+        rank, root = _evidence(correlation) * samples, np.sqrt(answers(samples))
+        wide = null[allowed & (samples > SYMMETRIC_OVERLAP * most)]
+    rank = np.array(rank) if every else np.where(allowed, rank, -np.inf)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
-    chance = null[allowed] * np.sqrt(samples[allowed])
-    scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
-    wide = allowed & (samples > SYMMETRIC_OVERLAP * samples.max())
-    if wide.any() and null[wide].max() > SYMMETRIC:
+    chance = answers(null) * root
+    scatter = (
+        max(0.8, float(np.sqrt(np.vdot(chance, chance) / chance.size))) if chance.size else 1.0
+    )
+    if wide.size and wide.max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
     spacing = np.array([lag.reshape(-1)[1] - lag.reshape(-1)[0] for lag in lags])
     tail = None if coincidence is None else chance_by_null(null * np.sqrt(samples), allowed)
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
-        best = np.unravel_index(int(np.argmax(score)), score.shape)
-        if score[best] < 0:
+        best = np.unravel_index(int(np.argmax(rank)), rank.shape)
+        if rank[best] == -np.inf:
             break
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
-        z = np.sqrt(2 * score[best]) / scatter
-        false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
-        plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
+        evidence, count = float(_evidence(correlation[best])), float(counts[best])
+        z = np.sqrt(2 * evidence * count) / scatter
+        false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
+        plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
         rival = plain
-        same = correlation[best] > IDENTICAL and samples[best] > samples.max() / 2
+        same = correlation[best] > IDENTICAL and count > most / 2
         if tail is not None and coincidence is not None and not same:
             rival = false_alarm = max(false_alarm, coincidence(offset, tail(z * scatter)))
         if candidates and rival > MAX_CHANCE:
@@ -600,8 +623,8 @@ def pick(
         candidates.append(
             Candidate(
                 offset=offset + spacing * _vertex(correlation, best),
-                evidence=float(evidence[best]),
-                samples=float(samples[best]),
+                evidence=evidence,
+                samples=count,
                 false_alarm=false_alarm,
                 plain=plain,
                 at_edge=edge(offset),
@@ -610,8 +633,8 @@ def pick(
         near = np.ix_(
             *(
                 (np.arange(-SEPARATION, SEPARATION + 1) + index) % n
-                for index, n in zip(best, score.shape, strict=True)
+                for index, n in zip(best, rank.shape, strict=True)
             )
         )
-        score[near] = -1.0
+        rank[near] = -np.inf
     return candidates

@@ -13,6 +13,10 @@ from coregister.fourier import TrigPolynomial
 
 Float = NDArray[np.float64]
 
+#: offset (px), besides up to two bars of as much, that points to a pattern which stays in
+#: place, where frequencies disagree
+FIXED = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:

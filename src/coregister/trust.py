@@ -11,7 +11,7 @@ from coregister.errors import RegistrationWarning
 from coregister.images import Pair
 from coregister.levels import coarsely_rounded
 from coregister.result import Coherence, Mode, Registration
-from coregister.stages import Candidate, Fit
+from coregister.stages import FIXED, Candidate, Fit
 from coregister.status import Status
 
 Float = NDArray[np.float64]
@@ -33,8 +33,6 @@ MAX_CONTRADICTION = 1e-9
 MAX_IF_LIKELY = 1e-3
 #: share of the best candidate's evidence, in the search, above which a scene repeats there
 REPEATS = 0.75
-#: offset (px) below which frequencies that disagree point to a pattern that stays in place
-FIXED = 0.1
 #: bars differ from those of even noise where they do by more than this factor
 UNEVEN = 1.5
 #: beyond this factor the noise of bright sources rules, or one of them has moved
