@@ -97,6 +97,8 @@ def conclude_fit(
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
+    if comparison.bridged:
+        student *= together(equations, pulls, left, loosened)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
@@ -247,6 +249,17 @@ def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
     tails = np.minimum(gammainc(dof / 2, chi2 / 2), gammaincc(dof / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
     return Spread(seen, even, pixels, chance)
+
+
+def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> float:
+    """Factor by which the variance exceeds that of independent pixels.
+
+    What stands in a hole is made of the noise around it: their sum scatters more than each. Modes
+    see that; how the noise varies over the field they do not, so they give a factor only.
+    """
+    modes = bread @ (equations.gradient * (equations.weight * equations.residual))
+    pixels = bread @ pulls.reshape(len(pulls), -1)
+    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
 
 
 def distortion(left: Float, pulls: Float) -> float:
