@@ -792,13 +792,13 @@ class Comparison:
             return np.asarray(product * np.interp(where, frequency, spectra.weight) ** 2)
 
         field = self.rings.spread_function(noise, self.dtype).reshape(self.window.shape)
-        squares = [k.ravel() ** 2 for k in self.k]
+        squares = [(k.ravel() ** 2).astype(self.dtype, copy=False) for k in self.k]
         ndim = len(squares)
         moments = np.empty((ndim, ndim))
         for i in range(ndim):
             for j in range(i, ndim):
                 others = tuple(a for a in range(ndim) if a not in (i, j))
-                plane = field.sum(axis=others)
+                plane = field.sum(axis=others) if others else field
                 value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
                 moments[i, j] = moments[j, i] = value
         return moments

@@ -24,6 +24,8 @@ Places = tuple[NDArray[np.intp], ...]
 SPIKE_SIGMA = 10.0
 #: and one of a track by so many: looked for where they are only felt, a tenth of them, beside
 TRACK_SIGMA = 30.0
+#: pixels that are looked at in one go
+BLOCK = 2**14
 #: pixels from which the noise beside them is read
 NOISE_SAMPLE = 2048
 #: and its neighbours by no more than this share of that
@@ -133,7 +135,15 @@ def suspects(data: Float) -> Suspects:
     noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
     if noise == 0.0:
         return Suspects(noise, tuple(np.empty((data.ndim, 0), dtype=np.intp)))
-    return Suspects(noise, np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise))
+    found = []
+    rows = max(1, BLOCK * len(data) // data.size)
+    for start in range(0, len(data), rows):
+        # with one more on each side, mirrored at the edges
+        lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
+        lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
+        first, *others = np.nonzero(_out_of_line(data[lines]) > (SPIKE_SIGMA / 2) * noise)
+        found.append((first + start, *others))
+    return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
 
 
 def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
@@ -194,17 +204,22 @@ def outliers(residual: Float) -> Places:
 def _out_of_line(data: Float) -> Float:
     """How far every pixel is above or below both its neighbours, along the axis of the most.
 
-    A line of pixels is crossed by one axis at least.
+    A line of pixels is crossed by one axis at least. The first and the last line along the first
+    axis are neighbours only.
     """
-    padded = np.pad(data, 1, mode="reflect")
+    padded = np.pad(data, [(0, 0)] + [(1, 1)] * (data.ndim - 1), mode="reflect")
+    data = data[1:-1]
     most = np.full(data.shape, -np.inf)
+    spare = np.empty(data.shape)
     for axis in range(data.ndim):
         low, high = (
             padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
             for part in (slice(None, -2), slice(2, None))
         )
-        np.maximum(most, data - np.maximum(low, high), out=most)
-        np.maximum(most, np.minimum(low, high) - data, out=most)
+        np.subtract(data, np.maximum(low, high, out=spare), out=spare)
+        np.maximum(most, spare, out=most)
+        np.subtract(np.minimum(low, high, out=spare), data, out=spare)
+        np.maximum(most, spare, out=most)
     return most
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -26,6 +26,8 @@ Float = NDArray[np.float64]
 MIN_MODES = 8
 #: modes up to which rings are kept for the next pair of that shape
 LARGEST_KEPT = 2**19
+#: modes from which sums over the rings are done run by run
+LONG_RUNS = 2**17
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -154,7 +156,22 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        return self.average(self.sums(values))
+        if self._weight is not None or self._fine.size < LONG_RUNS:
+            return self.average(self.sums(values))
+        ring, start = self._runs
+        sums = np.add.reduceat(values.ravel(), start)
+        return np.bincount(ring, weights=sums, minlength=self.size + 1)[:-1] / self.count
+
+    @cached_property
+    def _runs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Ring and start of every run of modes, one after the other in memory, of one ring."""
+        ring = np.zeros(self._used + 1, dtype=np.int16)
+        ring[self._starts] = 1
+        ring[0], ring[-1] = 0, 1
+        ring = np.cumsum(ring, dtype=np.int16)  # those of no ring last
+        of_mode = ring.take(self._fine)
+        start = np.append(0, np.flatnonzero(of_mode[1:] != of_mode[:-1]) + 1)
+        return of_mode[start].astype(np.intp), start
 
     def average(self, sums: Float) -> Float:
         """Average over each ring, from the `sums` over the narrow bins."""
