@@ -708,7 +708,9 @@ class Comparison:
         # second order: what is left over gains the power of the scene's derivative
         count, turn = self.rings.count, (2 * np.pi * self.rings.frequency) ** 2
         xy = xy - turn * equations.spectra.scene * (away @ away / len(away) / 2 / equations.gain)
-        _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+        _, spectra = photometry(
+            xx=xx, yy=yy, xy=xy, count=count, gain=self._gain, scene=equations.spectra.scene
+        )
         return self._weights(spectra)[1]
 
     def _apart(self, equations: Equations) -> tuple[Float, Float]:

@@ -122,7 +122,8 @@ class OverlapRoute:
                 self._sampled_pair, movable, offset, MARGIN, weighted=uniform, rough=True
             )
             offset = state.offset
-            step //= 2
+            # known to a small part of a sample, it may be looked at much closer at once
+            step = 2 * self._step if step > 2 * self._step else step // 2
         values, _ = state.equations.directions
         if not state.converged or np.min(values) * LOOK_STDERR**2 < 1:
             return None
