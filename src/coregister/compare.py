@@ -553,6 +553,11 @@ class Comparison:
         self._beside: _Beside | None = None
 
     @property
+    def single(self) -> bool:
+        """True in single precision."""
+        return self.dtype == np.float32
+
+    @property
     def bridged(self) -> bool:
         """True if holes hold what both images make most likely."""
         return self._seen is not None

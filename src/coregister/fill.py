@@ -38,6 +38,8 @@ OUTLIER_SIGMA = 7.0
 CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
+#: pixels from which this is done in single precision, whose rounding is far below what is not known
+MANY = 2**17
 #: pixels around the holes from which they are filled, or half of what they extend over
 SURROUNDINGS = 32
 #: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
@@ -72,8 +74,11 @@ def fill(image: Image) -> Float:
 def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
     missing = ~valid
     values = _local_means(data, valid)
-    level = float(np.mean(values))
+    level, size = float(np.mean(values)), float(np.std(values)) or 1.0
     values -= level
+    values /= size
+    if values.size >= MANY:
+        values = values.astype(np.float32)
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
     known = float(np.mean(valid))
@@ -83,13 +88,15 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         # filled pixels hold no noise, so the floor seen is that of the valid ones
         floor = float(np.min(power[high])) / known
         gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
-        modes *= rings.spread(gain).reshape(modes.shape)
+        modes *= rings.spread(gain, modes.dtype).reshape(modes.shape)
         guess = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
         change = float(np.max(np.abs(guess[missing] - values[missing])))
         values[missing] = guess[missing]
         if change < 1e-4 * float(np.std(values)):
             break
-    return np.asarray(values + level)
+    filled = data.copy()
+    filled[missing] = values[missing] * np.float64(size) + level
+    return filled
 
 
 def _around(missing: NDArray[np.bool_]) -> tuple[slice, ...]:

@@ -188,7 +188,7 @@ class OverlapRoute:
             return state
         # what only one image lacks, the other knows
         first, second = (
-            MovableImage(data, periodic=pair.boundary == "periodic")
+            MovableImage(data, periodic=pair.boundary == "periodic", single=state.comparison.single)
             for data in filled_from_both(pair, filled, state)
         )
         return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
