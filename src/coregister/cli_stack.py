@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
 from coregister.errors import InputError, optional
@@ -18,7 +19,11 @@ from coregister.errors import InputError, optional
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-TABLES = (".ecsv", ".csv", ".parquet", ".json")
+#: options that say how to measure
+MEASURING = (
+    *("reference", "boundary", "max_offset", "drift", "checkpoint"),
+    *("memory", "workers", "scheduler"),
+)
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -47,6 +52,7 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
 )
 @path_option("--plot", "plot_path", help="Draw offsets against frame number (PNG, PDF, SVG).")
 @path_option("--report", help="Write an HTML report with a film of the frames.")
+@path_option("--apply", "apply_path", help="Take the offsets of this table; measure nothing.")
 @path_option("--checkpoint", help="Keep what is found here, and go on from it.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option(
@@ -56,7 +62,7 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
     metavar="WHAT",
     help="all, first, previous, the number of a frame, or an image file.",
 )
-@click.option("--channel", metavar="CHANNEL", help="Channel of stacks that have several.")
+@click.option("--channel", metavar="CHANNEL", help="Channel of frames that have several.")
 @click.option(
     "--boundary",
     type=click.Choice(["overlap", "periodic"]),
@@ -79,6 +85,7 @@ def stack(
     headers: Path | None,
     plot_path: Path | None,
     report: Path | None,
+    apply_path: Path | None,
     checkpoint: Path | None,
     overwrite: bool,
     reference: str,
@@ -101,19 +108,25 @@ def stack(
       coregister stack "night1/*.fits" --table offsets.csv --mean deep.fits
     Two processes, and a file to go on from if it is stopped:
       coregister stack movie.zarr -o aligned.zarr --workers 2 --checkpoint run.json
+    Register on one channel, align another:
+      coregister stack movie.ome.tif --channel 0 --table drift.ecsv
+      coregister stack movie.ome.tif --channel 1 --apply drift.ecsv -o aligned.zarr
 
     Exit status: 0 all frames trusted, 3 if any is flagged, 2 usage or unusable input, 1 anything
     else.
     """
     from coregister.io import check_output, open_stack, write_stack
-    from coregister.stack import Frames, register_stack
+    from coregister.stack import Frames, read_table, register_stack
 
+    if apply_path is not None:
+        _only_applied(context)
     _check(
-        frames,
+        frames if apply_path is None else (*frames, str(apply_path)),
         stacks=[output, mean_path],
         files=[table, plot_path, report],
         overwrite=overwrite,
     )
+    start = _reference(reference)
     if plot_path is not None:
         optional("matplotlib", "report")
     if report is not None:
@@ -125,27 +138,21 @@ def stack(
         raise InputError("--headers needs a list of FITS files; name them, or a pattern")
     for place in [] if headers is None else [headers / path.name for path in source]:
         check_output(place, overwrite=overwrite)
-    name: str | int | Path = reference
-    if reference.lstrip("-").isdigit():
-        name = int(reference)
-    elif reference not in ("all", "first", "previous"):
-        name = Path(reference)
-        if not name.exists():
-            raise InputError(
-                f"--reference {name} is no file; give all, first, previous, a number or an image"
+    if apply_path is not None:
+        result = read_table(apply_path)
+    else:
+        with _executor(workers, scheduler) as executor, _progress(len(source)) as progress:
+            result = register_stack(
+                source,
+                reference=start,
+                boundary=boundary,  # type: ignore[arg-type]
+                max_offset=max_offset,
+                drift=drift,  # type: ignore[arg-type]
+                memory=memory,
+                executor=executor,
+                checkpoint=checkpoint,
+                progress=progress,
             )
-    with _executor(workers, scheduler) as executor, _progress(len(source)) as progress:
-        result = register_stack(
-            source,
-            reference=name,
-            boundary=boundary,  # type: ignore[arg-type]
-            max_offset=max_offset,
-            drift=drift,  # type: ignore[arg-type]
-            memory=memory,
-            executor=executor,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
     click.echo(str(result))
     opened = Frames(source)
     scale = getattr(source, "scale", None)
@@ -191,11 +198,37 @@ def _check(
     """Refuse outputs that exist, are inputs, share a name or are no table, before any work."""
     inputs = [Path(name) for text in sources for name in (glob.glob(text) or [text])]
     check_outputs(files, inputs, overwrite=overwrite, stacks=stacks)
+    from coregister.stack.table import SUFFIXES
+
     table = files[0]
-    if table is not None and table.suffix.lower() not in TABLES:
+    if table is not None and table.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"{table} has the suffix {table.suffix!r}; one of {', '.join(TABLES)} is needed"
+            f"{table} has the suffix {table.suffix!r}; one of {', '.join(SUFFIXES)} is needed"
         )
+
+
+def _only_applied(context: click.Context) -> None:
+    """Refuse options that say how to measure where a table says what was found."""
+    for name in MEASURING:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} was given with --apply, which measures nothing; leave one of them out"
+            )
+
+
+def _reference(text: str) -> str | int | Path:
+    """What offsets are counted from: a word, the number of a frame, or an image."""
+    if text in ("all", "first", "previous"):
+        return text
+    if text.lstrip("-").isdigit():
+        return int(text)
+    path = Path(text)
+    if not path.exists():
+        raise InputError(
+            f"--reference {text} is no file; give all, first, previous, a number or an image"
+        )
+    return path
 
 
 def _provenance(sources: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:

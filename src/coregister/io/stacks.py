@@ -251,6 +251,35 @@ READERS: dict[str, type[StackFile]] = {
 }
 
 
+class ImageFiles(Sequence[NDArray[Any]]):
+    """One channel of images, one a file, read when they are asked for.
+
+    Attributes
+    ----------
+    paths : list of Path
+    """
+
+    def __init__(self, paths: Sequence[Path], channel: int | str) -> None:
+        self.paths, self._channel = list(paths), channel
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index], self._channel)
+        from coregister.io import read
+
+        loaded = read(self.paths[index], channel=self._channel)
+        return loaded.data if loaded.valid is None else np.ma.array(loaded.data, mask=~loaded.valid)
+
+
+def _files(paths: Sequence[str | os.PathLike[str]], channel: int | str | None) -> Any:
+    """Images, one a file: their paths, or one channel of them."""
+    places = [Path(path) for path in paths]
+    return places if channel is None else ImageFiles(places, channel)
+
+
 def open_stack(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -264,7 +293,7 @@ def open_stack(
         NPY, TIFF (OME, ImageJ), FITS cube, MRC or zarr (OME-Zarr); or images, one a file, as
         ``"night1/*.fits"`` or a list.
     channel : int or str, optional
-        Channel of a stack that has several.
+        Channel of a stack, or of images, that have several.
 
     Raises
     ------
@@ -274,13 +303,13 @@ def open_stack(
     if not isinstance(source, (str, os.PathLike)):
         if len(source) == 1:
             return open_stack(source[0], channel=channel)
-        return [Path(path) for path in source]
+        return _files(source, channel)
     name = os.fspath(source)
     if glob.has_magic(name) and not Path(name).exists():
         found = sorted(glob.glob(name))
         if len(found) < 2:
             raise InputError(f"{name} matches {len(found)} files; at least 2 are needed")
-        return [Path(path) for path in found]
+        return _files(found, channel)
     suffix = Path(name).suffix.lower()
     if suffix not in READERS:
         raise InputError(

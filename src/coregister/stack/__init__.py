@@ -48,11 +48,12 @@ from coregister.stack.links import (
 )
 from coregister.stack.result import StackRegistration
 from coregister.stack.run import BLOCK, Checkpoint, Progress, Run
+from coregister.stack.table import read_table
 from coregister.status import Status
 
 Float = NDArray[np.float64]
 
-__all__ = ["Frames", "StackRegistration", "register_stack"]
+__all__ = ["Frames", "StackRegistration", "read_table", "register_stack"]
 
 #: loops of three frames that are measured pair by pair
 LOOPS = 3
