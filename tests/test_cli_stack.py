@@ -62,7 +62,7 @@ def folder(tmp_path, movie):
 
 
 def test_everything_from_one_call(folder, movie):
-    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "TimeIncrement": 1.5}
     tifffile.imwrite(folder / "m.ome.tif", movie, metadata=about)
     done = run(
         *("m.ome.tif", "-o", "a.zarr", "--table", "t.ecsv", "--mean", "mean.fits"),
@@ -79,6 +79,8 @@ def test_everything_from_one_call(folder, movie):
     assert made["options"]["output"] == "a.zarr"
     aligned = open_stack(folder / "a.zarr")
     assert [size for size, _ in aligned.scale] == pytest.approx([0.2, 0.1])
+    np.testing.assert_allclose(aligned.times.seconds, 1.5 * np.arange(6))
+    np.testing.assert_array_equal(table["time"].value, aligned.times.seconds)
     inner = np.stack([frame[8:-8, 8:-8] for frame in aligned])
     assert np.std(inner - inner.mean(axis=0)) < 0.2 * np.std(movie - movie.mean(axis=0))
     assert fits.getdata(folder / "mean.fits").shape == (2, 64, 72)
@@ -139,6 +141,8 @@ def test_files_and_patterns(folder, movie):
     assert a["offsets"] == b["offsets"]
     np.testing.assert_allclose(c["offsets"], OFFSETS[1:], atol=0.15)
     assert d["offsets"][2] == [0.0, 0.0]
+    run("m.npy", "--interval", "0.5", "--table", "e.json", cwd=folder)
+    assert json.loads((folder / "e.json").read_text())["times"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 def test_workers_give_the_same_numbers(folder):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: options that say how to measure
 MEASURING = (
-    *("reference", "boundary", "max_offset", "drift", "checkpoint"),
-    *("memory", "workers", "scheduler"),
+    *("reference", "boundary", "max_offset", "drift", "interval"),
+    *("checkpoint", "memory", "workers", "scheduler"),
 )
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
@@ -72,6 +72,12 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
 )
 @click.option("--max-offset", type=float, metavar="PX", help="Look within this.")
 @click.option("--drift", type=click.Choice(["smooth"]), help="Also fit a smooth motion.")
+@click.option(
+    "--interval",
+    type=float,
+    metavar="S",
+    help="Seconds between frames.  [default: as the files say]",
+)
 @click.option("--memory", default="250MB", show_default=True, callback=size, help="May be kept.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a dask cluster, tcp://host:8786.")
@@ -93,6 +99,7 @@ def stack(
     boundary: str,
     max_offset: float | None,
     drift: str | None,
+    interval: float | None,
     memory: float,
     workers: int | None,
     scheduler: str | None,
@@ -148,6 +155,7 @@ def stack(
                 boundary=boundary,  # type: ignore[arg-type]
                 max_offset=max_offset,
                 drift=drift,  # type: ignore[arg-type]
+                times=None if interval is None else [t * interval for t in range(len(source))],
                 memory=memory,
                 executor=executor,
                 checkpoint=checkpoint,
@@ -164,6 +172,7 @@ def stack(
             count=len(result),
             shape=result.shape,
             scale=scale,
+            times=result.times,
             about=about,
             overwrite=overwrite,
         )

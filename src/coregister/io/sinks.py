@@ -17,6 +17,8 @@ from coregister.io.atomic import atomic_write, check_output
 
 #: what the folder of a zarr store holds
 STORES = ("zarr.json", ".zgroup", ".zarray")
+#: share of the step by which times may differ from even ones
+EVEN = 0.01
 SUFFIXES = (".zarr", ".tif", ".tiff", ".fits", ".npy")
 
 
@@ -27,6 +29,7 @@ def write_stack(
     count: int,
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None = None,
+    times: NDArray[np.float64] | None = None,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -45,6 +48,8 @@ def write_stack(
         Of each.
     scale : sequence of (float, str), optional
         Size of a pixel along each axis of a frame, and its unit.
+    times : (T,) array, optional
+        Seconds; OME-TIFF keeps all of them, OME-Zarr and FITS the step of frames at even distances.
     about : dict, optional
         Kept where the format has room for it.
     overwrite : bool
@@ -61,7 +66,7 @@ def write_stack(
     suffix = Path(path).suffix.lower()
     frames = _counted(frames, count, shape)
     if suffix == ".zarr":
-        _write_zarr(Path(path), frames, count, shape, scale, about or {})
+        _write_zarr(Path(path), frames, count, shape, scale, _step(times), about or {})
         return
     with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".npy":
@@ -72,9 +77,18 @@ def write_stack(
                 out[index] = frame
             out.flush()
         elif suffix == ".fits":
-            _write_fits(temporary, frames, count, shape, about or {})
+            _write_fits(temporary, frames, count, shape, _step(times), about or {})
         else:
-            _write_tiff(temporary, frames, count, shape, scale)
+            _write_tiff(temporary, frames, count, shape, scale, times)
+
+
+def _step(times: NDArray[np.float64] | None) -> float | None:
+    """Seconds from frame to frame, if it is the same throughout."""
+    if times is None or len(times) < 2:
+        return None
+    steps = np.diff(times)
+    step = float(np.mean(steps))
+    return step if step > 0 and np.max(np.abs(steps - step)) < EVEN * step else None
 
 
 def _counted(
@@ -123,6 +137,7 @@ def _write_tiff(
     count: int,
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None,
+    times: NDArray[np.float64] | None,
 ) -> None:
     tifffile = optional("tifffile", "io")
     axes = "T" + "ZYX"[-len(shape) :]
@@ -130,13 +145,17 @@ def _write_tiff(
     for letter, (size, unit) in zip(axes[1:], scale or (), strict=False):
         about[f"PhysicalSize{letter}"] = abs(size)
         about[f"PhysicalSize{letter}Unit"] = unit.replace("micrometer", "µm") or "µm"
+    if times is not None:
+        planes = int(np.prod(shape[:-2]))
+        seconds = np.repeat(times, planes).tolist()
+        about["Plane"] = {"DeltaT": seconds, "DeltaTUnit": ["s"] * len(seconds)}
     tifffile.imwrite(
         path,
         (page for frame in frames for page in _planes(frame)),
         shape=(count, *shape),
         dtype=np.float32,
         photometric="minisblack",
-        ome=scale is not None,
+        ome=scale is not None or times is not None,
         metadata=about,
         bigtiff=4 * count * float(np.prod(shape)) > 3.9e9,
         software="coregister",
@@ -154,6 +173,7 @@ def _write_fits(
     frames: Iterable[NDArray[Any]],
     count: int,
     shape: tuple[int, ...],
+    step: float | None,
     about: dict[str, Any],
 ) -> None:
     fits = optional("astropy.io.fits", "io")
@@ -161,6 +181,10 @@ def _write_fits(
     header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -32, 1 + len(shape)
     for axis, n in enumerate((count, *shape)[::-1], start=1):
         header[f"NAXIS{axis}"] = n
+    if step is not None:
+        n = 1 + len(shape)
+        header[f"CTYPE{n}"], header[f"CUNIT{n}"] = "TIME", "s"
+        header[f"CRPIX{n}"], header[f"CRVAL{n}"], header[f"CDELT{n}"] = 1.0, 0.0, step
     for name, value in about.items():
         header["HISTORY"] = f"{name}: {value}"
     hdu = fits.StreamingHDU(str(path), header)
@@ -177,6 +201,7 @@ def _write_zarr(
     count: int,
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None,
+    step: float | None,
     about: dict[str, Any],
 ) -> None:
     """A folder is renamed when it is whole; a stopped run leaves one whose name says so."""
@@ -186,7 +211,8 @@ def _write_zarr(
     letters = "zyx"[-len(shape) :]
     sizes = [1.0] * len(shape) if scale is None else [abs(size) for size, _ in scale]
     units = [""] * len(shape) if scale is None else [unit for _, unit in scale]
-    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}]
+    second = {} if step is None else {"unit": "second"}
+    axes: list[dict[str, str]] = [{"name": "t", "type": "time", **second}]
     for letter, unit in zip(letters, units, strict=True):
         axes.append({"name": letter, "type": "space", **({"unit": unit} if unit else {})})
     image = {
@@ -195,7 +221,7 @@ def _write_zarr(
         "datasets": [
             {
                 "path": "0",
-                "coordinateTransformations": [{"type": "scale", "scale": [1.0, *sizes]}],
+                "coordinateTransformations": [{"type": "scale", "scale": [step or 1.0, *sizes]}],
             }
         ],
     }

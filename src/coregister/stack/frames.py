@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.images import Image, as_image
+from coregister.io.times import Times, times_of
 
 Float = NDArray[np.float64]
 
@@ -77,6 +78,10 @@ class Frames:
             return self._source[index], index
         return (self._before, None) if index == 0 else (self._source[index - 1], index - 1)
 
+    def times(self) -> Times | None:
+        """When the frames of the source were taken, if it says so."""
+        return times_of(self._source)
+
     def array(self, index: int) -> NDArray[Any]:
         """One frame as it stands in the source."""
         return np.asarray(self._at(index)[0])
@@ -92,7 +97,7 @@ class Frames:
         name = f"frame {index}"
         frame, number = self._at(index)
         plain = not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray))
-        if plain and not hasattr(frame, "uncertainty"):
+        if plain and not hasattr(frame, "uncertainty") and not hasattr(frame, "is_image"):
             frame = np.asarray(frame)
             if frame.dtype.kind == "f" and not np.isfinite(frame).any():
                 frame = np.zeros(frame.shape)
