@@ -308,3 +308,19 @@ def test_times_of_volumes_in_a_tiff(tmp_path):
     stack = open_stack(tmp_path / "v.tif")
     np.testing.assert_array_equal(stack[2], volumes[2])
     np.testing.assert_allclose(stack.times.seconds, times)
+
+
+@pytest.mark.parametrize("kind", ["u2", "scaled", "blank"])
+def test_scaled_integers_in_a_cube(tmp_path, kind):
+    data = np.random.default_rng(3).integers(0, 60000, SHAPE).astype("u2" if kind == "u2" else "i4")
+    hdu = fits.PrimaryHDU(data)
+    if kind != "u2":
+        hdu.header["BSCALE"], hdu.header["BZERO"] = 0.5, 7.0
+    if kind == "blank":
+        hdu.data[2, 3, 4] = -1
+        hdu.header["BLANK"] = -1
+    with fits.open(tmp_path / "m.fits", mode="append") as hdus:
+        hdus.append(hdu)
+    expected = fits.getdata(tmp_path / "m.fits")
+    assert np.isnan(expected).sum() == (kind == "blank")
+    np.testing.assert_array_equal(np.stack([*open_stack(tmp_path / "m.fits")]), expected)

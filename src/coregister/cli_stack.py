@@ -48,8 +48,9 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
     "--headers",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Write copies of FITS files with corrected coordinates; nothing is resampled.",
+    help="Write copies of FITS files, or planes of a cube, with corrected coordinates.",
 )
+@path_option("--ngff", help="Write frames as they are with their translations: .zarr.")
 @path_option("--plot", "plot_path", help="Draw offsets against frame number (PNG, PDF, SVG).")
 @path_option("--report", help="Write an HTML report with a film of the frames.")
 @path_option("--apply", "apply_path", help="Take the offsets of this table; measure nothing.")
@@ -89,6 +90,7 @@ def stack(
     table: Path | None,
     mean_path: Path | None,
     headers: Path | None,
+    ngff: Path | None,
     plot_path: Path | None,
     report: Path | None,
     apply_path: Path | None,
@@ -124,12 +126,13 @@ def stack(
     """
     from coregister.io import check_output, open_stack, write_stack
     from coregister.stack import Frames, read_table, register_stack
+    from coregister.stack.pointing import pointing_places
 
     if apply_path is not None:
         _only_applied(context)
     _check(
         frames if apply_path is None else (*frames, str(apply_path)),
-        stacks=[output, mean_path],
+        stacks=[output, mean_path, ngff],
         files=[table, plot_path, report],
         overwrite=overwrite,
     )
@@ -141,10 +144,12 @@ def stack(
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler were both given; one of them is enough")
     source = open_stack(frames[0] if len(frames) == 1 else frames, channel=channel)
-    if headers is not None and not isinstance(source, list):
-        raise InputError("--headers needs a list of FITS files; name them, or a pattern")
-    for place in [] if headers is None else [headers / path.name for path in source]:
-        check_output(place, overwrite=overwrite)
+    exposures = _exposures(source) if headers is not None else []
+    if headers is not None:
+        for place in pointing_places(exposures, headers, len(source)):
+            check_output(place, overwrite=overwrite)
+    if ngff is not None and ngff.suffix.lower() != ".zarr":
+        raise InputError(f"{ngff} has the suffix {ngff.suffix!r}; .zarr is needed")
     if apply_path is not None:
         result = read_table(apply_path)
     else:
@@ -184,7 +189,9 @@ def stack(
             mean_path, planes, count=2, shape=result.shape, about=about, overwrite=overwrite
         )
     if headers is not None and result.trusted.any():
-        result.save_headers(source, headers, overwrite=overwrite)
+        result.save_headers(exposures, headers, overwrite=overwrite)
+    if ngff is not None and result.trusted.any():
+        result.save_ngff(ngff, opened, provenance=about, overwrite=overwrite)
     if plot_path is not None:
         from coregister.io import atomic_write
 
@@ -224,6 +231,16 @@ def _only_applied(context: click.Context) -> None:
             raise InputError(
                 f"{option} was given with --apply, which measures nothing; leave one of them out"
             )
+
+
+def _exposures(source: Any) -> Path | list[Path]:
+    """The FITS files, or the one cube, whose coordinates can be corrected."""
+    from coregister.io.stacks import FitsStack
+
+    paths: Path | list[Path] = source.path if isinstance(source, FitsStack) else source
+    if not isinstance(paths, (list, Path)):
+        raise InputError("--headers needs FITS files or a cube; name them, or a pattern")
+    return paths
 
 
 def _reference(text: str) -> str | int | Path:

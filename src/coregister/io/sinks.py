@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.errors import InputError, OutputError, optional
+from coregister.errors import InputError, optional
 from coregister.io.atomic import atomic_write, check_output
+from coregister.io.ngff import STORES, write_image
 
-#: what the folder of a zarr store holds
-STORES = ("zarr.json", ".zgroup", ".zarray")
 #: share of the step by which times may differ from even ones
 EVEN = 0.01
 SUFFIXES = (".zarr", ".tif", ".tiff", ".fits", ".npy")
@@ -66,7 +63,7 @@ def write_stack(
     suffix = Path(path).suffix.lower()
     frames = _counted(frames, count, shape)
     if suffix == ".zarr":
-        _write_zarr(Path(path), frames, count, shape, scale, _step(times), about or {})
+        write_image(Path(path), frames, count, shape, scale, _step(times), about or {})
         return
     with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".npy":
@@ -193,60 +190,3 @@ def _write_fits(
             hdu.write(np.asarray(frame, dtype=">f4"))
     finally:
         hdu.close()
-
-
-def _write_zarr(
-    path: Path,
-    frames: Iterable[NDArray[Any]],
-    count: int,
-    shape: tuple[int, ...],
-    scale: Sequence[tuple[float, str]] | None,
-    step: float | None,
-    about: dict[str, Any],
-) -> None:
-    """A folder is renamed when it is whole; a stopped run leaves one whose name says so."""
-    zarr = optional("zarr", "stack")
-    token = secrets.token_hex(4)
-    beside, old = (path.with_name(f".{word}-{token}-{path.name}") for word in ("partial", "old"))
-    letters = "zyx"[-len(shape) :]
-    sizes = [1.0] * len(shape) if scale is None else [abs(size) for size, _ in scale]
-    units = [""] * len(shape) if scale is None else [unit for _, unit in scale]
-    second = {} if step is None else {"unit": "second"}
-    axes: list[dict[str, str]] = [{"name": "t", "type": "time", **second}]
-    for letter, unit in zip(letters, units, strict=True):
-        axes.append({"name": letter, "type": "space", **({"unit": unit} if unit else {})})
-    image = {
-        "name": path.stem,
-        "axes": axes,
-        "datasets": [
-            {
-                "path": "0",
-                "coordinateTransformations": [{"type": "scale", "scale": [step or 1.0, *sizes]}],
-            }
-        ],
-    }
-    try:
-        group = zarr.open_group(beside, mode="w", zarr_format=3)
-        array = group.create_array(
-            "0", shape=(count, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan
-        )
-        for index, frame in enumerate(frames):
-            array[index] = np.asarray(frame, dtype=np.float32)
-        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
-        group.attrs["coregister"] = about
-        if path.exists():
-            path.rename(old)
-        beside.rename(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}) and was left as it was; "
-            "free some space or write elsewhere"
-        ) from error
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in (beside, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)

@@ -213,7 +213,9 @@ class FitsStack(StackFile):
             size = abs(hdus[number].header["BITPIX"]) // 8 * int(np.prod(shape))
         if info["datLoc"] + size > self.path.stat().st_size:
             raise InputError(f"{self.path} is truncated: it ends within its image; fetch it again")
-        hdus = fits.open(self.path, memmap=True)
+        hdus = fits.open(
+            self.path, memmap=False
+        )  # scaled integers cannot be mapped; parts are read
         weakref.finalize(self, hdus.close)
         return _Section(hdus[number].section, shape), _unnamed(shape, self.path), None
 

@@ -187,15 +187,7 @@ class StackRegistration:
     def aligned(self, frames: Any, *, interpolation: Interpolation = "cubic") -> Iterator[Float]:
         """The aligned frames one after the other; see `apply`."""
         source = frames if isinstance(frames, Frames) else Frames(frames)
-        if len(source) != len(self):
-            raise InputError(
-                f"{len(source)} frames were given and {len(self)} registered; they must agree"
-            )
-        if source.shape != self.shape:
-            raise InputError(
-                f"frames of shape {source.shape} were given and {self.shape} registered; "
-                "offsets count pixels of one grid: give frames on that grid"
-            )
+        source.must_match(len(self), self.shape)
         for t, good in enumerate(self.trusted):
             if not good:
                 yield np.full(source.shape, np.nan)
@@ -258,7 +250,7 @@ class StackRegistration:
 
     def save_headers(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         folder: str | os.PathLike[str],
         *,
         overwrite: bool = False,
@@ -271,10 +263,10 @@ class StackRegistration:
 
         Parameters
         ----------
-        paths : sequence of path
-            The files that were registered, in their order.
+        paths : path or sequence of path
+            The files that were registered, in their order; or the cube, whose planes become files.
         folder : path
-            Where the copies go, under their own names.
+            Where the copies go, under their own names; planes get a number.
         overwrite : bool
             Replace existing files.
 
@@ -286,6 +278,38 @@ class StackRegistration:
         from coregister.stack.pointing import write_pointings
 
         return write_pointings(self, paths, folder, overwrite=overwrite)
+
+    def save_ngff(
+        self,
+        path: str | os.PathLike[str],
+        frames: Any,
+        *,
+        scale: Sequence[tuple[float, str]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write an OME-Zarr 0.5 store of frames as they are, each with its translation.
+
+        Nothing is resampled. NGFF has one translation for an array, so every frame is an image,
+        ``0`` to ``T-1``, in a collection; frames that are not trusted are left out.
+
+        Parameters
+        ----------
+        path : path
+            ``.zarr``.
+        frames : as for `coregister.register_stack`
+            The stack that was registered, or another channel of it.
+        scale : sequence of (float, str), optional
+            Size of a pixel along each axis of a frame, and its unit. Default: what the file says.
+        provenance : mapping, optional
+            Where the frames came from.
+        overwrite : bool
+            Replace an existing store.
+        """
+        from coregister.stack.pointing import write_places
+
+        about = None if provenance is None else dict(provenance)
+        write_places(self, path, frames, scale=scale, about=about, overwrite=overwrite)
 
     # ---------------------------------------------------------------- files
 
