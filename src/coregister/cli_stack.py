@@ -126,7 +126,7 @@ def stack(
     """
     from coregister.io import check_output, open_stack, write_stack
     from coregister.stack import Frames, read_table, register_stack
-    from coregister.stack.pointing import pointing_places
+    from coregister.stack.pointing import aligned_header, pointing_places
 
     if apply_path is not None:
         _only_applied(context)
@@ -170,6 +170,8 @@ def stack(
     opened = Frames(source)
     scale = getattr(source, "scale", None)
     about = _provenance(frames, context.params)
+    fits = any(p is not None and p.suffix.lower() == ".fits" for p in (output, mean_path))
+    world = aligned_header(result, getattr(source, "path", source)) if fits else None
     if output is not None:
         write_stack(
             output,
@@ -178,6 +180,7 @@ def stack(
             shape=result.shape,
             scale=scale,
             times=result.times,
+            header=world,
             about=about,
             overwrite=overwrite,
         )
@@ -186,7 +189,13 @@ def stack(
     if mean_path is not None:
         planes = result.mean(opened)
         write_stack(
-            mean_path, planes, count=2, shape=result.shape, about=about, overwrite=overwrite
+            mean_path,
+            planes,
+            count=2,
+            shape=result.shape,
+            header=world,
+            about=about,
+            overwrite=overwrite,
         )
     if headers is not None and result.trusted.any():
         result.save_headers(exposures, headers, overwrite=overwrite)

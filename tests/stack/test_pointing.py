@@ -151,3 +151,37 @@ def test_the_command(tmp_path, movie):
     for words in (("--headers", str(tmp_path / "new")), ("--ngff", str(tmp_path / "a.tif"))):
         done = testing.CliRunner().invoke(stack, [str(tmp_path / "m.npy"), *words])
         assert isinstance(done.exception, InputError)
+
+
+@pytest.mark.parametrize("cube", [False, True])
+def test_aligned_frames_and_mean_have_the_coordinates_of_their_grid(tmp_path, movie, cube):
+    """A star of the sky stands at one place in all of them, and where the header says."""
+    testing = pytest.importorskip("click.testing")
+    from coregister.cli_stack import stack
+
+    base = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -5e-5, "CDELT2": 5e-5}
+    base |= {"CRVAL1": 83.6, "CRVAL2": 60.0}
+    paths = [tmp_path / "cube.fits"] if cube else [tmp_path / f"f{t}.fits" for t in range(5)]
+    for path, data, place in zip(paths, [movie] if cube else movie, OFFSETS, strict=False):
+        crpix = {"CRPIX1": 36.0 + place[1], "CRPIX2": 32.0 + place[0]}  # a true pointing
+        fits.PrimaryHDU(data, fits.Header(base | crpix)).writeto(path)
+    outputs = ["-o", str(tmp_path / "a.fits"), "--mean", str(tmp_path / "m.fits")]
+    table = ["--table", str(tmp_path / "t.ecsv")]
+    with pytest.warns(cr.RegistrationWarning):
+        done = testing.CliRunner().invoke(stack, [*map(str, paths), *outputs, *table])
+    assert done.exit_code == 3, (done.output, done.exception)
+    result = cr.read_table(tmp_path / "t.ecsv")
+    for name in ("a.fits", "m.fits"):
+        header = fits.getheader(tmp_path / name)
+        assert header["NAXIS"] == 3
+        world = wcs_module.WCS(header).celestial
+        # aligned pixel p shows what frame 0 has at p + offset
+        np.testing.assert_allclose(
+            world.wcs.crpix, [36 - result.offsets[0, 1], 32 - result.offsets[0, 0]], atol=1e-9
+        )
+        assert (header["CRVAL1"], header["CRVAL2"]) == (83.6, 60.0)
+    np.save(tmp_path / "m.npy", movie)
+    words = [str(tmp_path / "m.npy"), "-o", str(tmp_path / "b.fits")]
+    with pytest.warns(cr.RegistrationWarning):
+        testing.CliRunner().invoke(stack, words)
+    assert "CTYPE1" not in fits.getheader(tmp_path / "b.fits")

@@ -27,6 +27,7 @@ def write_stack(
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None = None,
     times: NDArray[np.float64] | None = None,
+    header: Any = None,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -47,6 +48,8 @@ def write_stack(
         Size of a pixel along each axis of a frame, and its unit.
     times : (T,) array, optional
         Seconds; OME-TIFF keeps all of them, OME-Zarr and FITS the step of frames at even distances.
+    header : astropy.io.fits.Header, optional
+        World coordinates of a frame, for FITS.
     about : dict, optional
         Kept where the format has room for it.
     overwrite : bool
@@ -74,7 +77,7 @@ def write_stack(
                 out[index] = frame
             out.flush()
         elif suffix == ".fits":
-            _write_fits(temporary, frames, count, shape, _step(times), about or {})
+            _write_fits(temporary, frames, count, shape, _step(times), header, about or {})
         else:
             _write_tiff(temporary, frames, count, shape, scale, times)
 
@@ -171,6 +174,7 @@ def _write_fits(
     count: int,
     shape: tuple[int, ...],
     step: float | None,
+    world: Any,
     about: dict[str, Any],
 ) -> None:
     fits = optional("astropy.io.fits", "io")
@@ -178,6 +182,9 @@ def _write_fits(
     header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -32, 1 + len(shape)
     for axis, n in enumerate((count, *shape)[::-1], start=1):
         header[f"NAXIS{axis}"] = n
+    if world is not None:
+        header.extend(world.cards, update=True)
+        header["WCSAXES"] = 1 + len(shape)
     if step is not None:
         n = 1 + len(shape)
         header[f"CTYPE{n}"], header[f"CUNIT{n}"] = "TIME", "s"

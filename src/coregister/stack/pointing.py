@@ -15,8 +15,9 @@ from coregister.errors import InputError
 from coregister.io import atomic_write, check_output, check_stack_output, read
 from coregister.io.fits import write_header, write_plane
 from coregister.io.ngff import Placed, write_placed
+from coregister.io.times import FITS_SUFFIXES
 from coregister.stack.frames import Frames
-from coregister.world import corrected_header, header_wcs, wcs_of
+from coregister.world import corrected_header, header_wcs, moved_wcs, wcs_of
 
 if TYPE_CHECKING:
     from coregister.stack.result import StackRegistration
@@ -67,6 +68,33 @@ def write_pointings(
                 write_header(temporary, loaded, correct)
         written.append(places[t])
     return written
+
+
+def aligned_header(result: StackRegistration, source: Any) -> Any:
+    """World coordinates of the grid to which frames are aligned, as a FITS header, or None.
+
+    They are those of one frame, moved by its offset: the one that offsets are counted from, or else
+    the first that is trusted.
+
+    Parameters
+    ----------
+    result : StackRegistration
+    source : path or sequence
+        The FITS files, or the cube, that were registered.
+    """
+    good = np.flatnonzero(result.trusted)
+    cube = isinstance(source, (str, os.PathLike))
+    if good.size == 0 or not (cube or isinstance(source, list)):
+        return None
+    start = result.reference if isinstance(result.reference, int) else int(good[0])
+    path = Path(source if cube else source[start])
+    if path.suffix.lower() not in FITS_SUFFIXES:
+        return None
+    loaded = read(path)
+    if loaded.wcs is None or not loaded.wcs.has_celestial:
+        return None
+    world = header_wcs(of_plane(loaded.header)) if cube else wcs_of(loaded)
+    return moved_wcs(world, -result.offsets[start]).to_header(relax=True)
 
 
 def pointing_places(paths: Name | Sequence[Name], folder: Name, count: int) -> list[Path]:
