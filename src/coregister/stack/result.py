@@ -446,3 +446,8 @@ def _plain(values: Float) -> Any:
         return [_plain(v) for v in values]
     number = float(values)
     return number if np.isfinite(number) else repr(number)
+
+
+def unknown(count: int, ndim: int) -> Float:
+    """Covariances of offsets of which nothing is known."""
+    return np.tile(np.diag(np.full(ndim, np.inf)), (count, 1, 1))
