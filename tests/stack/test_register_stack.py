@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import chi2
 
 import coregister as cr
+from coregister.demo import middle_of_disc
+from coregister.io import read
 from coregister.simulate import Observation
 
 SIDE = 64
@@ -325,6 +329,66 @@ def test_a_pattern_on_the_detector_is_told():
     result = quiet(taken)
     assert not result.trusted.any()
     assert sum("FIXED_PATTERN" in map(str, flags) for flags in result.flags) >= 4
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_frames_that_follow_the_pattern_are_not_trusted(seed):
+    """Most frames do not fit; those that agree follow the pattern, not the scene."""
+    taken, truth, _ = movie("power-law-3", 8, 0.1, seed, side=96)
+    scatter = float(np.std(taken[0]))
+    assert quiet(taken).trusted.all()
+    taken += 0.1 * scatter * np.random.default_rng(seed).normal(size=taken[0].shape)
+    result = quiet(taken)
+    good = result.trusted
+    if good.any():
+        assert np.sqrt(np.mean(result.pull(truth)[good] ** 2)) < 2
+    assert good.sum() <= 2
+
+
+def test_frames_that_stand_twice_are_no_pattern():
+    taken, truth, _ = movie("power-law-3", 6, 0.1)
+    for frames, where in (
+        (np.concatenate([taken, taken[2:3]]), [0, 1, 2, 3, 4, 5, 2]),
+        (np.repeat(taken, 2, axis=0), np.repeat(np.arange(6), 2)),
+    ):
+        result = quiet(frames)
+        assert result.trusted.all()
+        assert np.all(np.abs(result.pull(truth[where])) < 5)
+
+
+def test_a_pattern_is_not_claimed_more_often_than_it_should():
+    """The probability of a pattern is one: small ones are rare where there is none."""
+    from coregister.stack.bench import Common
+    from coregister.stack.pattern import Canvas
+
+    rng = np.random.default_rng(8)
+    chances, twice = [], []
+    for _ in range(400):
+        starts = rng.integers(0, 4, (8, 2))
+        canvas, doubled = (Canvas(Common(starts, starts, (32, 32), 1)) for _ in range(2))
+        for row in range(8):
+            left = rng.normal(size=(32, 32))
+            canvas.add(row, left)
+            doubled.add(row, left + gaussian_filter(left, 1))  # not white
+            doubled.add(row, left + gaussian_filter(left, 1))
+        chances.append(canvas.chance())
+        twice.append(doubled.chance())
+    for found in (chances, twice):
+        assert np.mean(np.array(found) < 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+        assert np.mean(np.array(found) < 0.3) > 0.1  # nor hardly ever
+
+
+def test_the_turning_sun_is_no_pattern():
+    found = importlib.util.find_spec("dkist")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("the package dkist carries the frames")
+    folder = Path(found.submodule_search_locations[0]) / "data" / "test" / "EIT"
+    frames = [middle_of_disc(read(path)).data for path in sorted(folder.glob("*.fits"))]
+    result = quiet(frames)
+    assert result.trusted.sum() >= 6
+    assert not any(cr.Status.FIXED_PATTERN in flags for flags in result.flags)
+    # counted from files an hour or two apart; some frames change and say so
+    assert np.ptp(result.offsets[result.trusted, 1]) > 3
 
 
 def test_nothing_alike_is_nothing():

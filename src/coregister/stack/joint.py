@@ -1,449 +1,403 @@
-"""The joint optimum: every frame against what all of them show together.
-
-All frames are moved by their offsets, cut to the window that all of them show, and compared in
-its cosine transform with their weighted mean. With ``M`` frames, a scene of power ``S`` and noise
-``N``, the maximum-likelihood weight of a mode is ``(M - 1) S / (N (M S + N))``; the step of a
-frame is that of the score against the mean. The noise of the mean is shared by all frames: what
-is theirs alone is kept apart (`own`), so that differences between frames have true bars too.
-"""
+"""The way to the joint optimum, pass by pass, and the answer made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, MARGIN, MovableImage, fast_length, known_directions
-from coregister.fill import MAX_SPIKES, outliers
-from coregister.spectrum import Rings, cosine_rings, fit_spectra
-from coregister.uncertainty import distortion, spread_of
+from coregister.compare import MovableImage
+from coregister.search import auto_coherence, steps_between_samples
+from coregister.single import Single
+from coregister.spectrum import Rings, cosine_rings
+from coregister.stack.bench import Bench, Common, Frame, Ready, Sums, Template, common_window
+from coregister.stack.chain import linked
+from coregister.stack.frames import Frames, blocks
+from coregister.stack.links import Options, choose_centre, link_block, offsets_of_all, pair_link
+from coregister.stack.pattern import Canvas
+from coregister.stack.result import StackRegistration, unknown
+from coregister.stack.run import BLOCK, Run
+from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
 
+#: loops of three frames that are measured pair by pair
+LOOPS = 3
+#: probability of what is left over adding up so at the same pixels, below which it is a pattern
+MAX_PATTERN = 1e-6
+#: how far pairs may be from the joint answer, in bars, before that is not believed
+MAX_CLOSURE = 3.0
+#: flags that cast doubt on the whole where most frames have them
+UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
+#: flags of pairs that hold for the stack where most pairs have them
+SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
+#: how much farther apart samples are at first, and the share of one that ends the approach
+COARSER, NEAR = 4, 0.05
+#: steps, in bars, after which what is left of them does not count
+LINEAR = 0.5
+#: a frame that is moved by more than this many samples is cut anew
+FARTHEST = 0.75
+#: bars that a last step may have
+UNSETTLED = 0.5
 #: passes over all frames, and the step (in bars) that ends them
 MAX_PASSES, TOLERANCE = 10, 0.03
 #: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
 MISFIT = 1e-7
 #: weight of a frame over the median one that is not exceeded
 MOST_WEIGHT = 4.0
-#: bars from its place within which what stands out of a frame is believed
-SETTLED = 3.0
-#: pixels around an invalid one that are felt when a frame is moved
-FELT = 2
-#: fewest samples along an axis of the window that all frames show
-FEWEST = 24
 
 
-class Common(NamedTuple):
-    """The window that all frames show: where it begins in each, and its samples."""
+def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
+    """All frames at the joint optimum; those of the links where no window is common to all."""
+    centre = run.remember("centre", lambda: choose_centre(frames, options))
+    offsets, flags, part, clean = offsets_of_all(
+        frames, centre, options, partial(run.links, link_block, frames, options)
+    )
+    ndim = len(frames.shape)
+    if np.count_nonzero(part == 0) < 2:
+        part[part == 0] = -1
+    good = np.flatnonzero(part == 0)
+    own = np.zeros((len(frames), ndim, ndim))
+    for t in range(len(frames)):
+        if part[t] > 0:
+            flags[t] = frozenset({Status.DISCONNECTED})
+        elif part[t] < 0 and not flags[t]:
+            flags[t] = frozenset({Status.NO_MATCH})
+    known = _settled(frames, offsets, good, clean, centre, options, run, memory)
+    if known is None and good.size >= 2:
+        return linked(frames, offsets, flags, part, good, options)
+    if known is None:
+        return _nothing(frames, offsets, flags, part, options)
+    members, misfits, pattern = known
+    for t, frame in members.items():
+        offsets[t], own[t] = frame.offset, frame.own
+        flags[t] = frozenset()  # the link's were those of one pair
+        if t in misfits:
+            flags[t] = frozenset({Status.MISFIT})
+        elif not np.all(np.diag(frame.own) > 0):
+            flags[t] = flags[t] | {Status.UNDETERMINED_AXIS}
+        if pattern < MAX_PATTERN:
+            flags[t] = flags[t] | {Status.FIXED_PATTERN}
+        if frame.step > UNSETTLED:
+            flags[t] = flags[t] | {Status.NOT_CONVERGED}
+    trusted = np.array([t for t in good if t not in misfits])
+    closure, everywhere = _closed(frames, offsets, own, trusted, options)
+    if closure > 1:
+        own *= closure**2
+    doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
+    if doubtful > len(members) / 2 or closure > MAX_CLOSURE:
+        # frames that agree among themselves while most others do not: on a pattern, say
+        everywhere |= {Status.MISFIT}
+    for t in members:
+        flags[t] = flags[t] | everywhere
+    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
 
-    whole: NDArray[np.int_]
-    starts: NDArray[np.int_]
-    shape: tuple[int, ...]
-    step: int
+
+def _centred(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    trusted: NDArray[np.intp],
+    closure: float,
+    options: Options,
+) -> StackRegistration:
+    """Offsets that sum to zero over the trusted frames, and the bars that these have."""
+    count = trusted.size
+    offsets = offsets - offsets[trusted].mean(axis=0)
+    shared = own[trusted].sum(axis=0) / count**2
+    covariances = own + shared
+    covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
+    lost = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
+    if lost.any():
+        known = np.flatnonzero(~lost)
+        for axis in range(offsets.shape[1]):
+            offsets[lost, axis] = np.interp(np.flatnonzero(lost), known, offsets[known, axis])
+        covariances[lost] = own[lost] = unknown(1, offsets.shape[1])
+    for t in np.flatnonzero(~lost):
+        if np.any(np.diag(own[t]) <= 0):
+            blind = np.diag(own[t]) <= 0
+            covariances[t][np.ix_(blind, blind)] = unknown(1, int(blind.sum()))[0]
+    return StackRegistration(
+        offsets=offsets,
+        covariances=covariances,
+        flags=tuple(flags),
+        reference="all",
+        own=own,
+        closure=closure,
+        part=part,
+        shape=frames.shape,
+        periodic=options.boundary == "periodic",
+    )
 
 
-def common_window(
-    offsets: Float, shape: tuple[int, ...], step: int, *, periodic: bool
-) -> Common | None:
-    """The window at the nearest whole offsets; None if hardly anything is left of it."""
-    whole = np.rint(offsets).astype(int)
-    if periodic:
-        return Common(whole, whole, tuple(n // step for n in shape), step)
-    first = np.maximum(0, -whole.min(axis=0)) + MARGIN * step
-    last = np.array(shape) - np.maximum(0, whole.max(axis=0)) - MARGIN * step
-    sizes = tuple(fast_length(max(int(n), 1), parity=False) for n in (last - first) // step)
-    if min(sizes) < FEWEST:
+class Loops(NamedTuple):
+    """What pairs, each measured by itself, say about the joint answer.
+
+    Attributes
+    ----------
+    closure : float
+        How far they differ from it, over the bars of both; NaN where none can be built upon.
+    flags : frozenset of Status
+        What more than half of them are flagged with.
+    """
+
+    closure: float
+    flags: frozenset[Status]
+
+
+def _closed(
+    frames: Frames, offsets: Float, own: Float, trusted: NDArray[np.intp], options: Options
+) -> Loops:
+    """Loops of three pairs against the joint answer.
+
+    A pair knows less than the stack: its own bars, and those of the stack, are what it may differ
+    by.
+    """
+    ratios = []
+    seen: Counter[Status] = Counter()
+    pairs = _loops(trusted.tolist())
+    for i, j in pairs:
+        link = pair_link(frames, options, i, j)
+        seen.update(link.flags)
+        if link.covariance is None or not link.good:
+            continue
+        error = link.offset - (offsets[j] - offsets[i])
+        if options.boundary == "periodic":
+            error -= np.rint(error / frames.shape) * frames.shape
+        bars = link.covariance + own[i] + own[j]
+        ratios.append(float(error @ np.linalg.pinv(bars) @ error) / error.size)
+    closed = len(pairs) > 1 and ratios
+    return Loops(
+        float(np.sqrt(np.mean(ratios))) if closed else float("nan"),
+        frozenset(f for f in SHARED if seen[f] > len(pairs) / 2),
+    )
+
+
+def _loops(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of frames that make loops of three."""
+    third = len(numbers) // 3
+    if third == 0:
+        return [(numbers[0], numbers[1])] if len(numbers) == 2 else []
+    triples = [numbers[loop::third][:3] for loop in range(min(LOOPS, third))]
+    return [pair for a, b, c in triples for pair in ((a, b), (b, c), (c, a))]
+
+
+def _nothing(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    options: Options,
+) -> StackRegistration:
+    """No two frames match."""
+    nothing = unknown(*offsets.shape)
+    return StackRegistration(
+        offsets=0 * offsets,
+        covariances=nothing,
+        flags=tuple(f or frozenset({Status.NO_MATCH}) for f in flags),
+        reference="all",
+        own=nothing,
+        closure=float("nan"),
+        part=part,
+        shape=frames.shape,
+        periodic=options.boundary == "periodic",
+    )
+
+
+def _settled(
+    frames: Frames,
+    offsets: Float,
+    good: NDArray[np.intp],
+    clean: set[int],
+    centre: int,
+    options: Options,
+    run: Run,
+    memory: float,
+) -> tuple[dict[int, Frame], set[int], float] | None:
+    """All good frames at the joint optimum, those that do not fit, and the chance of a pattern.
+
+    None without a window that all of them show.
+    """
+    if good.size < 2:
         return None
-    return Common(whole, whole + first, sizes, step)
-
-
-class Ready(NamedTuple):
-    """A frame that can be moved, and where it is valid (None: everywhere)."""
-
-    movable: MovableImage
-    valid: NDArray[np.bool_] | None
-
-
-class Template(NamedTuple):
-    """What the frames show together.
-
-    Attributes
-    ----------
-    fields : (1 + ndim, ...) array
-        The mean and its derivatives, in pixels: what stands in holes.
-    mean : (n,) array
-        Modes.
-    gradient : (ndim, n) array
-        Of the mean, made insensitive to the gain.
-    weight : (n,) array
-        Of a mode.
-    white : (n,) array
-        Root of the noise power of a frame of weight 1.
-    pulls : (ndim, ...) array
-        Gradients whose product with a whitened residual is the score, in pixels.
-    values, vectors : array
-        Information along its principal directions.
-    noise : array
-        Ring by ring, of a frame of weight 1.
-    total : float
-        Sum of the weights.
-    """
-
-    fields: Float
-    mean: Float
-    gradient: Float
-    weight: Float
-    white: Float
-    pulls: Float
-    values: Float
-    vectors: Float
-    noise: Float
-    total: float
-
-
-@dataclass
-class Frame:
-    """What is known of one frame.
-
-    Attributes
-    ----------
-    offset : (ndim,) array
-        px.
-    gain, weight : float
-        Gain against the mean; inverse of its noise power over that of the median frame.
-    own : (ndim, ndim) array
-        Covariance that its noise alone brings.
-    misfit : float
-        Probability of a residual like its own, if it shows the scene.
-    odd : float
-        How far the spectrum of its residual is from that of the others: 1 within the noise.
-    step : float
-        Length of the last step, in bars.
-    lost : bool array or None
-        Pixels that no other frame shows so: cosmic rays, say.
-    """
-
-    offset: Float
-    gain: float
-    weight: float
-    own: Float
-    misfit: float
-    odd: float
-    step: float
-    lost: NDArray[np.bool_] | None = None
-
-
-class Sums(NamedTuple):
-    """Weighted sums over a block of frames.
-
-    Attributes
-    ----------
-    halves : (2, 1 + ndim, ...) array
-        Of two halves of them, values and derivatives, where they are seen.
-    filled : (1 + ndim, ...) array
-        Of what stands in their holes.
-    weights : (2, ...) array
-        Of those that are seen.
-    total : array
-        Of the weights of all.
-    whole : (n,) array
-        Of the modes of those without holes.
-    power : array
-        Of their ring powers.
-    plain : (2,) array
-        How many they are, and the sum of their weights.
-    """
-
-    halves: Float
-    filled: Float
-    weights: Float
-    total: Float
-    whole: Float
-    power: Float
-    plain: Float
-
-    def plus(self, other: Sums) -> Sums:
-        """Those of two blocks."""
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
-
-
-class Bench:
-    """The frames of one window, and how they are moved.
-
-    Parameters
-    ----------
-    ready : callable
-        The frame of a number as one that can be moved, without the pixels that are lost.
-    common : Common
-    template : Template, optional
-        What stands in holes; without one, what they are filled with.
-    last : bool
-        Samples are fine enough to tell in which pixel something stands.
-    """
-
-    def __init__(
-        self,
-        ready: Callable[[int, NDArray[np.bool_] | None], Ready],
-        common: Common,
-        template: Template | None = None,
-        *,
-        last: bool = True,
-    ) -> None:
-        self._ready = ready
-        self.common = common
-        self._last = last
-        self._known = None if template is None else template.fields
-        self.rings: Rings = cosine_rings(common.shape, common.step)
-        self.ndim = len(common.shape)
-        self.k = [np.pi * np.arange(n) / (n * common.step) for n in common.shape]
-
-    def fields(
-        self, index: int, row: int, frame: Frame, *, gradient: bool
-    ) -> tuple[list[Float], NDArray[np.bool_] | None]:
-        """A frame moved onto the window, over its gain, its derivatives, and its holes there."""
-        common = self.common
-        movable, valid = self._ready(index, frame.lost)
-        fields = movable.window(
-            common.starts[row],
-            common.shape,
-            frame.offset - common.whole[row],
-            gradient=gradient,
-        )
-        fields = [field / frame.gain for field in fields]
-        holes = self._holes(row, valid)
-        if holes is None or self._known is None:
-            fields[0] -= float(np.mean(fields[0]))
-        else:
-            fields[0] -= float(np.mean((fields[0] - self._known[0])[~holes]))
-            for field, known in zip(fields, self._known, strict=False):
-                field[holes] = known[holes]
-        return fields, holes
-
-    def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        """Samples of the window that an invalid pixel is felt in; None if there is none."""
-        if valid is None:
-            return None
-        from scipy import ndimage
-
-        common, bad = self.common, ~valid
-        wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
-        places = [
-            (s + common.step * np.arange(n)) % full
-            for s, n, full in zip(common.starts[row], common.shape, bad.shape, strict=True)
-        ]
-        holes = wide[np.ix_(*places)]
-        return holes if holes.any() and not holes.all() else None
-
-    @staticmethod
-    def _transform(fields: Sequence[Float]) -> Float:
-        modes = np.stack(
-            [scipy.fft.dctn(f, norm="ortho", overwrite_x=True).ravel() for f in fields]
-        )
-        modes[:, 0] = 0.0
-        return modes
-
-    def add(self, members: Sequence[tuple[int, int, int, Frame]]) -> Sums:
-        """Sums over some frames: (number, row of the window's starts, half, what is known)."""
-        shape = self.common.shape
-        halves = np.zeros((2, 1 + self.ndim, *shape))
-        filled = np.zeros((1 + self.ndim, *shape))
-        weights = np.zeros((2, *shape))
-        whole = np.zeros(int(np.prod(shape)))
-        power = np.zeros(self.rings.size)
-        count = np.zeros(2)
-        total = 0.0
-        for index, row, half, frame in members:
-            fields, holes = self.fields(index, row, frame, gradient=True)
-            seen = np.full(shape, frame.weight)
-            if holes is not None:
-                seen[holes] = 0.0
-            for which, field in enumerate(fields):
-                halves[half, which] += seen * field
-                if holes is not None:
-                    filled[which][holes] += frame.weight * field[holes]
-            weights[half] += seen
-            total += frame.weight
-            if holes is None:
-                modes = self._transform(fields[:1])[0]
-                whole += frame.weight * modes
-                power += frame.weight * self.rings.mean(modes * modes)
-                count += (1, frame.weight)
-        return Sums(halves, filled, weights, np.array(total), whole, power, count)
-
-    def template(self, sums: Sums, count: int) -> Template:
-        """The mean of all frames, its spectra and what is known about an offset from it."""
-        rings, total = self.rings, float(sums.total)
-        seen = sums.weights.sum(axis=0)
-        fields = sums.halves.sum(axis=0)
-        blind = seen <= 0  # what no frame shows is what they are filled with
-        fields = np.where(blind, sums.filled, fields) / np.where(blind, total, seen)
-        mean, *slopes = self._transform(list(fields.copy()))
-        coupled = []
-        for half, weights in zip(sums.halves, sums.weights, strict=True):
-            own = np.where(weights > 0, half / np.where(weights > 0, weights, 1.0), fields)
-            coupled.append(self._transform(list(own)))
-        number, weight_of_whole = sums.plain
-        if number > 1:
-            # what is left of w (x - mean)^2, mode by mode; the mean took its part of each
-            left = sums.power + weight_of_whole * rings.mean(mean * mean)
-            left -= 2 * rings.mean(mean * sums.whole)
-            noise_raw = left / (number - weight_of_whole / total)
-        else:  # holes in all of them: by the difference of two halves
-            shares = [float(np.mean(weights)) for weights in sums.weights]
-            apart = coupled[0][0] - coupled[1][0]
-            noise_raw = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
-        noise_raw = np.maximum(noise_raw, 1e-300)
-        scene_raw = rings.mean(mean * mean) - noise_raw / total
-        both = np.maximum(scene_raw, 0.0) + noise_raw
-        spectra = fit_spectra(
-            xx=both, yy=both, xy=scene_raw, residual=2 * noise_raw, count=rings.count * (count - 1)
-        )
-        noise, scene = spectra.residual / 2, spectra.scene
-        weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
-        gradient = np.stack(slopes)
-        energy = float((weight * mean) @ mean)
-        coupling = (gradient * weight) @ mean / max(energy, 1e-300)
-        gradient = gradient - coupling[:, None] * mean
-        parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
-        cross = (parts[0] * weight) @ parts[1].T
-        information = (cross + cross.T) / 2
-        squares = [k**2 for k in self.k]
-        field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(self.common.shape)
-        moments = np.empty((self.ndim, self.ndim))
-        for i in range(self.ndim):
-            for j in range(i, self.ndim):
-                plane = field.sum(axis=tuple(a for a in range(self.ndim) if a not in (i, j)))
-                value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
-                moments[i, j] = moments[j, i] = value
-        values, vectors = known_directions(information, moments)
-        white = np.sqrt(rings.spread(noise))
-        pulls = np.stack([self._field(g * weight * white) for g in gradient])
-        return Template(fields, mean, gradient, weight, white, pulls, values, vectors, noise, total)
-
-    def _field(self, modes: Float) -> Float:
-        return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
-
-    def improve(
-        self, index: int, row: int, frame: Frame, template: Template
-    ) -> tuple[Frame, Float]:
-        """One frame against the others: its step, gain, noise, bars, and whether it fits.
-
-        Also what is left of it, whitened, over its scatter.
-        """
-        fields, holes = self.fields(index, row, frame, gradient=False)
-        left = self._transform(fields)[0] - template.mean
-        energy = float((template.weight * template.mean) @ template.mean)
-        excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
-        left -= excess * template.mean
-        inverse = np.divide(
-            1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
-        )
-        seen_share = 1.0
-        if holes is not None:  # no news from there: less is known
-            energy_at = np.einsum("i...,i...->...", template.pulls, template.pulls)
-            seen_share = max(1 - float(energy_at[holes].sum() / energy_at.sum()), 0.02)
-        bread = (template.vectors * inverse) @ template.vectors.T / seen_share
-        step = -bread @ ((template.gradient * template.weight) @ left)
-        share = min(frame.weight / template.total, 0.9)
-        rings = self.rings
-        # of what is left the step takes its part: what stays is looked at
-        rest = left + step @ template.gradient
-        power = rings.mean(rest * rest) * frame.weight / (1 - share) / template.noise
-        inside = rings.frequency < FADE[0] / self.common.step
-        level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
-        chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
-        white = np.divide(
-            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
-        )
-        scale = np.sqrt(frame.weight / (1 - share))
-        residual = self._field(rest * white)
-        seen = spread_of(residual, template.pulls, bread)
-        student = seen.dof / (seen.dof - 2)
-        uneven = distortion(residual * scale, template.pulls)
-        bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
-        improved = Frame(
-            offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
-            gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
-            weight=frame.weight / max(level, 1e-12),
-            own=student * seen.seen / (1 - share),
-            misfit=min(uneven, _tail(chi2, int(inside.sum()))),
-            odd=chi2 / int(inside.sum()),
-            step=bars,
-            lost=self._lost(
-                index, row, frame, residual if holes is None else residual * ~holes, bars
-            ),
-        )
-        return improved, residual / max(float(np.std(residual)), 1e-300)
-
-    def _lost(
-        self, index: int, row: int, frame: Frame, residual: Float, bars: float
-    ) -> NDArray[np.bool_] | None:
-        """Pixels of a frame that stand far out of what is left over."""
-        if not self._last or bars > SETTLED:  # a frame in the wrong place has many
-            return frame.lost
-        places = outliers(residual)
-        count = places[0].size
-        if count == 0 or count > MAX_SPIKES * residual.size:
-            return frame.lost
-        shape = self._ready(index, frame.lost).movable.size
-        lost = np.zeros(shape, bool) if frame.lost is None else frame.lost.copy()
-        step = self.common.step
-        for shift in np.ndindex(*(step,) * self.ndim):
-            at = (
-                (s + step * p + d) % n
-                for s, p, d, n in zip(self.common.starts[row], places, shift, shape, strict=True)
+    periodic = options.boundary == "periodic"
+    step = _step(frames, centre, periodic)
+    members = {
+        int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
+    }
+    misfits: set[int] = set()
+    kept = _Kept(memory)
+    template: Template | None = None
+    common: Common | None = None
+    level, fine = step * COARSER, 0  # a first approach on samples far apart is cheap
+    for _ in range(2 * MAX_PASSES):
+        rows = np.array([members[int(t)].offset for t in good])
+        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
+            common = (
+                None
+                if periodic and level > step
+                else common_window(rows, frames.shape, level, periodic=periodic)
             )
-            lost[tuple(at)] = True
-        return lost
+            template = None
+            if common is None and level > step:
+                level = step
+                common = common_window(rows, frames.shape, level, periodic=periodic)
+        if common is None:
+            return None
+        table = [(int(t), row, members[int(t)]) for row, t in enumerate(good)]
+        counted = [entry for entry in table if entry[0] not in misfits]
+        # every other one makes a half
+        halved = [(t, row, i % 2, frame) for i, (t, row, frame) in enumerate(counted)]
+        shared = _Shared(
+            frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
+        )
+        sums = functools.reduce(Sums.plus, run.map(_sums, shared, _blocked(halved)))
+        template = Bench(_never, common).template(sums, len(counted))
+        shared = shared._replace(template=template, out=frozenset(misfits))
+        canvas = Canvas(common)
+        for block, part in run.map(_improved, shared, _blocked(table)):
+            members.update(block)
+            canvas.total += part.total
+            canvas.count += part.count
+        settle([members[t] for t, _, _ in counted])
+        mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
+        for t in members:
+            members[t].offset = members[t].offset - mean
+        if level > step:
+            after = np.array([members[int(t)].offset for t, _, _ in counted])
+            before = rows[[row for _, row, _ in counted]]
+            if np.max(np.abs(after - before)) < NEAR * level:
+                level, template, common = step, None, None
+            continue
+        fine += 1
+        whole = len(clean) >= len(frames) - 1 and all(f.lost is None for f in members.values())
+        new = unlike(members, misfits)
+        largest = max(members[t].step for t, _, _ in counted)
+        if whole and not new and largest < LINEAR:
+            break
+        # what stands in holes has not settled, or the frames have not
+        far = np.median([members[t].step for t, _, _ in counted]) > 1
+        if fine < (2 if whole else 3) or (far and fine < MAX_PASSES // 2):
+            continue
+        if new and len(counted) - len(new) >= max(2, len(members) / 2):
+            misfits |= new
+        elif largest < TOLERANCE:
+            break
+    return members, misfits, canvas.chance()
 
 
-def _tail(chi2: float, rings: int) -> float:
-    """Probability of a spectrum so far from that of the noise."""
-    from scipy.special import gammaincc
-
-    return float(gammaincc(rings / 2, chi2 / 2))
+def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
+    raise AssertionError(f"a template needs no frame, and was asked for {index}")
 
 
-class Canvas:
-    """What is left over of many frames, added up at the pixels of the detector.
+def _blocked(entries: Sequence[Any]) -> list[list[Any]]:
+    """Blocks of neighbouring frames; the same for every executor, so that sums are too."""
+    return [[entries[i] for i in block] for block in blocks(len(entries), BLOCK)]
 
-    Parameters
+
+class _Kept:
+    """Frames that can be moved, kept while there is room for them."""
+
+    def __init__(self, memory: float) -> None:
+        self._room = memory
+        self._kept: dict[int, tuple[int, Ready]] = {}
+
+    def get(self, shared: _Shared, index: int, lost: NDArray[np.bool_] | None) -> Ready:
+        count = 0 if lost is None else int(np.count_nonzero(lost))
+        if index in self._kept and self._kept[index][0] == count:
+            return self._kept[index][1]
+        single = Single(
+            shared.frames.read(index), periodic=shared.periodic, clean=index in shared.clean
+        )
+        if lost is not None:
+            single = single.without(lost)
+        movable = MovableImage(single.filled, periodic=shared.periodic, step=shared.step)
+        ready = Ready(movable, single.image.valid)
+        if index in self._kept or movable.nbytes < self._room:
+            self._room -= 0 if index in self._kept else movable.nbytes
+            self._kept[index] = count, ready
+        return ready
+
+
+class _Shared(NamedTuple):
+    """What every block of a pass needs.
+
+    Attributes
     ----------
+    frames : Frames
+    step : int
+        Pixels between the samples of the last passes.
     common : Common
+        The window, maybe of coarser samples.
+    periodic : bool
+    clean : frozenset of int
+        Frames without hot pixels and rays.
+    kept : _Kept or None
+        None in another process.
+    template : Template or None
+    out : frozenset of int
+        Frames that do not fit.
     """
 
-    def __init__(self, common: Common) -> None:
-        self._starts = common.starts // common.step
-        self._starts = self._starts - self._starts.min(axis=0)
-        self._shape = common.shape
-        self.total = np.zeros(np.array(common.shape) + self._starts.max(axis=0))
-        self.count = np.zeros(self.total.shape)
+    frames: Frames
+    step: int
+    common: Common
+    periodic: bool
+    clean: frozenset[int]
+    kept: _Kept | None
+    template: Template | None
+    out: frozenset[int] = frozenset()
 
-    def add(self, row: int, left: Float) -> None:
-        """One more frame."""
-        start = self._starts[row]
-        place = tuple(slice(s, s + n) for s, n in zip(start, self._shape, strict=True))
-        self.total[place] += left
-        self.count[place] += 1
+    def bench(self) -> Bench:
+        """The frames of the window."""
+        kept = _Kept(0.0) if self.kept is None else self.kept
+        coarser = self.common.step // self.step
 
-    def chance(self) -> float:
-        """Probability that it adds up so much at the same pixels, if it is noise.
+        def ready(index: int, lost: NDArray[np.bool_] | None) -> Ready:
+            found = kept.get(self, index, lost)
+            return found if coarser == 1 else found._replace(movable=found.movable.coarser(coarser))
 
-        A pattern on the detector does: it stays where the scene moves. Where nothing moves, nothing
-        tells it from the scene.
-        """
-        from scipy.special import gammaincc
+        return Bench(ready, self.common, self.template, last=coarser == 1)
 
-        seen = self.count > 1
-        if not seen.any() or np.all(self._starts == self._starts[0]):
-            return 1.0
-        power = float(np.mean(self.total[seen] ** 2 / self.count[seen]))
-        return float(gammaincc(seen.sum() / 2, power * seen.sum() / 2))
+
+def _sums(shared: _Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
+    return shared.bench().add(block)
+
+
+def _improved(
+    shared: _Shared, block: list[tuple[int, int, Frame]]
+) -> tuple[dict[int, Frame], Canvas]:
+    bench, template, canvas = shared.bench(), shared.template, Canvas(shared.common)
+    assert template is not None
+    improved = {}
+    for t, row, frame in block:
+        improved[t], left = bench.improve(t, row, frame, template)
+        if t not in shared.out:
+            canvas.add(row, left)
+    return improved, canvas
+
+
+def _step(frames: Frames, centre: int, periodic: bool) -> int:
+    """Pixels between the samples that are compared: what the frames hold is no finer."""
+    single = Single(frames.read(centre), periodic=periodic)
+    rings = single.rings
+    sides = single.modes.shape
+
+    def modes(step: int) -> Rings:
+        return cosine_rings([n // step for n in sides], step)
+
+    coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
+    divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
+    return steps_between_samples(
+        modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
+    )[0]
 
 
 def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:

@@ -117,6 +117,11 @@ def link_block(
     return [(index, hub.link(frames, index)) for index in block]
 
 
+def pair_link(frames: Frames, options: Options, i: int, j: int) -> Link:
+    """Frame `j` against frame `i`, in full, with bars."""
+    return Centre(frames, i, options).link(frames, j, full=True)
+
+
 def choose_centre(frames: Frames, options: Options) -> int:
     """A frame that most others match: the middle one, unless it is a bad one."""
     count = len(frames)

@@ -395,3 +395,8 @@ class StackRegistration:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def unknown(count: int, ndim: int) -> Float:
+    """Covariances of offsets of which nothing is known."""
+    return np.tile(np.diag(np.full(ndim, np.inf)), (count, 1, 1))
