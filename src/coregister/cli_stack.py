@@ -208,7 +208,7 @@ def stack(
         with atomic_write(plot_path, overwrite=overwrite) as temporary:
             figure.savefig(temporary)
     if report is not None:
-        result.report(report, opened, overwrite=overwrite)
+        result.report(report, opened, provenance=about, overwrite=overwrite)
     if not result.trusted.all():
         context.exit(FLAGGED)
 

@@ -233,20 +233,31 @@ class StackRegistration:
 
         return plot_stack(self)
 
-    def report(self, path: str | os.PathLike[str], frames: Any, *, overwrite: bool = False) -> None:
-        """Write a self-contained HTML page: verdict, drift, frames before and after, flagged ones.
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        frames: Any,
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a self-contained HTML page: verdict, drift, checks, film, flagged frames, table.
+
+        Some loops of three frames are measured pair by pair for it.
 
         Parameters
         ----------
         path : path
         frames : as for `coregister.register_stack`
             The stack that was registered.
+        provenance : mapping, optional
+            Where the frames came from.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.stack.report import write_report
 
-        write_report(self, frames, path, overwrite=overwrite)
+        write_report(self, frames, path, provenance=provenance, overwrite=overwrite)
 
     def save_headers(
         self,
