@@ -423,8 +423,44 @@ def test_errors_and_masks_of_frames():
     assert np.all(np.abs(result.pull(truth)) < 5)
     outside = quiet(taken[1:], reference=taken[0], valid=valid[1:], err=[0.1] * 4)
     np.testing.assert_allclose(outside.offsets, truth[1:] - truth[0], atol=0.1)
-    with pytest.raises(cr.InputError, match="one a frame, is needed"):
-        quiet(taken, err=np.ones((64, 64)))
+    for wrong in (np.ones((64, 63)), [0.1] * 4, np.ones((4, 64, 64))):
+        with pytest.raises(cr.InputError, match=r"err has shape .* one for each of 5 frames"):
+            quiet(taken, err=wrong)
+
+
+def uneven(seed, frames=5, each=False):
+    """A movie whose noise is much larger in one part, of all frames or of each another."""
+    taken, truth, _ = movie("power-law-2", frames, 0.3, seed)
+    rng = np.random.default_rng([seed, 3])
+    least = 0.3 * np.std(taken)
+    err = np.full(taken.shape, least)
+    for t, sigma in enumerate(err):
+        first = int(rng.integers(0, 32)) if each else 20
+        sigma[:, first : first + 32] *= 5
+        taken[t] += np.sqrt(sigma**2 - least**2) * rng.normal(size=sigma.shape)
+    return taken, truth, err if each else err[0]
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("each", [False, True])
+def test_errors_that_vary_are_honoured(each):
+    """Bars are true with errors and without, and smaller with them."""
+    total, square, without = 0.0, 0.0, 0.0
+    movies, frames = 30, 5
+    for seed in range(movies):
+        taken, truth, err = uneven(seed, frames, each)
+        result = quiet(taken, err=err)
+        assert result.trusted.all()
+        total += np.sum(result.pull(truth) ** 2) * (frames - 1) / frames
+        plain = quiet(taken)
+        if plain.trusted.all():
+            square += np.mean(errors(result, truth) ** 2)
+            without += np.mean(errors(plain, truth) ** 2)
+    low, high = chi2.ppf([0.0005, 0.9995], movies * (frames - 1) * 2)
+    assert low < total < high
+    assert square < 0.5 * without
+    listed = quiet(taken, err=list(err) if each else err)
+    np.testing.assert_array_equal(listed.offsets, result.offsets)
 
 
 @pytest.mark.calibration

@@ -28,6 +28,8 @@ Float = NDArray[np.float64]
 SETTLED = 3.0
 #: pixels around an invalid one that are felt when a frame is moved
 FELT = 2
+#: share of the information below which what a frame shows is not told from nothing
+LEAST_SEEN = 0.02
 #: fewest samples along an axis of the window that all frames show
 FEWEST = 24
 
@@ -57,10 +59,11 @@ def common_window(
 
 
 class Ready(NamedTuple):
-    """A frame that can be moved, and where it is valid (None: everywhere)."""
+    """A frame that can be moved, where it is valid, and 1/sigma over its median (None: all 1)."""
 
     movable: MovableImage
     valid: NDArray[np.bool_] | None
+    weight: Float | None = None
 
 
 class Template(NamedTuple):
@@ -80,6 +83,11 @@ class Template(NamedTuple):
         Root of the noise power of a frame of weight 1.
     pulls : (ndim, ...) array
         Gradients whose product with a whitened residual is the score, in pixels.
+    shine : array
+        The same for the gain.
+    informed, seen : array or None
+        Where the information is, read from two halves, and the sum of the weights there; None
+        where all pixels count alike.
     values, vectors : array
         Information along its principal directions.
     noise : array
@@ -94,6 +102,9 @@ class Template(NamedTuple):
     weight: Float
     white: Float
     pulls: Float
+    shine: Float
+    informed: Float | None
+    seen: Float | None
     values: Float
     vectors: Float
     noise: Float
@@ -198,10 +209,13 @@ class Bench:
 
     def fields(
         self, index: int, row: int, frame: Frame, *, gradient: bool
-    ) -> tuple[list[Float], NDArray[np.bool_] | None]:
-        """A frame moved onto the window, over its gain, its derivatives, and its holes there."""
+    ) -> tuple[list[Float], NDArray[np.bool_] | None, Float | None]:
+        """A frame moved onto the window, over its gain, and its derivatives.
+
+        Also its holes there, and 1/sigma of what is seen where that varies.
+        """
         common = self.common
-        movable, valid = self._ready(index, frame.lost)
+        movable, valid, weight = self._ready(index, frame.lost)
         fields = movable.window(
             common.starts[row],
             common.shape,
@@ -210,13 +224,17 @@ class Bench:
         )
         fields = [field / frame.gain for field in fields]
         holes = self._holes(row, valid)
+        if weight is not None:
+            weight = weight[self._places(row, weight.shape)]
+            if holes is not None:
+                weight = weight * ~holes
         if holes is None or self._known is None:
             fields[0] -= float(np.mean(fields[0]))
         else:
             fields[0] -= float(np.mean((fields[0] - self._known[0])[~holes]))
             for field, known in zip(fields, self._known, strict=False):
                 field[holes] = known[holes]
-        return fields, holes
+        return fields, holes, weight
 
     def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """Samples of the window that an invalid pixel is felt in; None if there is none."""
@@ -226,12 +244,17 @@ class Bench:
 
         common, bad = self.common, ~valid
         wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
-        places = [
-            (s + common.step * np.arange(n)) % full
-            for s, n, full in zip(common.starts[row], common.shape, bad.shape, strict=True)
-        ]
-        holes = wide[np.ix_(*places)]
+        holes = wide[self._places(row, bad.shape)]
         return holes if holes.any() and not holes.all() else None
+
+    def _places(self, row: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
+        """Pixels of a frame where the samples of the window lie."""
+        common = self.common
+        places = (
+            (s + common.step * np.arange(n)) % full
+            for s, n, full in zip(common.starts[row], common.shape, shape, strict=True)
+        )
+        return np.ix_(*places)
 
     @staticmethod
     def _transform(fields: Sequence[Float]) -> Float:
@@ -252,8 +275,10 @@ class Bench:
         count = np.zeros(2)
         total = 0.0
         for index, row, half, frame in members:
-            fields, holes = self.fields(index, row, frame, gradient=True)
+            fields, holes, weight = self.fields(index, row, frame, gradient=True)
             seen = np.full(shape, frame.weight)
+            if weight is not None:
+                seen *= weight**2
             if holes is not None:
                 seen[holes] = 0.0
             for which, field in enumerate(fields):
@@ -263,6 +288,8 @@ class Bench:
             weights[half] += seen
             total += frame.weight
             if holes is None:
+                if weight is not None and self._known is not None:  # what noise is even has
+                    fields[0] = self._known[0] + weight * (fields[0] - self._known[0])
                 modes = self._transform(fields[:1])[0]
                 whole += frame.weight * modes
                 power += frame.weight * self.rings.mean(modes * modes)
@@ -316,8 +343,28 @@ class Bench:
                 moments[i, j] = moments[j, i] = value
         values, vectors = known_directions(information, moments)
         white = np.sqrt(rings.spread(noise))
-        pulls = np.stack([self._field(g * weight * white) for g in gradient])
-        return Template(fields, mean, gradient, weight, white, pulls, values, vectors, noise, total)
+        *pulls, shine = (self._field(g * weight * white) for g in (*gradient, mean))
+        informed = None
+        if np.ptp(sums.weights, axis=tuple(range(1, 1 + self.ndim))).any():
+            first, second = (
+                np.stack([self._field(g * weight * white) for g in part]) for part in parts
+            )
+            informed = np.einsum("i...,i...->...", first, second)
+        return Template(
+            fields,
+            mean,
+            gradient,
+            weight,
+            white,
+            np.stack(pulls),
+            shine,
+            informed,
+            None if informed is None else np.where(blind, total, seen),
+            values,
+            vectors,
+            noise,
+            total,
+        )
 
     def _field(self, modes: Float) -> Float:
         return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
@@ -329,21 +376,43 @@ class Bench:
 
         Also what is left of it, whitened, over its scatter.
         """
-        fields, holes = self.fields(index, row, frame, gradient=False)
-        left = self._transform(fields)[0] - template.mean
-        energy = float((template.weight * template.mean) @ template.mean)
-        excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
-        left -= excess * template.mean
+        fields, holes, weight = self.fields(index, row, frame, gradient=False)
+        white = np.divide(
+            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
+        )
+        pulls = template.pulls
+        if weight is None:
+            left = self._transform(fields)[0] - template.mean
+            energy = float((template.weight * template.mean) @ template.mean)
+            excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
+            left -= excess * template.mean
+            score = (template.gradient * template.weight) @ left
+        else:  # noise is even once what is left over is divided by it; so are the gradients
+            pulls, shine = weight * pulls, weight * template.shine
+            apart = fields[0] - template.fields[0]
+            apart -= float(np.average(apart, weights=weight**2))
+            left, mean = self._transform([weight * apart, weight * template.fields[0]])
+            energy = float(np.vdot(shine, shine))
+            excess = float(np.vdot(shine, self._field(left * white))) / max(energy, 1e-300)
+            left -= excess * mean
+            score = np.tensordot(pulls, self._field(left * white), self.ndim)
         inverse = np.divide(
             1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
         )
-        seen_share = 1.0
-        if holes is not None:  # no news from there: less is known
-            energy_at = np.einsum("i...,i...->...", template.pulls, template.pulls)
-            seen_share = max(1 - float(energy_at[holes].sum() / energy_at.sum()), 0.02)
+        seen_share, share = 1.0, min(frame.weight / template.total, 0.9)
+        if template.informed is not None and (holes is not None or weight is not None):
+            counts = np.ones(self.common.shape) if weight is None else weight**2
+            if holes is not None:  # no news from there
+                counts = counts * ~holes
+            assert template.seen is not None
+            known = counts * template.informed
+            part = float(known.sum()) / float(template.informed.sum())
+            if part > LEAST_SEEN:  # of the mean, the frame is more where it is good and others not
+                part_of_mean = np.vdot(known, counts / template.seen) / float(known.sum())
+                share = float(np.clip(frame.weight * part_of_mean, 0.0, 0.9))
+            seen_share = max(part, LEAST_SEEN)
         bread = (template.vectors * inverse) @ template.vectors.T / seen_share
-        step = -bread @ ((template.gradient * template.weight) @ left)
-        share = min(frame.weight / template.total, 0.9)
+        step = -bread @ score
         rings = self.rings
         # of what is left the step takes its part: what stays is looked at
         rest = left + step @ template.gradient
@@ -351,14 +420,11 @@ class Bench:
         inside = rings.frequency < FADE[0] / self.common.step
         level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
         chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
-        white = np.divide(
-            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
-        )
         scale = np.sqrt(frame.weight / (1 - share))
         residual = self._field(rest * white)
-        seen = spread_of(residual, template.pulls, bread)
+        seen = spread_of(residual, pulls, bread)
         student = seen.dof / (seen.dof - 2)
-        uneven = distortion(residual * scale, template.pulls)
+        uneven = distortion(residual * scale, pulls)
         bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
         improved = Frame(
             offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),

@@ -319,7 +319,9 @@ class _Kept:
         if lost is not None:
             single = single.without(lost)
         movable = MovableImage(single.filled, periodic=shared.periodic, step=shared.step)
-        ready = Ready(movable, single.image.valid)
+        sigma = single.image.sigma
+        weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
+        ready = Ready(movable, single.image.valid, weight)
         if index in self._kept or movable.nbytes < self._room:
             self._room -= 0 if index in self._kept else movable.nbytes
             self._kept[index] = count, ready

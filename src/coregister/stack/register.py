@@ -56,8 +56,9 @@ def register_stack(
         a number: that frame. "previous": each frame is compared with the one before alone, and
         offsets add up, for scenes that change; bars grow along the series. An image, or its path:
         it takes part like a frame, and offsets are counted from it.
-    err : float or sequence of float, optional
-        1-sigma noise: one number, or one a frame. How it varies over the field is learnt.
+    err : float or array_like, optional
+        1-sigma noise: one number, or one a frame along the first axis; or an array of the shape of
+        a frame, or one such array a frame. Pixels count by it.
     valid : array_like of bool, optional
         True = use this pixel: one mask for all frames, or one a frame along the first axis.
     boundary : {"overlap", "periodic"}
