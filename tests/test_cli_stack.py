@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -183,6 +185,32 @@ def test_progress_on_a_terminal_only(folder):
     done.stdout.close()
     os.close(leader)
     assert b"6/6" in shown
+    assert b"frames/s" in shown
+    assert shown.count(b"\n") == 1  # all of it in one line
+
+
+def test_progress_tells_the_rate_and_the_time_left(monkeypatch):
+    from coregister.cli_stack import _progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    with _progress() as tell:
+        for done in (20, 40, 60):  # 10 frames/s
+            now[0] += 2
+            tell(done, 100)
+        now[0] += 5
+        tell(50, 50)  # the next pass, as fast
+    shown = sys.stderr.getvalue().replace("\r", "\n")
+    assert re.search(r"links .* 60/100 +00:00:0[345] +10 frames/s", shown)
+    assert re.search(r"pass 1 .* 50/50 .*10 frames/s", shown)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with _progress() as tell:
+        assert tell is None
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
@@ -308,3 +336,30 @@ def test_a_channel_of_files(folder, movie):
     run("f*.tif", cwd=folder, code=2)
     run("f*.tif", "--channel", "5", cwd=folder, code=2)
     run("f*.fits", "--channel", "1", cwd=folder, code=2)
+
+
+def test_killed_between_passes_it_goes_on_and_gives_the_same_numbers(folder):
+    rng = np.random.default_rng(6)
+    scene = cr.random_scene("power-law-2", (300, 300), rng=rng)
+    places = rng.uniform(-5, 5, (60, 2))
+    np.save(folder / "long.npy", cr.simulate_stack(scene, places, rng=rng, shape=(200, 200)))
+    words = ("long.npy", "--table", "a.json", "--checkpoint", "run.json")
+    process = subprocess.Popen(
+        arguments(*words), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    passes = 0
+    end = time.monotonic() + 150
+    while passes < 2 and time.monotonic() < end:
+        assert process.poll() is None, "ended before it was seen between passes"
+        time.sleep(0.002)
+        if (folder / "run.json").exists():  # whole at any moment
+            record = json.loads((folder / "run.json").read_text())
+            passes = record["values"].get("state", {"passes": 0})["passes"]
+    process.kill()
+    assert process.wait(timeout=60) not in (0, 3)
+    assert not (folder / "a.json").exists()
+    run(*words, cwd=folder)
+    run("long.npy", "--table", "b.json", cwd=folder)
+    a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
+    assert a["offsets"] == b["offsets"]
+    assert a["covariances"] == b["covariances"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ def stack(
     if apply_path is not None:
         result = read_table(apply_path)
     else:
-        with _executor(workers, scheduler) as executor, _progress(len(source)) as progress:
+        with _executor(workers, scheduler) as executor, _progress() as progress:
             result = register_stack(
                 source,
                 reference=start,
@@ -301,11 +302,28 @@ def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor |
 
 
 @contextlib.contextmanager
-def _progress(count: int) -> Iterator[Any]:
-    """A bar with rate and time left on a terminal, nothing in a pipe."""
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with rate and time left on a terminal, nothing in a pipe.
+
+    It begins anew with every pass over the frames: how many there will be is not known before.
+    """
     if not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=count, label="frames", file=sys.stderr, show_pos=True) as bar:
-        yield lambda done, _: bar.update(done - bar.pos)
-        bar.update(count - bar.pos)  # frames that needed no work were not told
+    with click.progressbar(
+        length=1, label="start", file=sys.stderr, show_pos=True, item_show_func=lambda rate: rate
+    ) as bar:
+        number, last = 0, time.time()
+
+        def tell(done: int, count: int) -> None:
+            nonlocal number, last
+            if number == 0 or done <= bar.pos or count != bar.length:
+                bar.label = f"pass {number}" if number else "links"
+                bar.length, bar.pos, bar.finished, bar.avg = count, 0, False, []
+                bar.start = bar.last_eta = last  # it began when the one before ended
+                number += 1
+            last = time.time()
+            rate = done / max(last - bar.start, 1e-3)
+            bar.update(done - bar.pos, f"{rate:.0f} frames/s")
+
+        yield tell

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.stack.frames import Frames, blocks
+from coregister.stack.frames import Frames
 from coregister.stack.links import Link, Options, pair_link
 from coregister.stack.result import StackRegistration, unknown
-from coregister.stack.run import BLOCK, Run
+from coregister.stack.run import Run
 from coregister.status import Status
 
 Float = NDArray[np.float64]
@@ -23,13 +24,14 @@ def linked(
     part: NDArray[np.int_],
     good: NDArray[np.intp],
     options: Options,
+    run: Run,
 ) -> StackRegistration:
     """No window is common to all: pairs of neighbours, each with its bars, one after the other."""
     ndim = offsets.shape[1]
     steps = np.zeros((len(frames), ndim, ndim))
     place = offsets[good[0]].copy() if good.size else np.zeros(ndim)
-    for before, now in itertools.pairwise(good.tolist()):
-        link = pair_link(frames, options, before, now)
+    found = run.pairs(_pairs, frames, options, list(itertools.pairwise(good.tolist())))
+    for (before, now), link in found.items():
         moved = link.offset if link.good else offsets[now] - offsets[before]
         place = place + moved
         offsets[now] = place
@@ -45,10 +47,7 @@ def chain(frames: Frames, options: Options, run: Run) -> StackRegistration:
     flags: list[frozenset[Status]] = [frozenset()] * count
     part = np.zeros(count, dtype=int)
     last = 0
-    links = run.map(
-        _pairs, (frames, options), [[(t - 1, t) for t in b if t] for b in blocks(count, BLOCK)]
-    )
-    found = {pair: link for block in links for pair, link in block}
+    found = run.pairs(_pairs, frames, options, [(t - 1, t) for t in range(1, count)])
     for t in range(1, count):
         link = found[(t - 1, t)] if last == t - 1 else pair_link(frames, options, last, t)
         flags[t] = link.flags
@@ -63,7 +62,7 @@ def chain(frames: Frames, options: Options, run: Run) -> StackRegistration:
 
 
 def _pairs(
-    shared: tuple[Frames, Options], block: list[tuple[int, int]]
+    shared: tuple[Frames, Options], block: Sequence[tuple[int, int]]
 ) -> list[tuple[tuple[int, int], Link]]:
     return [((i, j), pair_link(*shared, i, j)) for i, j in block]
 

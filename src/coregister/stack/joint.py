@@ -22,6 +22,7 @@ from coregister.stack.links import Options, choose_centre, link_block, offsets_o
 from coregister.stack.pattern import Canvas
 from coregister.stack.result import StackRegistration, unknown
 from coregister.stack.run import BLOCK, Run
+from coregister.stack.state import State
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -70,7 +71,7 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
             flags[t] = frozenset({Status.NO_MATCH})
     known = _settled(frames, offsets, good, clean, centre, options, run, memory)
     if known is None and good.size >= 2:
-        return linked(frames, offsets, flags, part, good, options)
+        return linked(frames, offsets, flags, part, good, options, run)
     if known is None:
         return _nothing(frames, offsets, flags, part, options)
     members, misfits, pattern = known
@@ -232,12 +233,13 @@ def _settled(
     members = {
         int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
     }
-    misfits: set[int] = set()
     kept = _Kept(memory)
-    template: Template | None = None
-    common: Common | None = None
-    level, fine = step * COARSER, 0  # a first approach on samples far apart is cheap
-    for _ in range(2 * MAX_PASSES):
+    # a first approach on samples far apart is cheap
+    state = run.state() or State(members, set(), step * COARSER)
+    members, misfits, level = state.members, state.misfits, state.level
+    common, template, fine = state.common, state.template, state.fine
+    for number in range(state.passes, 2 * MAX_PASSES):
+        run.keep_state(State(members, misfits, level, common, template, number, fine))
         rows = np.array([members[int(t)].offset for t in good])
         if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
             common = (

@@ -77,9 +77,10 @@ def register_stack(
         Does the work block by block: processes here, or ``Client.get_executor()`` of a
         dask cluster. The numbers are the same.
     checkpoint : path, optional
-        File that keeps the links found so far: a run that was stopped goes on from it.
+        File that keeps what was found so far: a run that was stopped goes on from it, also between
+        the passes of the joint stage.
     progress : callable, optional
-        Called with (frames done, frames in all).
+        Called with (frames done, frames in all), anew in every pass over the frames.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def register_stack(
     first = stack.read(0)
     pair = together(first, first, boundary=boundary, max_offset=max_offset, initial=None)
     options = Options(boundary=boundary, max_offset=pair.max_offset)
-    run = Run(executor, Checkpoint(checkpoint, _key(stack, options)), progress, len(stack))
+    run = Run(executor, Checkpoint(checkpoint, _key(stack, options)), progress)
     previous = how == "previous"
     result = chain(stack, options, run) if previous else joint(stack, options, run, memory)
     if drift is not None and result.trusted.sum() >= FEWEST_FOR_DRIFT:
@@ -170,8 +171,10 @@ def _number(reference: Any, count: int) -> int | None:
 
 def _key(frames: Frames, options: Options) -> str:
     """What a checkpoint must agree with."""
+    from coregister import __version__
+
     reach = None if options.max_offset is None else options.max_offset.tolist()
-    about = [len(frames), list(frames.shape), options.boundary, reach]
+    about = [__version__, len(frames), list(frames.shape), options.boundary, reach]
     return json.dumps(about)
 
 
