@@ -342,7 +342,9 @@ def test_killed_between_passes_it_goes_on_and_gives_the_same_numbers(folder):
     rng = np.random.default_rng(6)
     scene = cr.random_scene("power-law-2", (300, 300), rng=rng)
     places = rng.uniform(-5, 5, (60, 2))
-    np.save(folder / "long.npy", cr.simulate_stack(scene, places, rng=rng, shape=(200, 200)))
+    np.save(
+        folder / "long.npy", cr.simulate_stack(scene, places, noise=0.1, rng=rng, shape=(200, 200))
+    )
     words = ("long.npy", "--table", "a.json", "--checkpoint", "run.json")
     process = subprocess.Popen(
         arguments(*words), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
