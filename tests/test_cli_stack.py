@@ -62,7 +62,7 @@ def folder(tmp_path, movie):
 
 
 def test_everything_from_one_call(folder, movie):
-    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2}
+    about = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "TimeIncrement": 1.5}
     tifffile.imwrite(folder / "m.ome.tif", movie, metadata=about)
     done = run(
         *("m.ome.tif", "-o", "a.zarr", "--table", "t.ecsv", "--mean", "mean.fits"),
@@ -79,6 +79,8 @@ def test_everything_from_one_call(folder, movie):
     assert made["options"]["output"] == "a.zarr"
     aligned = open_stack(folder / "a.zarr")
     assert [size for size, _ in aligned.scale] == pytest.approx([0.2, 0.1])
+    np.testing.assert_allclose(aligned.times.seconds, 1.5 * np.arange(6))
+    np.testing.assert_array_equal(table["time"].value, aligned.times.seconds)
     inner = np.stack([frame[8:-8, 8:-8] for frame in aligned])
     assert np.std(inner - inner.mean(axis=0)) < 0.2 * np.std(movie - movie.mean(axis=0))
     assert fits.getdata(folder / "mean.fits").shape == (2, 64, 72)
@@ -139,6 +141,8 @@ def test_files_and_patterns(folder, movie):
     assert a["offsets"] == b["offsets"]
     np.testing.assert_allclose(c["offsets"], OFFSETS[1:], atol=0.15)
     assert d["offsets"][2] == [0.0, 0.0]
+    run("m.npy", "--interval", "0.5", "--table", "e.json", cwd=folder)
+    assert json.loads((folder / "e.json").read_text())["times"] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 def test_workers_give_the_same_numbers(folder):
@@ -267,3 +271,40 @@ def test_info_shows_a_stack(folder, movie):
         )
         assert done.returncode == 0, done.stderr
         assert "6 frames of 64 x 72 px" in done.stdout
+
+
+def test_register_on_one_channel_and_apply_to_another(folder, movie):
+    """Both channels move together; the second alone is too faint to be registered."""
+    faint = 0.02 * movie[..., ::-1] + np.random.default_rng(1).standard_normal(movie.shape)
+    both = np.stack([movie, faint], axis=1).astype("f4")
+    tifffile.imwrite(folder / "m.ome.tif", both, metadata={"axes": "TCYX"})
+    run("m.ome.tif", "--channel", "0", "--table", "t.ecsv", cwd=folder)
+    words = ("m.ome.tif", "--channel", "1", "--apply", "t.ecsv", "-o", "a.npy")
+    done = run(*words, cwd=folder)
+    assert "6 of 6 frames trusted" in done.stdout
+    expected = cr.read_table(folder / "t.ecsv").apply(both[:, 1])
+    np.testing.assert_array_equal(np.load(folder / "a.npy"), expected)
+    run(*words, cwd=folder, code=2)  # the output exists
+    for more in (("--reference", "first"), ("--drift", "smooth"), ("--memory", "1GB")):
+        done = run(*words, "--overwrite", *more, cwd=folder, code=2)
+        assert more[0] in done.stderr
+    np.save(folder / "small.npy", movie[:, 1:])
+    np.save(folder / "short.npy", movie[1:])
+    for name in ("small.npy", "short.npy"):
+        run(name, "--apply", "t.ecsv", "-o", "b.npy", cwd=folder, code=2)
+    run("m.npy", "--apply", "t.ecsv", "--table", "t.ecsv", "--overwrite", cwd=folder, code=2)
+
+
+def test_a_channel_of_files(folder, movie):
+    for i, frame in enumerate(movie):
+        other = np.full_like(frame, i)
+        colour = np.stack([other, frame, other], axis=-1)
+        tifffile.imwrite(folder / f"f{i}.tif", colour, photometric="rgb")
+        fits.PrimaryHDU(frame).writeto(folder / f"f{i}.fits")
+    run("f*.tif", "--channel", "green", "--table", "a.json", cwd=folder)
+    run("m.npy", "--table", "b.json", cwd=folder)
+    a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
+    assert a["offsets"] == b["offsets"]
+    run("f*.tif", cwd=folder, code=2)
+    run("f*.tif", "--channel", "5", cwd=folder, code=2)
+    run("f*.fits", "--channel", "1", cwd=folder, code=2)

@@ -15,13 +15,14 @@ from coregister.status import Status
 
 if TYPE_CHECKING:
     from coregister.sky import SkyRegistration, register_sky
-    from coregister.stack import StackRegistration, register_stack
+    from coregister.stack import StackRegistration, read_table, register_stack
     from coregister.stack.simulate import simulate_stack
 
 #: imported when they are first asked for: a pair needs none of them
 _LATER = {
     "SkyRegistration": "coregister.sky",
     "StackRegistration": "coregister.stack",
+    "read_table": "coregister.stack",
     "register_sky": "coregister.sky",
     "register_stack": "coregister.stack",
     "simulate_stack": "coregister.stack.simulate",
@@ -49,6 +50,7 @@ __all__ = [
     "fourier_shift",
     "pair_bound",
     "random_scene",
+    "read_table",
     "register",
     "register_sky",
     "register_stack",

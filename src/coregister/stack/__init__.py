@@ -5,5 +5,6 @@ from __future__ import annotations
 from coregister.stack.frames import Frames
 from coregister.stack.register import register_stack
 from coregister.stack.result import StackRegistration
+from coregister.stack.table import read_table
 
-__all__ = ["Frames", "StackRegistration", "register_stack"]
+__all__ = ["Frames", "StackRegistration", "read_table", "register_stack"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.images import Image, as_image
+from coregister.io.times import Times, times_of
 
 Float = NDArray[np.float64]
 
@@ -74,9 +75,46 @@ class Frames:
             return self._source[index], index
         return (self._before, None) if index == 0 else (self._source[index - 1], index - 1)
 
+    def must_match(self, count: int, shape: tuple[int, ...]) -> None:
+        """Refuse frames that cannot be those that were registered.
+
+        Raises
+        ------
+        InputError
+            If their number or shape is another.
+        """
+        if len(self) != count:
+            raise InputError(
+                f"{len(self)} frames were given and {count} registered; they must agree"
+            )
+        if self.shape != tuple(shape):
+            raise InputError(
+                f"frames of shape {self.shape} were given and {tuple(shape)} registered; offsets "
+                "count pixels of one grid: give frames on that grid"
+            )
+
+    @property
+    def scale(self) -> tuple[tuple[float, str], ...] | None:
+        """Size of a pixel along each axis of a frame and its unit, if the source says so."""
+        found = getattr(self._source, "scale", None)
+        return found if isinstance(found, tuple) else None
+
+    def times(self) -> Times | None:
+        """When the frames of the source were taken, if it says so."""
+        return times_of(self._source)
+
     def array(self, index: int) -> NDArray[Any]:
         """One frame as it stands in the source."""
         return np.asarray(self._at(index)[0])
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """One frame as it stands in the source, also in a file."""
+        frame = self._at(index)[0]
+        if isinstance(frame, (str, os.PathLike)):
+            from coregister.io import read
+
+            frame = read(frame).data
+        return np.asarray(getattr(frame, "data", frame) if hasattr(frame, "is_image") else frame)
 
     def read(self, index: int) -> Image:
         """One validated frame; one without a usable pixel comes as a constant image.
@@ -89,7 +127,7 @@ class Frames:
         name = f"frame {index}"
         frame, number = self._at(index)
         plain = not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray))
-        if plain and not hasattr(frame, "uncertainty"):
+        if plain and not hasattr(frame, "uncertainty") and not hasattr(frame, "is_image"):
             frame = np.asarray(frame)
             if frame.dtype.kind == "f" and not np.isfinite(frame).any():
                 frame = np.zeros(frame.shape)

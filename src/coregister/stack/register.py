@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from coregister.errors import InputError, RegistrationWarning
 from coregister.images import together
+from coregister.io.times import as_times
 from coregister.stack.chain import chain
 from coregister.stack.drift import FEWEST_FOR_DRIFT, smooth
 from coregister.stack.frames import Frames
@@ -33,6 +34,7 @@ def register_stack(
     boundary: Literal["overlap", "periodic"] = "overlap",
     max_offset: ArrayLike | None = None,
     drift: Literal["smooth"] | None = None,
+    times: Any = None,
     memory: float = 256e6,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -66,6 +68,9 @@ def register_stack(
     drift : {"smooth"}, optional
         Also fit a smooth motion, with its own bars, and test if there is any; not where fewer than
         4 frames are trusted.
+    times : array_like, optional
+        When each frame was taken: seconds, or dates. They go into tables and reports. Default: what
+        the files say (FITS, OME, ImageJ, OME-Zarr).
     memory : float
         Bytes that may be kept between passes; frames beyond are read again.
     executor : concurrent.futures.Executor, optional
@@ -112,6 +117,7 @@ def register_stack(
     external = _external(reference)
     how = "all" if external is not None else reference
     stack = Frames(frames, err=err, valid=valid, before=external)
+    when = stack.times() if times is None else as_times(times, len(stack) - (external is not None))
     number = _number(how, len(stack)) if external is None else 0
     first = stack.read(0)
     pair = together(first, first, boundary=boundary, max_offset=max_offset, initial=None)
@@ -131,6 +137,8 @@ def register_stack(
         result = replace(result, reference="first")
     if external is not None:
         result = _without_first(result)
+    if when is not None:
+        result = replace(result, times=when.seconds, start=when.start)
     if not result.trusted.all():
         bad = np.flatnonzero(~result.trusted)
         warnings.warn(
