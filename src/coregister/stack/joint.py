@@ -17,6 +17,7 @@ from coregister.single import Single
 from coregister.spectrum import Rings, cosine_rings
 from coregister.stack.bench import Bench, Common, Frame, Ready, Sums, Template, common_window
 from coregister.stack.chain import linked
+from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames, blocks
 from coregister.stack.links import Options, choose_centre, link_block, offsets_of_all, pair_link
 from coregister.stack.pattern import Canvas
@@ -60,6 +61,7 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
         frames, centre, options, partial(run.links, link_block, frames, options)
     )
     ndim = len(frames.shape)
+    _find_faint(frames, offsets, flags, part, options, run)
     if np.count_nonzero(part == 0) < 2:
         part[part == 0] = -1
     good = np.flatnonzero(part == 0)
@@ -136,6 +138,35 @@ def _centred(
         shape=frames.shape,
         periodic=options.boundary == "periodic",
     )
+
+
+def _find_faint(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    options: Options,
+    run: Run,
+) -> None:
+    """Look for frames that no other matches in the mean of many: it is less noisy."""
+    usable = [t for t in range(len(frames)) if Status.CONSTANT_IMAGE not in flags[t]]
+    known = [t for t in usable if part[t] == 0]
+    wanted = [t for t in usable if part[t] != 0]
+    if not wanted:
+        return
+    found = {}
+    if len(known) > 1:
+        found = found_in_mean(frames, offsets, known, wanted, options, run)
+    if len(known) + len(found) <= len(usable) / 2:  # where most lie is found from means too
+        rough = offsets_from_means(frames, usable, options)
+        if rough is None:
+            return
+        again = found_in_mean(frames, rough, usable, usable, options, run)
+        if len(again) > len(known) + len(found):
+            part[known] = -1
+            found = again
+    for t, link in found.items():
+        offsets[t], flags[t], part[t] = link.offset, frozenset(), 0
 
 
 class Loops(NamedTuple):
