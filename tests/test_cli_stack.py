@@ -155,16 +155,29 @@ def test_workers_give_the_same_numbers(folder):
     assert a["covariances"] == b["covariances"]
 
 
-def test_a_cluster_gives_the_same_numbers(folder):
+def test_a_cluster_gives_the_same_numbers(folder, movie):
+    """A file, through the command; a lazy array, through the library."""
     distributed = pytest.importorskip("distributed")
+    dask_array = pytest.importorskip("dask.array")
     run("m.npy", "--table", "a.json", cwd=folder)
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         path = folder / "m.npy"
         run(path, "--scheduler", cluster.scheduler_address, "--table", "b.json", cwd=folder)
+        lazy = dask_array.from_array(movie, chunks=(1, 64, 72))
+        with distributed.Client(cluster) as client:
+            result = cr.register_stack(lazy, executor=client.get_executor())
     a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
-    assert a["offsets"] == b["offsets"]
+    for name in ("offsets", "covariances", "flags"):
+        assert a[name] == b[name] == result.to_dict()[name]
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        assert "no workers" in run("m.npy", "--scheduler", address, cwd=folder, code=2).stderr
+    for nobody in ("tcp://127.0.0.1:9", "nonsense://x"):
+        assert (
+            "no scheduler answers" in run("m.npy", "--scheduler", nobody, cwd=folder, code=2).stderr
+        )
 
 
 def test_progress_on_a_terminal_only(folder):

@@ -25,6 +25,8 @@ MEASURING = (
     *("reference", "boundary", "max_offset", "drift", "interval"),
     *("checkpoint", "memory", "workers", "scheduler"),
 )
+#: seconds in which a scheduler has to answer
+ANSWER = 10
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -285,8 +287,16 @@ def _provenance(sources: tuple[str, ...], options: dict[str, Any]) -> dict[str, 
 def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor | None]:
     """Processes of this machine, those of a cluster, or none."""
     if scheduler is not None:
-        client = optional("distributed", "cluster").Client(scheduler)
         try:
+            client = optional("distributed", "cluster").Client(scheduler, timeout=ANSWER)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no scheduler answers at {scheduler}; the address of a running one, like "
+                "tcp://host:8786, is needed: dask scheduler starts one"
+            ) from error
+        try:
+            if not client.scheduler_info()["workers"]:
+                raise InputError(f"the cluster at {scheduler} has no workers; start some first")
             yield client.get_executor()
         finally:
             client.close()

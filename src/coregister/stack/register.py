@@ -66,11 +66,11 @@ def register_stack(
     max_offset : float or array_like, optional
         Frames are looked for within so many pixels of the one that they are linked to.
     drift : {"smooth"}, optional
-        Also fit a smooth motion, with its own bars, and test if there is any; not where fewer than
-        4 frames are trusted.
+        Also fit a motion that is smooth in time, with its own bars, and test if there is any; not
+        where fewer than 4 frames are trusted.
     times : array_like, optional
-        When each frame was taken: seconds, or dates. They go into tables and reports. Default: what
-        the files say (FITS, OME, ImageJ, OME-Zarr).
+        When each frame was taken: seconds, or dates. They go into `drift`, tables and reports.
+        Default: what the files say (FITS, OME, ImageJ, OME-Zarr); else frames count.
     memory : float
         Bytes that may be kept between passes; frames beyond are read again.
     executor : concurrent.futures.Executor, optional
@@ -129,7 +129,13 @@ def register_stack(
     if drift is not None and result.trusted.sum() >= FEWEST_FOR_DRIFT:
         result = replace(
             result,
-            drift=smooth(result.offsets, np.einsum("tii->ti", result.own), result.trusted),
+            drift=smooth(
+                result.offsets,
+                np.einsum("tii->ti", result.own),
+                result.trusted,
+                # an image that is no part of the series has no time
+                times=None if when is None or external is not None else when.seconds,
+            ),
         )
     start = 0 if external is not None else number
     if start is not None:
