@@ -336,6 +336,29 @@ def test_register_on_one_channel_and_apply_to_another(folder, movie):
     run("m.npy", "--apply", "t.ecsv", "--table", "t.ecsv", "--overwrite", cwd=folder, code=2)
 
 
+@pytest.mark.parametrize("output", ["a.zarr", "a.tif"])
+def test_all_channels_are_aligned_by_one(folder, movie, output):
+    faint = 0.02 * movie[..., ::-1] + np.random.default_rng(1).standard_normal(movie.shape)
+    both = np.stack([faint, movie], axis=1).astype("f4")
+    sizes = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "TimeIncrement": 1.5}
+    tifffile.imwrite(folder / "m.ome.tif", both, metadata={"axes": "TCYX", **sizes})
+    words = ("m.ome.tif", "--channel", "1", "--all-channels", "--table", "t.ecsv")
+    run(*words, "-o", output, cwd=folder)
+    result = cr.read_table(folder / "t.ecsv")
+    for channel in (0, 1):
+        stack = open_stack(folder / output, channel=channel)
+        np.testing.assert_array_equal(np.stack([*stack]), result.apply(both[:, channel]))
+        assert [size for size, _ in stack.scale] == pytest.approx([0.2, 0.1])
+        np.testing.assert_allclose(stack.times.seconds, 1.5 * np.arange(6))
+    if output == "a.zarr":
+        models = pytest.importorskip("ome_zarr_models.v05")
+        image = models.Image.from_zarr(zarr.open_group(folder / output, mode="r"))
+        assert [a.name for a in image.ome_attributes.multiscales[0].axes] == ["t", "c", "y", "x"]
+        run(*words, "-o", "a.fits", cwd=folder, code=2)
+        run("m.npy", "--all-channels", "-o", "b.zarr", cwd=folder, code=2)
+        run("m.npy", "--all-channels", cwd=folder, code=2)
+
+
 def test_a_channel_of_files(folder, movie):
     for i, frame in enumerate(movie):
         other = np.full_like(frame, i)

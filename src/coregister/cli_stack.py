@@ -25,6 +25,8 @@ MEASURING = (
     *("reference", "boundary", "max_offset", "drift", "interval"),
     *("checkpoint", "memory", "workers", "scheduler"),
 )
+#: formats that keep several channels
+CHANNELLED = (".zarr", ".tif", ".tiff")
 #: seconds in which a scheduler has to answer
 ANSWER = 10
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -67,6 +69,7 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
     help="all, first, previous, the number of a frame, or an image file.",
 )
 @click.option("--channel", metavar="CHANNEL", help="Channel of frames that have several.")
+@click.option("--all-channels", is_flag=True, help="Align the other channels too, by this one.")
 @click.option(
     "--boundary",
     type=click.Choice(["overlap", "periodic"]),
@@ -101,6 +104,7 @@ def stack(
     overwrite: bool,
     reference: str,
     channel: str | None,
+    all_channels: bool,
     boundary: str,
     max_offset: float | None,
     drift: str | None,
@@ -120,13 +124,15 @@ def stack(
       coregister stack "night1/*.fits" --table offsets.csv --mean deep.fits
     Two processes, and a file to go on from if it is stopped:
       coregister stack movie.zarr -o aligned.zarr --workers 2 --checkpoint run.json
-    Register on one channel, align another:
-      coregister stack movie.ome.tif --channel 0 --table drift.ecsv
-      coregister stack movie.ome.tif --channel 1 --apply drift.ecsv -o aligned.zarr
+    Register on one channel, align all of them, or those of another file:
+      coregister stack movie.ome.tif --channel 0 --all-channels -o aligned.zarr --table drift.ecsv
+      coregister stack other.tif --apply drift.ecsv -o other-aligned.zarr
 
     Exit status: 0 all frames trusted, 3 if any is flagged, 2 usage or unusable input, 1 anything
     else.
     """
+    import numpy as np
+
     from coregister.io import check_output, open_stack, write_stack
     from coregister.stack import Frames, read_table, register_stack
     from coregister.stack.pointing import aligned_header, pointing_places
@@ -147,6 +153,7 @@ def stack(
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler were both given; one of them is enough")
     source = open_stack(frames[0] if len(frames) == 1 else frames, channel=channel)
+    channels = _channels(source, output) if all_channels else []
     exposures = _exposures(source) if headers is not None else []
     if headers is not None:
         for place in pointing_places(exposures, headers, len(source)):
@@ -176,14 +183,16 @@ def stack(
     fits = any(p is not None and p.suffix.lower() == ".fits" for p in (output, mean_path))
     world = aligned_header(result, getattr(source, "path", source)) if fits else None
     if output is not None:
+        streams = [result.aligned(one) for one in channels] or [result.aligned(opened)]
         write_stack(
             output,
-            result.aligned(opened),
+            (np.stack(planes) for planes in zip(*streams, strict=True)) if channels else streams[0],
             count=len(result),
-            shape=result.shape,
+            shape=(len(channels), *result.shape) if channels else result.shape,
             scale=scale,
             times=result.times,
             header=world,
+            channels=bool(channels),
             about=about,
             overwrite=overwrite,
         )
@@ -245,6 +254,18 @@ def _only_applied(context: click.Context) -> None:
             )
 
 
+def _channels(source: Any, output: Path | None) -> list[Any]:
+    """All channels of the file that holds the frames."""
+    from coregister.io import open_stack
+
+    if output is None or output.suffix.lower() not in CHANNELLED:
+        raise InputError(f"--all-channels needs an output that holds them, -o {CHANNELLED[0]}")
+    count = getattr(source, "channels", 1)
+    if count < 2:
+        raise InputError("--all-channels was given for frames of one channel; leave it out")
+    return [open_stack(source.path, channel=channel) for channel in range(count)]
+
+
 def _exposures(source: Any) -> Path | list[Path]:
     """The FITS files, or the one cube, whose coordinates can be corrected."""
     from coregister.io.stacks import FitsStack
@@ -274,7 +295,7 @@ def _provenance(sources: tuple[str, ...], options: dict[str, Any]) -> dict[str, 
     from coregister import __version__
 
     left_out = ("frames", "overwrite")
-    kept = {k: v for k, v in options.items() if v is not None and k not in left_out}
+    kept = {k: v for k, v in options.items() if v not in (None, False) and k not in left_out}
     return {
         "software": f"coregister {__version__}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -51,15 +51,21 @@ def write_image(
     scale: Scale,
     step: float | None,
     about: dict[str, Any],
+    *,
+    channels: bool,
 ) -> None:
-    """One image whose first axis counts frames, one chunk a frame, float32."""
-    axes = _axes(len(shape), scale, timed=step is not None)
-    sizes = [step or 1.0, *_sizes(len(shape), scale)]
+    """One image whose first axis counts frames, one chunk a frame and channel, float32."""
+    ndim = len(shape) - channels
+    axes = _axes(ndim, scale, timed=step is not None)
+    sizes = [step or 1.0, *_sizes(ndim, scale)]
+    if channels:
+        axes.insert(1, {"name": "c", "type": "channel"})
+        sizes.insert(1, 1.0)
     with _store(path) as group:
         array = group.create_array(
             "0",
             shape=(count, *shape),
-            chunks=(1, *shape),
+            chunks=(1, 1, *shape[1:]) if channels else (1, *shape),
             dtype="float32",
             fill_value=np.nan,
             dimension_names=[axis["name"] for axis in axes],

@@ -28,6 +28,7 @@ def write_stack(
     scale: Sequence[tuple[float, str]] | None = None,
     times: NDArray[np.float64] | None = None,
     header: Any = None,
+    channels: bool = False,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -50,6 +51,8 @@ def write_stack(
         Seconds; OME-TIFF keeps all of them, OME-Zarr and FITS the step of frames at even distances.
     header : astropy.io.fits.Header, optional
         World coordinates of a frame, for FITS.
+    channels : bool
+        The first axis of a frame counts channels.
     about : dict, optional
         Kept where the format has room for it.
     overwrite : bool
@@ -66,7 +69,8 @@ def write_stack(
     suffix = Path(path).suffix.lower()
     frames = _counted(frames, count, shape)
     if suffix == ".zarr":
-        write_image(Path(path), frames, count, shape, scale, _step(times), about or {})
+        step = _step(times)
+        write_image(Path(path), frames, count, shape, scale, step, about or {}, channels=channels)
         return
     with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".npy":
@@ -79,7 +83,7 @@ def write_stack(
         elif suffix == ".fits":
             _write_fits(temporary, frames, count, shape, _step(times), header, about or {})
         else:
-            _write_tiff(temporary, frames, count, shape, scale, times)
+            _write_tiff(temporary, frames, count, shape, scale, times, channels=channels)
 
 
 def _step(times: NDArray[np.float64] | None) -> float | None:
@@ -138,11 +142,13 @@ def _write_tiff(
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None,
     times: NDArray[np.float64] | None,
+    *,
+    channels: bool,
 ) -> None:
     tifffile = optional("tifffile", "io")
-    axes = "T" + "ZYX"[-len(shape) :]
-    about: dict[str, Any] = {"axes": axes}
-    for letter, (size, unit) in zip(axes[1:], scale or (), strict=False):
+    space = "ZYX"[-(len(shape) - channels) :]
+    about: dict[str, Any] = {"axes": "TC" + space if channels else "T" + space}
+    for letter, (size, unit) in zip(space, scale or (), strict=False):
         about[f"PhysicalSize{letter}"] = abs(size)
         about[f"PhysicalSize{letter}Unit"] = unit.replace("micrometer", "µm") or "µm"
     if times is not None:
@@ -155,7 +161,7 @@ def _write_tiff(
         shape=(count, *shape),
         dtype=np.float32,
         photometric="minisblack",
-        ome=scale is not None or times is not None,
+        ome=channels or scale is not None or times is not None,
         metadata=about,
         bigtiff=4 * count * float(np.prod(shape)) > 3.9e9,
         software="coregister",

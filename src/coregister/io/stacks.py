@@ -130,6 +130,12 @@ class StackFile:
             return np.squeeze(np.asarray(self._open[0][tuple(key)]))
 
     @property
+    def channels(self) -> int:
+        """How many there are."""
+        colour = self._layout[1]
+        return 1 if colour is None else int(self._open[0].shape[colour])
+
+    @property
     def ndim(self) -> int:
         """Axes of the stack of one channel."""
         sides = zip(self.axes, self._open[0].shape, strict=True)
