@@ -295,7 +295,9 @@ def _provenance(sources: tuple[str, ...], options: dict[str, Any]) -> dict[str, 
     from coregister import __version__
 
     left_out = ("frames", "overwrite")
-    kept = {k: v for k, v in options.items() if v not in (None, False) and k not in left_out}
+    kept = {
+        k: v for k, v in options.items() if v is not None and v is not False and k not in left_out
+    }
     return {
         "software": f"coregister {__version__}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
