@@ -1,29 +1,23 @@
-"""The way to the joint optimum, pass by pass, and the answer made of it."""
+"""The answer of a stack: links, the joint optimum, and what is flagged."""
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import MovableImage
-from coregister.search import auto_coherence, steps_between_samples
-from coregister.single import Single
-from coregister.spectrum import Rings, cosine_rings
-from coregister.stack.bench import Bench, Common, Frame, Ready, Sums, Template, common_window
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
-from coregister.stack.frames import Frames, blocks
+from coregister.stack.frames import Frames
 from coregister.stack.links import Options, choose_centre, link_block, offsets_of_all, pair_link
-from coregister.stack.pattern import Canvas
+from coregister.stack.passes import settled
 from coregister.stack.result import StackRegistration, unknown
-from coregister.stack.run import BLOCK, Run
-from coregister.stack.state import State
+from coregister.stack.run import Run
+from coregister.stack.windows import Placed, placed, roomy
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -38,20 +32,8 @@ MAX_CLOSURE = 3.0
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
 SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
-#: how much farther apart samples are at first, and the share of one that ends the approach
-COARSER, NEAR = 4, 0.05
-#: steps, in bars, after which what is left of them does not count
-LINEAR = 0.5
-#: a frame that is moved by more than this many samples is cut anew
-FARTHEST = 0.75
 #: bars that a last step may have
 UNSETTLED = 0.5
-#: passes over all frames, and the step (in bars) that ends them
-MAX_PASSES, TOLERANCE = 10, 0.03
-#: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
-MISFIT = 1e-7
-#: weight of a frame over the median one that is not exceeded
-MOST_WEIGHT = 4.0
 
 
 def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
@@ -71,7 +53,15 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
             flags[t] = frozenset({Status.DISCONNECTED})
         elif part[t] < 0 and not flags[t]:
             flags[t] = frozenset({Status.NO_MATCH})
-    known = _settled(frames, offsets, good, clean, centre, options, run, memory)
+    together = options.boundary == "periodic" or good.size < 3
+    known = None
+    if together or roomy(offsets[good], frames.shape):
+        known = settled(frames, offsets, good, clean, centre, options, run, memory)
+    if known is None and not together:
+        spread = placed(frames, offsets, good, clean, options, run, memory)
+        if spread is not None:
+            return _spread(frames, offsets, own, flags, part, spread, options)
+        known = settled(frames, offsets, good, clean, centre, options, run, memory)
     if known is None and good.size >= 2:
         return linked(frames, offsets, flags, part, good, options, run)
     if known is None:
@@ -89,7 +79,21 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
         if frame.step > UNSETTLED:
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     trusted = np.array([t for t in good if t not in misfits])
-    closure, everywhere = _closed(frames, offsets, own, trusted, options)
+    closure = _judged(frames, offsets, own, flags, list(members), trusted, options)
+    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
+
+
+def _judged(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    members: Sequence[int],
+    together: NDArray[np.intp],
+    options: Options,
+) -> float:
+    """What pairs say, and what holds for all: widens bars, adds flags; how far loops close."""
+    closure, everywhere = _closed(frames, offsets, own, together, options)
     if closure > 1:
         own *= closure**2
     doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
@@ -98,7 +102,37 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
         everywhere |= {Status.MISFIT}
     for t in members:
         flags[t] = flags[t] | everywhere
-    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
+    return closure
+
+
+def _spread(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    spread: Placed,
+    options: Options,
+) -> StackRegistration:
+    """Frames that are placed by many windows."""
+    for t in spread.misfits:
+        flags[t] = frozenset({Status.MISFIT})
+    shared = np.zeros((*offsets.shape, next(iter(spread.shared.values())).shape[1]))
+    for t, place in spread.offsets.items():
+        offsets[t], own[t], shared[t] = place, spread.own[t], spread.shared[t]
+        flags[t] = frozenset()
+        if spread.pattern < MAX_PATTERN:
+            flags[t] = flags[t] | {Status.FIXED_PATTERN}
+        if any(frame.step > UNSETTLED for frame in spread.members[t]):
+            flags[t] = flags[t] | {Status.NOT_CONVERGED}
+    members = sorted(spread.offsets)
+    nearby = np.array(spread.together)
+    closure = _judged(frames, offsets, own, flags, members, nearby, options)
+    if closure > 1:
+        shared *= closure
+    part[sorted(spread.misfits)] = 0
+    trusted = np.array(members)
+    return _centred(frames, offsets, own, flags, part, trusted, closure, options, shared)
 
 
 def _centred(
@@ -110,6 +144,7 @@ def _centred(
     trusted: NDArray[np.intp],
     closure: float,
     options: Options,
+    common: Float | None = None,
 ) -> StackRegistration:
     """Offsets that sum to zero over the trusted frames, and the bars that these have."""
     count = trusted.size
@@ -117,6 +152,9 @@ def _centred(
     shared = own[trusted].sum(axis=0) / count**2
     covariances = own + shared
     covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
+    if common is not None:
+        common = common - common[trusted].mean(axis=0)
+        covariances += common @ common.transpose(0, 2, 1)
     lost = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
     if lost.any():
         known = np.flatnonzero(~lost)
@@ -133,6 +171,7 @@ def _centred(
         flags=tuple(flags),
         reference="all",
         own=own,
+        shared=common,
         closure=closure,
         part=part,
         shape=frames.shape,
@@ -241,217 +280,3 @@ def _nothing(
         shape=frames.shape,
         periodic=options.boundary == "periodic",
     )
-
-
-def _settled(
-    frames: Frames,
-    offsets: Float,
-    good: NDArray[np.intp],
-    clean: set[int],
-    centre: int,
-    options: Options,
-    run: Run,
-    memory: float,
-) -> tuple[dict[int, Frame], set[int], float] | None:
-    """All good frames at the joint optimum, those that do not fit, and the chance of a pattern.
-
-    None without a window that all of them show.
-    """
-    if good.size < 2:
-        return None
-    periodic = options.boundary == "periodic"
-    step = _step(frames, centre, periodic)
-    members = {
-        int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
-    }
-    kept = _Kept(memory)
-    # a first approach on samples far apart is cheap
-    state = run.state() or State(members, set(), step * COARSER)
-    members, misfits, level = state.members, state.misfits, state.level
-    common, template, fine = state.common, state.template, state.fine
-    for number in range(state.passes, 2 * MAX_PASSES):
-        run.keep_state(State(members, misfits, level, common, template, number, fine))
-        rows = np.array([members[int(t)].offset for t in good])
-        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
-            common = (
-                None
-                if periodic and level > step
-                else common_window(rows, frames.shape, level, periodic=periodic)
-            )
-            template = None
-            if common is None and level > step:
-                level = step
-                common = common_window(rows, frames.shape, level, periodic=periodic)
-        if common is None:
-            return None
-        table = [(int(t), row, members[int(t)]) for row, t in enumerate(good)]
-        counted = [entry for entry in table if entry[0] not in misfits]
-        # every other one makes a half
-        halved = [(t, row, i % 2, frame) for i, (t, row, frame) in enumerate(counted)]
-        shared = _Shared(
-            frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
-        )
-        sums = functools.reduce(Sums.plus, run.map(_sums, shared, _blocked(halved)))
-        template = Bench(_never, common).template(sums, len(counted))
-        shared = shared._replace(template=template, out=frozenset(misfits))
-        canvas = Canvas(common)
-        for block, part in run.map(_improved, shared, _blocked(table)):
-            members.update(block)
-            canvas.total += part.total
-            canvas.count += part.count
-        settle([members[t] for t, _, _ in counted])
-        mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
-        for t in members:
-            members[t].offset = members[t].offset - mean
-        if level > step:
-            after = np.array([members[int(t)].offset for t, _, _ in counted])
-            before = rows[[row for _, row, _ in counted]]
-            if np.max(np.abs(after - before)) < NEAR * level:
-                level, template, common = step, None, None
-            continue
-        fine += 1
-        whole = len(clean) >= len(frames) - 1 and all(f.lost is None for f in members.values())
-        new = unlike(members, misfits)
-        largest = max(members[t].step for t, _, _ in counted)
-        if whole and not new and largest < LINEAR:
-            break
-        # what stands in holes has not settled, or the frames have not
-        far = np.median([members[t].step for t, _, _ in counted]) > 1
-        if fine < (2 if whole else 3) or (far and fine < MAX_PASSES // 2):
-            continue
-        if new and len(counted) - len(new) >= max(2, len(members) / 2):
-            misfits |= new
-        elif largest < TOLERANCE:
-            break
-    return members, misfits, canvas.chance()
-
-
-def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
-    raise AssertionError(f"a template needs no frame, and was asked for {index}")
-
-
-def _blocked(entries: Sequence[Any]) -> list[list[Any]]:
-    """Blocks of neighbouring frames; the same for every executor, so that sums are too."""
-    return [[entries[i] for i in block] for block in blocks(len(entries), BLOCK)]
-
-
-class _Kept:
-    """Frames that can be moved, kept while there is room for them."""
-
-    def __init__(self, memory: float) -> None:
-        self._room = memory
-        self._kept: dict[int, tuple[int, Ready]] = {}
-
-    def get(self, shared: _Shared, index: int, lost: NDArray[np.bool_] | None) -> Ready:
-        count = 0 if lost is None else int(np.count_nonzero(lost))
-        if index in self._kept and self._kept[index][0] == count:
-            return self._kept[index][1]
-        single = Single(
-            shared.frames.read(index), periodic=shared.periodic, clean=index in shared.clean
-        )
-        if lost is not None:
-            single = single.without(lost)
-        movable = MovableImage(single.filled, periodic=shared.periodic, step=shared.step)
-        sigma = single.image.sigma
-        weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
-        ready = Ready(movable, single.image.valid, weight)
-        if index in self._kept or movable.nbytes < self._room:
-            self._room -= 0 if index in self._kept else movable.nbytes
-            self._kept[index] = count, ready
-        return ready
-
-
-class _Shared(NamedTuple):
-    """What every block of a pass needs.
-
-    Attributes
-    ----------
-    frames : Frames
-    step : int
-        Pixels between the samples of the last passes.
-    common : Common
-        The window, maybe of coarser samples.
-    periodic : bool
-    clean : frozenset of int
-        Frames without hot pixels and rays.
-    kept : _Kept or None
-        None in another process.
-    template : Template or None
-    out : frozenset of int
-        Frames that do not fit.
-    """
-
-    frames: Frames
-    step: int
-    common: Common
-    periodic: bool
-    clean: frozenset[int]
-    kept: _Kept | None
-    template: Template | None
-    out: frozenset[int] = frozenset()
-
-    def bench(self) -> Bench:
-        """The frames of the window."""
-        kept = _Kept(0.0) if self.kept is None else self.kept
-        coarser = self.common.step // self.step
-
-        def ready(index: int, lost: NDArray[np.bool_] | None) -> Ready:
-            found = kept.get(self, index, lost)
-            return found if coarser == 1 else found._replace(movable=found.movable.coarser(coarser))
-
-        return Bench(ready, self.common, self.template, last=coarser == 1)
-
-
-def _sums(shared: _Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
-    return shared.bench().add(block)
-
-
-def _improved(
-    shared: _Shared, block: list[tuple[int, int, Frame]]
-) -> tuple[dict[int, Frame], Canvas]:
-    bench, template, canvas = shared.bench(), shared.template, Canvas(shared.common)
-    assert template is not None
-    improved = {}
-    for t, row, frame in block:
-        improved[t], left = bench.improve(t, row, frame, template)
-        if t not in shared.out:
-            canvas.add(row, left)
-    return improved, canvas
-
-
-def _step(frames: Frames, centre: int, periodic: bool) -> int:
-    """Pixels between the samples that are compared: what the frames hold is no finer."""
-    single = Single(frames.read(centre), periodic=periodic)
-    rings = single.rings
-    sides = single.modes.shape
-
-    def modes(step: int) -> Rings:
-        return cosine_rings([n // step for n in sides], step)
-
-    coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
-    divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
-    return steps_between_samples(
-        modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
-    )[0]
-
-
-def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:
-    """Frames that do not fit and stand out: one that is odd makes all others look so, a little."""
-    counted = {t: frame for t, frame in frames.items() if t not in out}
-    most = max(frame.odd for frame in counted.values())
-    usual = float(np.median([frame.odd for frame in counted.values()]))
-    return {
-        t
-        for t, frame in counted.items()
-        if frame.misfit < MISFIT and (frame.odd > max(most / 2, 1.5 * usual) or frame.odd < 2)
-    }
-
-
-def settle(frames: Sequence[Frame]) -> None:
-    """Weights in units of the median one, none of which rules; gains of mean 1."""
-    weights = np.array([frame.weight for frame in frames])
-    gains = np.array([frame.gain for frame in frames])
-    middle, gain = float(np.median(weights)), float(np.mean(gains))
-    for frame in frames:
-        frame.weight = min(frame.weight / middle, MOST_WEIGHT)
-        frame.gain /= gain

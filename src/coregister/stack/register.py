@@ -98,8 +98,8 @@ def register_stack(
 
     Notes
     -----
-    Frames that match nothing carry no weight. Where no window is common to all frames, the offsets
-    are those of the links, whose bars add up.
+    Frames that match nothing carry no weight. Where one window for all frames would be small, there
+    are many, put together by least squares.
 
     Examples
     --------
@@ -210,6 +210,7 @@ def _without_first(result: StackRegistration) -> StackRegistration:
         offsets=result.offsets[1:],
         covariances=result.covariances[1:],
         own=result.own[1:],
+        shared=None if result.shared is None else result.shared[1:],
         flags=result.flags[1:],
         part=result.part[1:],
         reference="image",

@@ -43,6 +43,9 @@ class StackRegistration:
     own : (T, ndim, ndim) array
         Covariance that the noise of each frame alone brings; those of two frames add up to the
         covariance of their difference.
+    shared : (T, ndim, n) array or None
+        Where the frames have no window in common: factors of the covariance that they share. That
+        of a difference has the square of the difference of two besides.
     closure : float
         How far loops of three frames, each pair measured by itself, fail to close, over what the
         bars say: 1 if they are true. NaN where no loop was measured.
@@ -71,6 +74,7 @@ class StackRegistration:
     drift: Drift | None = None
     periodic: bool = False
     steps: Float | None = field(default=None, repr=False)
+    shared: Float | None = field(default=None, repr=False)
     times: Float | None = None
     start: str | None = None
 
@@ -112,6 +116,9 @@ class StackRegistration:
         if self.steps is not None:  # pairs in a chain: all between
             low, high = sorted((self._index(i), self._index(j)))
             return np.asarray(self.steps[low + 1 : high + 1].sum(axis=0))
+        if self.shared is not None:  # many windows: what those between add
+            apart = self.shared[i] - self.shared[j]
+            return np.asarray(self.own[i] + self.own[j] + apart @ apart.T)
         return np.asarray(self.own[i] + self.own[j])
 
     def relative_to(self, i: int) -> StackRegistration:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.images import Image
@@ -148,7 +149,8 @@ class Run:
         self._checkpoint = checkpoint
         self._progress = progress
         self._done = self._count = 0
-        self._changed = False
+        # links were made anew: states of before are not believed, and go
+        self._changed = self._fresh = False
 
     @property
     def local(self) -> bool:
@@ -198,7 +200,8 @@ class Run:
         missing = [k for k in names if k not in found]
         self._begin(len(names))
         self._tell(len(found))
-        self._changed |= bool(missing)
+        if missing:
+            self._changed = self._fresh = True
         parts = [[missing[i] for i in block] for block in blocks(len(missing), BLOCK)]
         for block in self._each(work, parts):
             found.update(block)
@@ -214,15 +217,18 @@ class Run:
             yield result
             self._tell(len(part))
 
-    def state(self) -> State | None:
-        """Where a stopped run was in its passes, unless its links are no longer those."""
-        record = None if self._changed else self._checkpoint.value("state")
+    def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
+        """Where a stopped run was in its passes over some frames, if its links are still those."""
+        states = None if self._changed else self._checkpoint.value("states")
+        record = None if states is None else states.get(_name(members))
         return None if record is None else State.unpacked(record)
 
-    def keep_state(self, state: State) -> None:
-        """Remember where the passes are."""
+    def keep_state(self, members: Sequence[int] | NDArray[np.intp], state: State) -> None:
+        """Remember where the passes over some frames are."""
         if self._checkpoint.kept:
-            self._checkpoint.keep(state=state.packed())
+            states = {} if self._fresh else self._checkpoint.value("states") or {}
+            self._fresh = False
+            self._checkpoint.keep(states={**states, _name(members): state.packed()})
 
     def _each(self, work: Callable[[Any], T], parts: Sequence[Any]) -> Any:
         if self._executor is None:
@@ -236,6 +242,11 @@ class Run:
         self._done += more
         if self._progress is not None and more:
             self._progress(self._done, self._count)
+
+
+def _name(members: Sequence[int] | NDArray[np.intp]) -> str:
+    """Of a set of frames."""
+    return hashlib.blake2b(np.asarray(members, dtype="<i8").tobytes(), digest_size=8).hexdigest()
 
 
 class _Linker:

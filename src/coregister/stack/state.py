@@ -30,6 +30,8 @@ class State:
         What the frames show together.
     passes, fine : int
         Passes so far, and those on the finest samples.
+    pattern : float or None
+        Chance of a pattern on the detector, once all is done.
     """
 
     members: dict[int, Frame]
@@ -39,6 +41,7 @@ class State:
     template: Template | None = None
     passes: int = 0
     fine: int = 0
+    pattern: float | None = None
 
     def packed(self) -> dict[str, Any]:
         """Types that JSON knows, to the last bit."""
@@ -50,6 +53,7 @@ class State:
             "template": None if self.template is None else _pack(self.template._asdict()),
             "passes": self.passes,
             "fine": self.fine,
+            "pattern": None if self.pattern is None else float(self.pattern),
         }
 
     @classmethod
@@ -66,6 +70,7 @@ class State:
             template=None if template is None else Template(**_unpack(template)),
             passes=record["passes"],
             fine=record["fine"],
+            pattern=record["pattern"],
         )
 
 

@@ -122,6 +122,8 @@ def to_table(result: StackRegistration) -> Any:
     about = _about(result)
     if result.steps is not None:
         columns["step"] = result.steps * px**2
+    if result.shared is not None:
+        columns["shared"] = result.shared * px
     if result.drift is not None:
         columns["drift"] = result.drift.offsets * px
         columns["drift_stderr"] = result.drift.stderr * px
@@ -165,6 +167,7 @@ def from_table(table: Any) -> StackRegistration:
         covariances=values("covariance", ndim, ndim),
         own=values("own", ndim, ndim),
         steps=values("step", ndim, ndim),
+        shared=values("shared", ndim, -1),
         times=values("time"),
         flags=tuple(frozenset(Status[n] for n in str(text).split()) for text in words),
         part=np.array(table["part"], dtype=int),
@@ -209,6 +212,7 @@ def to_record(result: StackRegistration) -> dict[str, Any]:
         "flags": [sorted(map(str, flags)) for flags in result.flags],
         "part": result.part.tolist(),
         "steps": None if result.steps is None else _plain(result.steps),
+        "shared": None if result.shared is None else _plain(result.shared),
         "times": None if result.times is None else result.times.tolist(),
         "drift": None
         if drift is None
@@ -243,6 +247,7 @@ def from_record(record: Any) -> StackRegistration:
         covariances=values("covariances"),
         own=values("own"),
         steps=values("steps"),
+        shared=values("shared"),
         times=values("times"),
         flags=tuple(frozenset(Status[n] for n in names) for names in record["flags"]),
         part=np.array(record["part"]),
