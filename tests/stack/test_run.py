@@ -157,3 +157,23 @@ def test_progress_counts_every_pass(taken):
     assert ends[-1] == len(told) - 1
     assert all(b > a for a, b in itertools.pairwise(told) if a[0] != a[1])  # but to begin anew
     assert all(0 < done <= count <= len(taken) for done, count in told)
+
+
+def test_stopped_among_many_windows_it_goes_on(tmp_path):
+    """A drift longer than the field: each window has passes of its own."""
+    rng = np.random.default_rng(12)
+    scene = cr.random_scene("power-law-2", (64, 220), rng=rng)
+    truth = np.outer(np.arange(16), (0.2, 9.0)) + rng.normal(scale=0.3, size=(16, 2))
+    movie = cr.simulate_stack(scene, truth - truth.min(axis=0), noise=0.05, rng=rng, shape=(48, 64))
+    whole = Stopped(movie)
+    expected = cr.register_stack(whole, memory=0)
+    assert expected.trusted.all()
+    counts = []
+    for share in (0.5, 0.7, 0.9):
+        path = tmp_path / f"{share}.json"
+        first = Stopped(movie, share * whole.reads)
+        with pytest.raises(KeyboardInterrupt):
+            cr.register_stack(first, memory=0, checkpoint=path)
+        counts.append(len(json.loads(path.read_text())["values"].get("states", {})))
+        same(cr.register_stack(movie, memory=0, checkpoint=path), expected)
+    assert max(counts) > 1, counts
