@@ -1,4 +1,4 @@
-"""Loops of pairs against the joint answer: silent where bars are true, and they widen them if not."""
+"""Pairs against the joint answer: silent where bars are true; if not, they widen them."""
 
 from __future__ import annotations
 
