@@ -64,6 +64,7 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
+    whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
@@ -72,6 +73,8 @@ def conclude_fit(
 
     Parameters
     ----------
+    whitened : two arrays
+        See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
     """
@@ -88,12 +91,14 @@ def conclude_fit(
         bread,
         lambda away: products @ comparison.weight_beside(equations, away),
     )
-    left, pulls = equations.whitened(comparison)
+    left, pulls = whitened
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
+    if comparison.bridged:
+        student *= together(equations, pulls, left, loosened)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
@@ -363,6 +368,17 @@ def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
     return Spread(seen, even, pixels, chance)
 
 
+def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> float:
+    """Factor by which the variance exceeds that of independent pixels.
+
+    What stands in a hole is made of the noise around it: their sum scatters more than each. Modes
+    see that; how the noise varies over the field they do not, so they give a factor only.
+    """
+    modes = bread @ (equations.gradient * (equations.weight * equations.residual))
+    pixels = bread @ pulls.reshape(len(pulls), -1)
+    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
+
+
 def distortion(left: Float, pulls: Float) -> float:
     """Probability of a displacement this uneven over the field, if the pair is only shifted.
 
@@ -443,52 +459,87 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     ones. The score, zero over all modes, is looked at band by band: at first with the variance
     that even noise has, and where that finds something, with the one that its pixels show.
 
+    The same is asked of the rows and of the columns of the detector, one axis at a time: what is
+    the same all along one of them is in the modes of a single line.
+
     Parameters
     ----------
     left : array
         Whitened residual, in pixels.
     """
-    from scipy.special import fdtrc, gammaincc
-
     gradient, weight = equations.gradient, equations.weight
     ndim = len(gradient)
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
-
-    def sums(values: Float) -> Float:
-        return np.asarray(np.bincount(band, values, len(BANDS) + 2)[1:], dtype=np.float64)
-
     weighted = gradient * weight
     pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
-    inside = np.flatnonzero(np.bincount(band, minlength=len(BANDS) + 2)[1:])
-    score = np.stack([sums(row * equations.residual) for row in weighted], axis=1)[inside].ravel()
-    products, parts = np.empty((2, len(BANDS) + 1, ndim, ndim))
-    for i in range(ndim):
-        for j in range(i, ndim):
-            products[:, i, j] = products[:, j, i] = sums(pulls[i] * pulls[j])
-            parts[:, i, j] = parts[:, j, i] = sums(weighted[i] * gradient[j])
-    even = block_diag(*products[inside])
-    # the offset is fitted to the sum: what each band takes of it
-    parts = parts[inside].reshape(-1, ndim)
-    whole = sum(np.split(parts, len(inside)))
-    project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
+
+    def sums(add: Callable[[Float], Float]) -> tuple[Float, Float, Float]:
+        """Score, its variance with even noise, and information, of groups of modes."""
+        score = np.stack([add(row * equations.residual) for row in weighted], axis=1)
+        even, parts = np.empty((2, len(score), ndim, ndim))
+        for i in range(ndim):
+            for j in range(i, ndim):
+                even[:, i, j] = even[:, j, i] = add(pulls[i] * pulls[j])
+                parts[:, i, j] = parts[:, j, i] = add(weighted[i] * gradient[j])
+        return score, even, parts
+
+    def in_pixels(member: NDArray[np.bool_]) -> Float:
+        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in weighted)
+        return np.stack([left.ravel() * field.ravel() for field in fields])
+
+    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
+    count = np.bincount(band, minlength=len(BANDS) + 2)[1:]
+    inside = np.flatnonzero(count) + 1
+    bands = sums(lambda v: np.bincount(band, v, len(BANDS) + 2)[inside].astype(np.float64))
+    probability = _disagreement(bands, lambda: [in_pixels(band == m) for m in inside])
+    if ndim == 1:
+        return probability
+    whole = tuple(values.sum(axis=0) for values in bands)
+    place = np.arange(band.size).reshape(comparison.window.shape)
+    for axis in range(ndim):
+        line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
+        there = sums(lambda v, line=line: v[line].sum(keepdims=True))  # type: ignore[misc]
+        rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
+
+        def pieces(line: NDArray[np.intp] = line) -> list[Float]:
+            member = np.zeros(band.size, dtype=bool)
+            member[line] = True
+            return [in_pixels(member), in_pixels(~member & (band > 0))]
+
+        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), pieces))
+    return min((1 + ndim) * probability, 1.0)
+
+
+def _disagreement(
+    groups: tuple[Float, Float, Float], in_pixels: Callable[[], Sequence[Float]]
+) -> float:
+    """Probability that groups of modes ask for offsets as different as these.
+
+    Parameters
+    ----------
+    groups : (g, ndim), (g, ndim, ndim) and (g, ndim, ndim) arrays
+        Score, its variance with even noise, and information.
+    in_pixels : callable
+        Pieces of the score, pixel by pixel, for each group; asked for where it matters.
+    """
+    from scipy.special import fdtrc, gammaincc
+
+    scores, even, parts = groups
+    score, ndim = scores.ravel(), scores.shape[1]
+    # the offset is fitted to the sum: what each group takes of it
+    share = parts.reshape(-1, ndim) @ np.linalg.pinv(parts.sum(axis=0))
+    project = np.eye(score.size) - np.tile(share, len(scores))
 
     def disagreement(variance: Float) -> tuple[float, int]:
         inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
         left_over = project @ score  # the fit may have stopped short of its zero
         return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
 
-    chi2, parameters = disagreement(even)
+    chi2, parameters = disagreement(block_diag(*even))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
-    pieces = np.stack(
-        [
-            left.ravel() * comparison.untransform(np.where(band == m + 1, g, 0.0) * white).ravel()
-            for m in inside
-            for g in weighted
-        ]
-    )
+    pieces = np.concatenate(in_pixels())
     chi2, parameters = disagreement(pieces @ pieces.T)
     size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
     dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
