@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames
-from coregister.stack.links import Options, choose_centre, link_block, offsets_of_all, pair_link
+from coregister.stack.links import Centre, Options, choose_centre, link_block, offsets_of_all
 from coregister.stack.passes import settled
 from coregister.stack.result import StackRegistration, unknown
 from coregister.stack.run import Run
@@ -26,8 +26,12 @@ Float = NDArray[np.float64]
 LOOPS = 3
 #: probability of what is left over adding up so at the same pixels, below which it is a pattern
 MAX_PATTERN = 1e-6
-#: how far pairs may be from the joint answer, in bars, before that is not believed
-MAX_CLOSURE = 3.0
+#: share of their covariances that a pair and the joint answer may differ by besides
+UNLIKE = 0.06
+#: probability of pairs so far from the joint answer, below which bars are widened
+MAX_EXCESS = 0.005
+#: how much wider bars may become before nothing is believed
+WIDEST = 3.0
 #: flags that cast doubt on the whole where most frames have them
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
@@ -91,13 +95,15 @@ def _judged(
     members: Sequence[int],
     together: NDArray[np.intp],
     options: Options,
+    common: Float | None = None,
 ) -> float:
     """What pairs say, and what holds for all: widens bars, adds flags; how far loops close."""
-    closure, everywhere = _closed(frames, offsets, own, together, options)
-    if closure > 1:
-        own *= closure**2
+    closure, excess, everywhere = _closed(frames, offsets, own, together, options, common)
+    own *= 1 + excess
+    if common is not None:
+        common *= np.sqrt(1 + excess)
     doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
-    if doubtful > len(members) / 2 or closure > MAX_CLOSURE:
+    if doubtful > len(members) / 2 or 1 + excess > WIDEST**2:
         # frames that agree among themselves while most others do not: on a pattern, say
         everywhere |= {Status.MISFIT}
     for t in members:
@@ -127,9 +133,7 @@ def _spread(
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     members = sorted(spread.offsets)
     nearby = np.array(spread.together)
-    closure = _judged(frames, offsets, own, flags, members, nearby, options)
-    if closure > 1:
-        shared *= closure
+    closure = _judged(frames, offsets, own, flags, members, nearby, options, shared)
     part[sorted(spread.misfits)] = 0
     trusted = np.array(members)
     return _centred(frames, offsets, own, flags, part, trusted, closure, options, shared)
@@ -214,41 +218,63 @@ class Loops(NamedTuple):
     Attributes
     ----------
     closure : float
-        How far they differ from it, over the bars of both; NaN where none can be built upon.
+        How far they differ from it, over what they may; NaN where none can be built upon.
+    excess : float
+        Variance that the joint answer has beyond its bars, in units of theirs; 0 where chance
+        makes as much.
     flags : frozenset of Status
         What more than half of them are flagged with.
     """
 
     closure: float
+    excess: float
     flags: frozenset[Status]
 
 
 def _closed(
-    frames: Frames, offsets: Float, own: Float, trusted: NDArray[np.intp], options: Options
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    trusted: NDArray[np.intp],
+    options: Options,
+    common: Float | None,
 ) -> Loops:
     """Loops of three pairs against the joint answer.
 
-    A pair knows less than the stack: its own bars, and those of the stack, are what it may differ
-    by.
+    Both are read from the same noise, and the joint answer from more: what they may differ by is
+    the difference of their covariances (Hausman 1978, doi:10.2307/1913827), and a little, since
+    windows and weights are not quite the same.
     """
-    ratios = []
+    from scipy.stats import chi2
+
+    ratios, excess = [], []
     seen: Counter[Status] = Counter()
     pairs = _loops(trusted.tolist())
+    ndim = offsets.shape[1]
+    hubs = {i: Centre(frames, i, options) for i in {i for pair in pairs for i in pair}}
     for i, j in pairs:
-        link = pair_link(frames, options, i, j)
+        link = hubs[i].beside(hubs[j], full=True)
         seen.update(link.flags)
         if link.covariance is None or not link.good:
             continue
         error = link.offset - (offsets[j] - offsets[i])
         if options.boundary == "periodic":
             error -= np.rint(error / frames.shape) * frames.shape
-        bars = link.covariance + own[i] + own[j]
-        ratios.append(float(error @ np.linalg.pinv(bars) @ error) / error.size)
-    closed = len(pairs) > 1 and ratios
-    return Loops(
-        float(np.sqrt(np.mean(ratios))) if closed else float("nan"),
-        frozenset(f for f in SHARED if seen[f] > len(pairs) / 2),
-    )
+        joint_one = own[i] + own[j]
+        if common is not None:
+            joint_one = joint_one + (common[i] - common[j]) @ (common[i] - common[j]).T
+        values, vectors = np.linalg.eigh(link.covariance - joint_one)
+        may = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        may += UNLIKE * (link.covariance + joint_one)
+        ratios.append(float(error @ np.linalg.pinv(may) @ error) / ndim)
+        excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
+    everywhere = frozenset(f for f in SHARED if seen[f] > len(pairs) / 2)
+    if len(pairs) < 2 or not ratios:
+        return Loops(float("nan"), 0.0, everywhere)
+    freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
+    chance = float(chi2.sf(freedom * float(np.mean(ratios)), freedom))
+    beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
+    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere)
 
 
 def _loops(numbers: Sequence[int]) -> list[tuple[int, int]]:

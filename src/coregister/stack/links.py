@@ -72,7 +72,11 @@ class Centre:
 
     def link(self, frames: Frames, index: int, *, full: bool = False) -> Link:
         """Link a frame: by the search alone where that leaves no doubt."""
-        image = frames.read(index)
+        return self.beside(Centre(frames, index, self._options), full=full)
+
+    def beside(self, other: Centre, *, full: bool = False) -> Link:
+        """Link another of its kind."""
+        image = other.image
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
@@ -84,7 +88,7 @@ class Centre:
             max_offset=options.max_offset,
             initial=None,
         )
-        singles = self._single, Single(image, periodic=options.boundary == "periodic")
+        singles = self._single, other._single
         clean = singles[1].image is image
         if not full:
             best = clear_candidate(pair, singles)

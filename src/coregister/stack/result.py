@@ -47,8 +47,8 @@ class StackRegistration:
         Where the frames have no window in common: factors of the covariance that they share. That
         of a difference has the square of the difference of two besides.
     closure : float
-        How far loops of three frames, each pair measured by itself, fail to close, over what the
-        bars say: 1 if they are true. NaN where no loop was measured.
+        How far pairs that make loops of three, each measured by itself, differ from the joint
+        answer, over what they may: about 1, or less, if bars are true. NaN where none was measured.
     part : (T,) array of int
         0: the frames that belong together; others of one number match each other only; -1: none.
     shape : tuple of int
@@ -399,7 +399,7 @@ class StackRegistration:
                 lines.append(f"  {name:<12}  moves over {round_pdg(size, max(bar, 1e-12))} px")
             lines.append(f"  counted from  {self.reference}")
         if np.isfinite(self.closure):
-            lines.append(f"  loops close   within {self.closure:.2f} of their bars")
+            lines.append(f"  loops close   within {self.closure:.2f} of what they may")
         if self.part.max() > 0:
             lines.append(
                 f"  ! DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
