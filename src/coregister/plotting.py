@@ -863,7 +863,7 @@ def plot_loops(loops: Sequence[Loop], ndim: int) -> Figure:
             panel.axhline(0, color=FAINT, lw=0.8)
             panel.set_xlabel("middle of the loop, frame")
             panel.set_ylim(-1.1 * max(largest, 2.0), 1.1 * max(largest, 2.0))
-        pairs.set_ylabel("bars")
+        pairs.set_ylabel("over 1 sigma")
         pairs.set_title("pulls: a pair alone minus the stack")
         closures.set_title("closures: left over around a loop")
         pairs.legend(loc="upper left", frameon=False, fontsize=8.5)

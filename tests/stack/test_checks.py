@@ -32,13 +32,13 @@ def test_loops_close_and_agree(taken):
     assert 2 <= len(near) < len(found)  # neighbours, and frames far apart
     pulls = np.concatenate([loop.pulls for loop in found])
     closures = np.array([loop.closure for loop in found])
-    # the noise is common to pair, stack and loop: well inside of the bars, and not nothing
-    assert 0.02 < np.sqrt(np.mean(pulls**2)) < 0.8
+    assert 0.3 < np.sqrt(np.mean(pulls**2)) < 1.6
+    # the noise is common to the pairs of a loop: well inside of the bars, and not nothing
     assert 0.02 < np.sqrt(np.mean(closures**2)) < 0.8
 
 
-def test_a_wrong_answer_and_a_changing_scene_are_told(taken):
-    """The controls."""
+def test_a_wrong_answer_is_told(taken):
+    """The control."""
     movie, result = taken
     offsets = result.offsets.copy()
     offsets[4] += 10 * result.stderr[4]
@@ -47,12 +47,7 @@ def test_a_wrong_answer_and_a_changing_scene_are_told(taken):
     )
     assert np.abs(pulls).max() > 3
     close = [loop.closure for loop in loops(replace(result, offsets=offsets), movie, 8)]
-    assert np.abs(close).max() < 3  # a loop knows nothing of the joint answer
-    few = replace(result, own=result.own / 100)
-    pulls = [loop.pulls for loop in loops(few, movie, 8)]
-    assert np.mean(np.square(pulls)) > np.mean(
-        np.square([loop.pulls for loop in loops(result, movie, 8)])
-    )
+    assert np.abs(close).max() < 1.5  # a loop knows nothing of the joint answer
 
 
 def test_few_or_no_frames_have_no_loops():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.stack.frames import Frames
+from coregister.stack.joint import UNLIKE
 from coregister.stack.links import Options, pair_link
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class Loop(NamedTuple):
     ----------
     frames : tuple of int
     pulls : (3, ndim) array
-        Each pair by itself minus the joint answer, over the bars of both.
+        Each pair by itself minus the joint answer, over what both may differ by, which read the
+        same noise; see `coregister.stack.joint`.
     closure : (ndim,) array
         What is left over around the loop, over the bars of its three pairs.
     """
@@ -36,8 +38,8 @@ class Loop(NamedTuple):
 def loops(result: StackRegistration, frames: Any, most: int) -> list[Loop]:
     """Measure some loops, of neighbours and of frames far apart in turn.
 
-    Pairs have their noise in common with the whole, and with each other around a loop, so that all
-    figures stay well inside 1 where nothing is wrong.
+    Pulls are of order 1 where nothing is wrong. Around a loop pairs have their noise in common, so
+    that closures stay well inside 1.
 
     Parameters
     ----------
@@ -84,7 +86,8 @@ def _measured(
         expected = result.offsets[j] - result.offsets[i]
         error = _wrapped(link.offset - expected, result)
         joint = np.diag(result.covariance_between(i, j))
-        pulls.append(error / np.sqrt(own + joint))
+        may = np.maximum(own - joint, 0.0) + UNLIKE * (own + joint)
+        pulls.append(error / np.sqrt(may))
         around, bars = around + link.offset, bars + own
     figures = np.array(pulls)
     closure = _wrapped(around, result) / np.sqrt(bars)
