@@ -31,8 +31,9 @@ UNLIKE = 0.06
 #: probability of pairs so far from the joint answer, below which bars are widened
 MAX_EXCESS = 0.005
 #: how much wider bars may become before nothing is believed
-WIDEST = 3.0
-#: flags that cast doubt on the whole where most frames have them
+WIDEST = 5.0
+#: share of the frames with a flag that casts doubt, beyond which the whole is not believed
+MOST_DOUBTFUL = 2 / 3
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
 SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
@@ -103,7 +104,7 @@ def _judged(
     if common is not None:
         common *= np.sqrt(1 + excess)
     doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
-    if doubtful > len(members) / 2 or 1 + excess > WIDEST**2:
+    if doubtful > MOST_DOUBTFUL * len(members) or 1 + excess > WIDEST**2:
         # frames that agree among themselves while most others do not: on a pattern, say
         everywhere |= {Status.MISFIT}
     for t in members:
