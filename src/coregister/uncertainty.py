@@ -272,7 +272,9 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     """
     modes = bread @ (equations.gradient * (equations.weight * equations.residual))
     pixels = bread @ pulls.reshape(len(pulls), -1)
-    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
+    independent = float(np.mean(left**2) * np.sum(pixels**2))
+    # 0 where nothing is known: images that have nothing in common
+    return float(np.sum(modes**2)) / independent if independent > 0 else 1.0
 
 
 def distortion(left: Float, pulls: Float) -> float:
