@@ -31,8 +31,8 @@ r
 # %%
 # The windows are 7 rows and 12 columns apart. What is left over, a hundredth of a pixel, is several
 # bars: the two bands show different light, and a galaxy's blue arms are not where its red bulge is.
-# A bar speaks of the noise in the pair; that the two scenes are one scene is an assumption, and here
-# the residual says that they are not: MISFIT. The offset is good, its bars are not to be believed.
+# A bar speaks of the noise in the pair; that the two scenes are one is an assumption, and here the
+# residual says that they are not: MISFIT. The offset is good, its bars are not to be believed.
 
 beyond = r.offset - [-7, 12]
 print("left over:", beyond.round(4), "px; bars", r.stderr.round(4), "px")
