@@ -11,7 +11,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 from astropy.wcs.utils import pixel_to_pixel
 from scipy.special import erf
 from scipy.stats import chi2
@@ -125,6 +125,38 @@ def test_sky_pixels_and_corrected_coordinates_agree(kind):
     assert result.sky.quantity.unit == u.arcsec
     area = np.linalg.det(result.sky.covariance) / np.linalg.det(result.moving_pixels.covariance)
     np.testing.assert_allclose(area, 0.8**4, rtol=1e-3)
+
+
+def test_a_distorted_camera():
+    """SIP: 2 px of distortion at the corners, which shape and coordinates of the stars follow."""
+    errors, pulls = np.random.default_rng(4).uniform(-3, 3, (20, 2)), []
+    true = camera(100, 0.8, angle=25.0)
+    true.wcs.ctype = "RA---TAN-SIP", "DEC--TAN-SIP"
+    a, b = np.zeros((4, 4)), np.zeros((4, 4))
+    a[2, 0], a[0, 3], b[0, 2], b[1, 1] = 4e-4, 8e-6, -4e-4, 4e-4
+    true.sip = Sip(a, b, None, None, true.wcs.crpix)
+    true.wcs.set()
+    reference = camera(80, 1.0)
+    for seed, error in enumerate(errors):
+        rng = np.random.default_rng((seed, 2))
+        images = expose(reference, 80, 1.0, rng, 0.2), expose(true, 100, 0.8, rng, 0.2)
+        wrong = true.deepcopy()
+        wrong.wcs.crpix = wrong.wcs.crpix - error[::-1]
+        wrong.sip = Sip(a, b, None, None, wrong.wcs.crpix)
+        wrong.wcs.set()
+        result = cr.register_sky(*images, reference_wcs=reference, moving_wcs=wrong)
+        assert result.trusted
+        off, covariance = result.moving_pixels
+        pulls.append(np.linalg.solve(np.linalg.cholesky(covariance), off - error))
+        corrected = result.to_wcs().pixel_to_world(12, 88)
+        apart = corrected.separation(true.pixel_to_world(12, 88)).arcsec
+        assert apart < 0.8 * 4.5 * np.hypot(*result.moving_pixels.stderr)
+    low, high = chi2.ppf([5e-4, 1 - 5e-4], 40)
+    assert low < np.sum(np.square(pulls)) < high
+    # the control: without the distortion the field does not fit
+    bare = camera(100, 0.8, angle=25.0)
+    with pytest.warns(cr.RegistrationWarning, match="MISFIT"):
+        cr.register_sky(*images, reference_wcs=reference, moving_wcs=bare)
 
 
 def test_a_cluster_of_stars_on_another_grid():
