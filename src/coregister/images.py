@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
+from coregister.place import Place, is_itk, itk_array
 
 Boundary = Literal["overlap", "periodic"]
 
@@ -38,6 +39,8 @@ class Image:
         that was read.
     spacing : tuple of (float, str), optional
         Size of a pixel along each axis and its unit, if they came with it.
+    place : Place, optional
+        Where its pixels lie in space, if the file says so.
     """
 
     data: NDArray[np.float64]
@@ -45,6 +48,7 @@ class Image:
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    place: Place | None = None
 
     @property
     def constant(self) -> bool:
@@ -186,7 +190,8 @@ def as_image(
         If it cannot be used.
     """
     err_name = f"{name}_err" if err_name is None else err_name
-    array, own_valid, own_err, world, spacing = unpack(source, name)
+    found = unpack(source, name)
+    array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
     data = np.array(array, dtype=np.float64, order="C")
     if data.ndim > 1:
@@ -218,8 +223,14 @@ def as_image(
         data[~usable] = np.median(data[usable])
         if isinstance(sigma, np.ndarray):
             sigma[~usable] = np.median(sigma[usable])
-        return Image(data=data, valid=usable, sigma=sigma, world=world, spacing=spacing)
-    return Image(data=data, sigma=sigma, world=world, spacing=spacing)
+    return Image(
+        data=data,
+        valid=usable if count < data.size else None,
+        sigma=sigma,
+        world=found.world,
+        spacing=found.spacing,
+        place=found.place,
+    )
 
 
 class Unpacked(NamedTuple):
@@ -230,6 +241,7 @@ class Unpacked(NamedTuple):
     err: Any = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    place: Place | None = None
 
 
 def unpack(source: Any, name: str) -> Unpacked:
@@ -239,11 +251,15 @@ def unpack(source: Any, name: str) -> Unpacked:
 
         loaded = read(source)
         world = loaded if loaded.format == "FITS" else None
-        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing)
+        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing, loaded.place)
     if isinstance(source, np.ma.MaskedArray):
         return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
         return Unpacked(np.asarray(source))
+    if is_itk(source):
+        array, place = itk_array(source)
+        sizes = tuple((float(size), "mm") for size in source.GetSpacing()[::-1])
+        return Unpacked(array, spacing=sizes, place=place)
     first = source[0] if isinstance(source, list) and source else source
     if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
         from coregister.io import fits

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from coregister.io.sky import SkyOffset
+    from coregister.place import Place
     from coregister.transforms import Physical
 
 Float = NDArray[np.float64]
@@ -599,14 +600,26 @@ class Registration:
             scene, for points of moving, in array-axis order, with the whole result beside it.
         spacing : tuple of (float, str), optional
             Size of a pixel along each axis, and its unit. Default: what came with the reference,
-            else pixels.
+            else pixels. An ITK transform then has the origins and direction cosines of NIfTI and
+            SimpleITK in it; a `spacing` that is given takes the axes for those of space.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.transforms import save
 
+        places = self._places() if spacing is None else None
         spacing = self._known_spacing(spacing)
-        save(self.offset, self.to_dict(), path, spacing=spacing, overwrite=overwrite)
+        save(self.offset, self.to_dict(), path, spacing=spacing, places=places, overwrite=overwrite)
+
+    def _places(self) -> tuple[Place, Place] | None:
+        """Where both images lie in space; one without a place lies where the other does."""
+        if self._pair is None:
+            return None
+        known = [image.place for image in self._pair.images]
+        first, second = known[0] or known[1], known[1] or known[0]
+        if first is None or second is None or first.long.tolist() != second.long.tolist():
+            return None
+        return first, second
 
     # ---------------------------------------------------------------- files
 
