@@ -162,6 +162,7 @@ def form_with_panel(
     panel.read_only = True
     if hasattr(panel.native, "setStyleSheet"):  # Qt: the columns of the result stand in line
         panel.native.setStyleSheet("font-family: monospace")
+        panel.native.setLineWrapMode(type(panel.native).LineWrapMode.NoWrap)
 
     def show(layer: LayerData) -> None:
         panel.value = text(form, layer[1]["metadata"]["coregister"])

@@ -95,18 +95,22 @@ def described_frames(result: StackRegistration, layer: Any) -> str:
     """
     sizes = units_of(layer, result.ndim) or [(1.0, "px")] * result.ndim
     names = [name.split()[-1].strip("()") for name in axis_names(result.ndim)]
-    lines = []
-    rows = zip(result.offsets, result.stderr, result.trusted, result.status, strict=True)
-    for number, (offset, bars, trusted, status) in enumerate(rows):
-        if number == LISTED:
-            lines.append(f"  and {len(result) - LISTED} more")
-            break
-        values = ", ".join(
-            f"{name} {round_pdg(d * size, s * abs(size))} {unit}"
-            for name, d, s, (size, unit) in zip(names, offset, bars, sizes, strict=True)
-        )
-        lines.append(f"  frame {number:>3}: {values if trusted else status.name}")
-    return "\n".join([str(result), *lines])
+    heads = [f"{name}, {unit}" for name, (_, unit) in zip(names, sizes, strict=True)]
+    table = [["frame", *heads]]
+    for number, (offset, bars) in enumerate(zip(result.offsets, result.stderr, strict=True)):
+        values = [
+            str(round_pdg(d * size, s * abs(size)))
+            for d, s, (size, _) in zip(offset, bars, sizes, strict=True)
+        ]
+        flagged = [] if result.trusted[number] else [result.status[number].name]
+        table.append([str(number), *(flagged or values)])
+    widths = [max(len(row[n]) for row in table if n < len(row)) for n in range(len(table[0]))]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        for row in table[: LISTED + 1]
+    ]
+    more = [f"  and {len(result) - LISTED} more"] if len(result) > LISTED else []
+    return "\n".join([str(result), *(line.rstrip() for line in lines), *more])
 
 
 def series_widget() -> Any:
