@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +61,12 @@ class Single:
         if not bad.any():
             return self
         return Single(without(self.image, bad), periodic=self._periodic, clean=True)
+
+    def told(self, sigma: float | Float | None) -> Single:
+        """The same image, with errors that vary from pixel to pixel."""
+        other = copy.copy(self)
+        other.__dict__["image"] = replace(self.image, sigma=sigma)
+        return other
 
     @cached_property
     def filled(self) -> Float:

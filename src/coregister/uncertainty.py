@@ -64,6 +64,7 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
+    whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
@@ -72,6 +73,8 @@ def conclude_fit(
 
     Parameters
     ----------
+    whitened : two arrays
+        See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
     """
@@ -88,12 +91,14 @@ def conclude_fit(
         bread,
         lambda away: products @ comparison.weight_beside(equations, away),
     )
-    left, pulls = equations.whitened(comparison)
+    left, pulls = whitened
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
+    if comparison.bridged:
+        student *= together(equations, pulls, left, loosened)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
@@ -361,6 +366,17 @@ def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
     tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
     return Spread(seen, even, pixels, chance)
+
+
+def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> float:
+    """Factor by which the variance exceeds that of independent pixels.
+
+    What stands in a hole is made of the noise around it: their sum scatters more than each. Modes
+    see that; how the noise varies over the field they do not, so they give a factor only.
+    """
+    modes = bread @ (equations.gradient * (equations.weight * equations.residual))
+    pixels = bread @ pulls.reshape(len(pulls), -1)
+    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
 
 
 def distortion(left: Float, pulls: Float) -> float:

@@ -19,6 +19,7 @@ from coregister.overlap.descent import Movables, Rims, State, descend
 from coregister.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
 from coregister.overlap.rays import seen_once
 from coregister.overlap.search import OverlapSearch
+from coregister.overlap.shot_noise import with_learnt_noise
 from coregister.search import QUICK_STEPS, beyond_doubt
 from coregister.single import Single
 from coregister.spectrum import interpolator
@@ -58,6 +59,7 @@ class OverlapRoute:
         every_pixel: bool = False,
     ) -> None:
         self._rounds = rounds
+        self._every_pixel = every_pixel
         self._singles = singles
         self._pair = replace(pair, reference=singles[0].image, moving=singles[1].image)
         self._search = OverlapSearch(self._pair, singles, every_pixel=every_pixel)
@@ -121,6 +123,9 @@ class OverlapRoute:
         pair, uniform = self._sampled_pair, self._pair.uniform
         around: Rims = (None, None)
         state = descend(pair, self._movables(), candidate.offset, MARGIN, weighted=uniform)
+        told = with_learnt_noise(pair, state)
+        if told is not None:
+            return self._told(told).refine(replace(candidate, offset=state.offset))
         cleaned = self._without_outliers(state)
         if cleaned is not None:
             return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
@@ -145,6 +150,7 @@ class OverlapRoute:
             state.comparison,
             state.equations,
             state.offset,
+            whitened=state.whitened,
             amplitude=amplitude,
             n_iter=state.n_iter,
             converged=state.converged,
@@ -169,6 +175,16 @@ class OverlapRoute:
             for data in filled_from_both(pair, filled, state)
         )
         return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
+
+    def _told(self, pair: Pair) -> OverlapRoute:
+        """The route for the same images, whose noise is known to vary."""
+        first, second = (
+            single.told(image.sigma)
+            for single, image in zip(self._singles, pair.images, strict=True)
+        )
+        return OverlapRoute(
+            self._pair, (first, second), rounds=self._rounds, every_pixel=self._every_pixel
+        )
 
     def _without_outliers(self, state: State) -> OverlapRoute | None:
         """The route for the same pair where pixels that only one image shows are invalid."""

@@ -29,7 +29,7 @@ def seen_once(pair: Pair, singles: Sequence[Single], state: State) -> list[Mask]
     residual = state.comparison.untransform(equations.residual)
     weight = pixel_weight(pair, window)
     used = np.ones(window.shape, bool) if weight is None else weight > 0
-    places = outliers(residual * used)
+    places = outliers(residual if weight is None else residual * weight)
     bad = [_unseen(single, start, window, used) for single, start in _both(singles, window)]
     if window.step > 1:
         return None if places[0].size else bad
