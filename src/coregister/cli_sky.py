@@ -61,7 +61,7 @@ def sky(
 
     check_outputs([output, json_path, report], [reference, moving], overwrite=overwrite)
     if report is not None:
-        needs_report()
+        needs_report(report)
     loaded = read(reference, ext=ref_ext), read(moving, ext=mov_ext)
     for image in loaded:
         if image.format != "FITS":

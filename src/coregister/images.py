@@ -283,6 +283,11 @@ def unpack(source: Any, name: str) -> Unpacked:
             f"{name} is a {type(source).__name__} that does not turn into an array ({error}); "
             "give an array of numbers or the path of an image file"
         ) from error
+    if array.ndim == 0 and array.dtype.kind in "OSU":
+        raise InputError(
+            f"{name} is a {type(source).__name__}; an image is needed: give an array of numbers or "
+            "the path of an image file"
+        )
     return Unpacked(array, spacing=_spacing_of(source))
 
 

@@ -92,10 +92,12 @@ def sky_plane(
     """
     found = unpack(source, name)
     source_world = found.world if wcs is None else wcs
-    if source_world is None:
+    if source_world is None or (isinstance(source_world, Loaded) and source_world.wcs is None):
+        file = f", {source_world.path}," if isinstance(source_world, Loaded) else ""
         raise InputError(
-            f"{name} came without world coordinates; they are needed to bring two images onto one "
-            f"grid: pass {name}_wcs=, a WCS or a FITS header, or an HDU"
+            f"{name}{file} came without world coordinates; they are needed to bring two images "
+            f"onto one grid: pass {name}_wcs=, a WCS or a FITS header, or use register (coregister "
+            "pair) for the arrays themselves"
         )
     world = wcs_of(source_world)
     if not getattr(world, "has_celestial", False):

@@ -527,8 +527,9 @@ class Registration:
                 "the size of a pixel is not known; one an axis is needed: "
                 "pass spacing=((0.1, 'um'), (0.1, 'um'))"
             )
-        if len(spacing) != self.ndim or not all(
-            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in spacing
+        entries = spacing if isinstance(spacing, (tuple, list)) else ()
+        if len(entries) != self.ndim or not all(
+            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in entries
         ):
             raise InputError(
                 f"spacing={spacing!r} is not a size and a unit for each of {self.ndim} axes; "
@@ -817,8 +818,10 @@ class Registration:
 
     @staticmethod
     def _check_level(level: float) -> None:
-        if not 0 < level < 1:
-            raise InputError(f"level={level!r} is not a probability between 0 and 1")
+        if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+            raise InputError(
+                f"level={level!r} is not a probability between 0 and 1; give 0.95 for 95 %"
+            )
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
