@@ -459,52 +459,87 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     ones. The score, zero over all modes, is looked at band by band: at first with the variance
     that even noise has, and where that finds something, with the one that its pixels show.
 
+    The same is asked of the rows and of the columns of the detector, one axis at a time: what is
+    the same all along one of them is in the modes of a single line.
+
     Parameters
     ----------
     left : array
         Whitened residual, in pixels.
     """
-    from scipy.special import fdtrc, gammaincc
-
     gradient, weight = equations.gradient, equations.weight
     ndim = len(gradient)
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
-
-    def sums(values: Float) -> Float:
-        return np.asarray(np.bincount(band, values, len(BANDS) + 2)[1:], dtype=np.float64)
-
     weighted = gradient * weight
     pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
-    inside = np.flatnonzero(np.bincount(band, minlength=len(BANDS) + 2)[1:])
-    score = np.stack([sums(row * equations.residual) for row in weighted], axis=1)[inside].ravel()
-    products, parts = np.empty((2, len(BANDS) + 1, ndim, ndim))
-    for i in range(ndim):
-        for j in range(i, ndim):
-            products[:, i, j] = products[:, j, i] = sums(pulls[i] * pulls[j])
-            parts[:, i, j] = parts[:, j, i] = sums(weighted[i] * gradient[j])
-    even = block_diag(*products[inside])
-    # the offset is fitted to the sum: what each band takes of it
-    parts = parts[inside].reshape(-1, ndim)
-    whole = sum(np.split(parts, len(inside)))
-    project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
+
+    def sums(add: Callable[[Float], Float]) -> tuple[Float, Float, Float]:
+        """Score, its variance with even noise, and information, of groups of modes."""
+        score = np.stack([add(row * equations.residual) for row in weighted], axis=1)
+        even, parts = np.empty((2, len(score), ndim, ndim))
+        for i in range(ndim):
+            for j in range(i, ndim):
+                even[:, i, j] = even[:, j, i] = add(pulls[i] * pulls[j])
+                parts[:, i, j] = parts[:, j, i] = add(weighted[i] * gradient[j])
+        return score, even, parts
+
+    def in_pixels(member: NDArray[np.bool_]) -> Float:
+        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in weighted)
+        return np.stack([left.ravel() * field.ravel() for field in fields])
+
+    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
+    count = np.bincount(band, minlength=len(BANDS) + 2)[1:]
+    inside = np.flatnonzero(count) + 1
+    bands = sums(lambda v: np.bincount(band, v, len(BANDS) + 2)[inside].astype(np.float64))
+    probability = _disagreement(bands, lambda: [in_pixels(band == m) for m in inside])
+    if ndim == 1:
+        return probability
+    whole = tuple(values.sum(axis=0) for values in bands)
+    place = np.arange(band.size).reshape(comparison.window.shape)
+    for axis in range(ndim):
+        line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
+        there = sums(lambda v, line=line: v[line].sum(keepdims=True))  # type: ignore[misc]
+        rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
+
+        def pieces(line: NDArray[np.intp] = line) -> list[Float]:
+            member = np.zeros(band.size, dtype=bool)
+            member[line] = True
+            return [in_pixels(member), in_pixels(~member & (band > 0))]
+
+        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), pieces))
+    return min((1 + ndim) * probability, 1.0)
+
+
+def _disagreement(
+    groups: tuple[Float, Float, Float], in_pixels: Callable[[], Sequence[Float]]
+) -> float:
+    """Probability that groups of modes ask for offsets as different as these.
+
+    Parameters
+    ----------
+    groups : (g, ndim), (g, ndim, ndim) and (g, ndim, ndim) arrays
+        Score, its variance with even noise, and information.
+    in_pixels : callable
+        Pieces of the score, pixel by pixel, for each group; asked for where it matters.
+    """
+    from scipy.special import fdtrc, gammaincc
+
+    scores, even, parts = groups
+    score, ndim = scores.ravel(), scores.shape[1]
+    # the offset is fitted to the sum: what each group takes of it
+    share = parts.reshape(-1, ndim) @ np.linalg.pinv(parts.sum(axis=0))
+    project = np.eye(score.size) - np.tile(share, len(scores))
 
     def disagreement(variance: Float) -> tuple[float, int]:
         inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
         left_over = project @ score  # the fit may have stopped short of its zero
         return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
 
-    chi2, parameters = disagreement(even)
+    chi2, parameters = disagreement(block_diag(*even))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
-    pieces = np.stack(
-        [
-            left.ravel() * comparison.untransform(np.where(band == m + 1, g, 0.0) * white).ravel()
-            for m in inside
-            for g in weighted
-        ]
-    )
+    pieces = np.concatenate(in_pixels())
     chi2, parameters = disagreement(pieces @ pieces.T)
     size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
     dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
