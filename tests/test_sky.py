@@ -210,8 +210,10 @@ def test_pixels_without_use_and_errors_are_brought_along():
 
 def test_the_printed_form_names_sky_and_pixels():
     images, wcs, _ = exposures((0.6, -0.9), seed=1)
-    text = str(cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1]))
+    result = cr.register_sky(*images, reference_wcs=wcs[0], moving_wcs=wcs[1])
+    text, page = str(result), result._repr_html_()
     assert text.startswith("trusted")
+    assert page.index("on the sky, along DEC") < page.index("more") < page.index("false alarm")
     for word in ("on the sky, along RA", "in pixels of reference, y", "in pixels of moving, x"):
         assert word in text
 

@@ -793,16 +793,8 @@ class Registration:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # the words keep the page's own colour, dark or light; only the rule beside them speaks
-        colour = "#009E73" if self.trusted else "#D55E00"
         rows = self.rows()
-        notes = "".join(f"<li>{_as_html(line)}</li>" for line in self.remedies())
-        return (
-            f'<div style="border-left:4px solid {colour};padding-left:.8em">'
-            f"<strong>{html.escape(self.verdict())}</strong>{_table(rows[: self.ndim])}"
-            + (f"<ul>{notes}</ul>" if notes else "")
-            + f"<details><summary>more</summary>{_table(rows[self.ndim :])}</details></div>"
-        )
+        return compact_html(self, rows[: self.ndim], rows[self.ndim :])
 
     def _mode_text(self, mode: Mode) -> str:
         place = ", ".join(f"{d:.2f}" for d in mode.offset)
@@ -822,6 +814,21 @@ class Registration:
             raise InputError(
                 f"level={level!r} is not a probability between 0 and 1; give 0.95 for 95 %"
             )
+
+
+def compact_html(
+    result: Registration, rows: Iterable[tuple[str, str]], more: Iterable[tuple[str, str]]
+) -> str:
+    """What a notebook shows: verdict, the rows that matter and what is wrong; more on demand."""
+    # the words keep the page's own colour, dark or light; only the rule beside them speaks
+    colour = "#009E73" if result.trusted else "#D55E00"
+    notes = "".join(f"<li>{_as_html(line)}</li>" for line in result.remedies())
+    return (
+        f'<div style="border-left:4px solid {colour};padding-left:.8em">'
+        f"<strong>{html.escape(result.verdict())}</strong>{_table(rows)}"
+        + (f"<ul>{notes}</ul>" if notes else "")
+        + f"<details><summary>more</summary>{_table(more)}</details></div>"
+    )
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
 from coregister.plane import SkyPlane, sky_plane
 from coregister.register import register
 from coregister.regrid import project
-from coregister.result import Registration, plain, round_pdg
+from coregister.result import Registration, compact_html, plain, round_pdg
 from coregister.status import Status
 from coregister.world import sky_jacobian
 
@@ -137,7 +137,8 @@ class SkyRegistration:
             }
         return record
 
-    def __str__(self) -> str:
+    def _rows(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Label and value of the offset, and of the rest."""
         rows = [
             (f"on the sky, along {name}", f"{round_pdg(value, bar)} arcsec")
             for name, value, bar in zip(
@@ -148,13 +149,20 @@ class SkyRegistration:
             found = self.reference_pixels if image == "reference" else self.moving_pixels
             bars = zip(("y", "x"), found.offset, found.stderr, strict=True)
             rows += [(f"in pixels of {image}, {n}", f"{round_pdg(d, s)} px") for n, d, s in bars]
-        rows += [row for row in self.registration.rows() if not row[0].startswith("offset")]
+        more = [row for row in self.registration.rows() if not row[0].startswith("offset")]
+        return rows, more
+
+    def __str__(self) -> str:
+        rows = sum(self._rows(), [])
         width = max(len(label) for label, _ in rows)
         lines = [f"  {label:<{width}}  {value}" for label, value in rows]
         notes = [f"  ! {line}" for line in self.registration.remedies()]
         return "\n".join([self.registration.verdict(), *lines, *notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return compact_html(self.registration, *self._rows())
 
 
 def register_sky(
