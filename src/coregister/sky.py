@@ -153,7 +153,7 @@ class SkyRegistration:
         return rows, more
 
     def __str__(self) -> str:
-        rows = sum(self._rows(), [])
+        rows = [row for part in self._rows() for row in part]
         width = max(len(label) for label, _ in rows)
         lines = [f"  {label:<{width}}  {value}" for label, value in rows]
         notes = [f"  ! {line}" for line in self.registration.remedies()]
