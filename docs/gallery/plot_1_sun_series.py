@@ -42,8 +42,7 @@ assert good.sum() >= 9
 # %%
 # The rotation of the surface is known (Howard, Harvey & Forgach 1990, `doi:10.1007/BF00156795
 # <https://doi.org/10.1007/BF00156795>`__). The frames are binned to 128 px and UNDERSAMPLED, which
-# is only advice: aliasing may pull every step by more than its bar, and that costs a few per cent
-# of the rotation.
+# is only advice: aliasing may pull every step by more than its bar.
 
 times = [datetime.fromisoformat(frame.header["DATE_OBS"]) for frame in frames]
 hours = np.array([(time - times[0]).total_seconds() / 3600 for time in times])
