@@ -91,14 +91,15 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
-    # noise that only its pixels explain may be a source that moves by itself
-    distorted = min(best.distortion, best.echo) < MAX_IF_LIKELY if uneven else False
-    if distorted or best.distortion < MAX_DISTORTION:
-        flags.add(Status.MISFIT)
     stderr = np.sqrt(np.diag(covariance))
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
+    echo = best.echo() if still or uneven else 1.0
+    # noise that only its pixels explain may be a source that moves by itself
+    distorted = min(best.distortion, echo) < MAX_IF_LIKELY if uneven else False
+    if distorted or best.distortion < MAX_DISTORTION:
+        flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    second = min(best.dispersion, best.competing, best.echo if still else 1.0)
+    second = min(best.dispersion, best.competing, echo if still else 1.0)
     if second < limit or best.contradiction < MAX_CONTRADICTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
