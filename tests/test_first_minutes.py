@@ -50,6 +50,9 @@ MISTAKES = {
     "a file of another kind": (lambda a: (__file__, a), "convert or rename"),
     "a folder": (lambda a: (str(Path(__file__).parent), a), "folder"),
     "ragged lists": (lambda a: ([[1, 2], [3]], a), "array of numbers"),
+    "a dictionary": (lambda a: ({"image": a}, a), "reference is a dict"),
+    "bytes": (lambda a: (b"FITS", a), "reference is a bytes"),
+    "an address": (lambda a: ("https://example.org/m31.fits", a), "fetch it first"),
     "an empty array": (lambda a: (a[:0], a), "empty"),
 }
 
@@ -78,6 +81,64 @@ def test_a_mistake_is_answered_in_one_sentence(pair, mistake):
 )
 def test_a_wrong_option_is_answered_in_one_sentence(pair, options, remedy):
     assert remedy in wrong(lambda: cr.register(*pair, **options))
+
+
+AFTERWARDS = {
+    "per cent": (lambda r, a: r.interval(95), "0.95 for 95 %"),
+    "per cent as a word": (lambda r, a: r.interval("95%"), "0.95 for 95 %"),
+    "probability of a region": (lambda r, a: r.contains((3, -2), 68), "0.95 for 95 %"),
+    "three coordinates": (lambda r, a: r.contains((1, 2, 3)), "in array-axis order"),
+    "a report as PDF": (lambda r, a: r.report("pair.pdf"), ".html is needed"),
+    "a report without a suffix": (lambda r, a: r.report("pair"), ".html is needed"),
+    "the size of a pixel": (lambda r, a: r.physical(0.1), "a size and a unit"),
+    "no world coordinates": (lambda r, a: r.to_wcs(), "pass that of the reference"),
+    "a cube to align": (lambda r, a: r.apply(np.stack([a] * 9)), "plane by plane"),
+    "another interpolation": (lambda r, a: r.apply(a, interpolation="sinc"), "'cubic'"),
+    "a shift of another number": (
+        lambda r, a: cr.fourier_shift(a, (1, 2, 3)),
+        "one number an axis",
+    ),
+    "one image as a stack": (lambda r, a: cr.register_stack(a[None]), "at least 2"),
+    "frames of two shapes": (lambda r, a: cr.register_stack([a, a[:50]]), "crop them"),
+    "no sky": (lambda r, a: cr.register_sky(a, a), "reference_wcs="),
+}
+
+
+@pytest.mark.parametrize("mistake", AFTERWARDS, ids=str)
+def test_a_mistake_afterwards_is_answered_in_one_sentence(pair, mistake):
+    call, remedy = AFTERWARDS[mistake]
+    result = cr.register(*pair)
+    assert remedy in wrong(lambda: call(result, pair[0]))
+    assert not list(Path().glob("pair*"))
+
+
+def test_the_command_answers_in_one_sentence(pair, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("click")
+    from coregister.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for name, image in zip("ab", pair, strict=True):
+        fits.writeto(f"{name}.fits", image)
+    mistakes = {
+        "a.fits b.fits": "coregister pair REF MOV",
+        "align a.fits b.fits": "coregister pair REF MOV",
+        "pair a.fits": "Missing argument 'MOV'",
+        "pair a.fits b.fits --report pair.pdf": ".html is needed",
+        "pair a.fits b.fits -o a.fits": "a name of its own",
+        "pair a.fits b.fits --bondary overlap": "--boundary",
+        "pair a.fits c.fits": "check the name",
+        "sky a.fits b.fits": "reference, a.fits, came without world coordinates",
+        "stack a.fits b.fits --report movie.pdf": ".html is needed",
+    }
+    for line, remedy in mistakes.items():
+        monkeypatch.setattr("sys.argv", ["coregister", *line.split()])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr().err
+        assert left.value.code == 2, line
+        assert remedy in said, (line, said)
+        assert said.count("\n") == 1, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fits", "b.fits"]
 
 
 def test_small_integers_do_not_overflow(pair):

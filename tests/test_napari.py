@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.napari import align_layers, described
+from coregister.napari import align_frames, align_layers, described, described_frames
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = ROOT / "src/coregister/napari/napari.yaml"
@@ -30,6 +30,7 @@ import numpy as np, napari, coregister as cr
 rng = np.random.default_rng(0)
 scene = cr.random_scene("power-law-2", (128, 128), rng=rng)
 a, b = cr.simulate_pair(scene, (3.3, -2.2), noise=0.1, rng=rng, shape=(64, 64))
+TRUE = [(0, 0), (0.5, -1), (1, -2), (1.5, -2.5)]
 viewer = napari.Viewer(show=True)
 for name, data in (("a", a), ("b", b)):
     viewer.add_image(data, name=name, scale=(0.2, 0.2), units=("um", "um"))
@@ -47,6 +48,19 @@ assert "micrometer" in panel.value, panel.value
 form.resample.value = False
 form.call_button.native.click()
 np.testing.assert_allclose(viewer.layers[-1].translate, (-0.66, 0.44), atol=0.01)
+movie = np.stack(cr.simulate_stack(scene, TRUE, noise=0.1, rng=rng, shape=(64, 64)))
+viewer.add_image(movie, name="movie", scale=(1, 0.2, 0.2), units=("s", "um", "um"))
+from coregister.napari import series_widget
+form, panel = widget = series_widget()
+viewer.window.add_dock_widget(widget, name="series")
+form.series.value = viewer.layers["movie"]
+form.call_button.native.click()
+layer = viewer.layers["movie aligned"]
+assert layer.data.shape == (4, 64, 64), layer.data.shape
+np.testing.assert_allclose(layer.metadata["coregister"].offsets, TRUE, atol=0.05)
+np.testing.assert_allclose(layer.scale, (1, 0.2, 0.2))
+assert "4 of 4 frames trusted" in panel.value, panel.value
+assert "y, micrometer" in panel.value, panel.value
 viewer.close()
 print("done")
 """
@@ -116,11 +130,73 @@ def test_layers_that_cannot_be_compared_are_refused(layers, attributes, remedy):
         align_layers(layers[0], changed(layers[1], **attributes))
 
 
+@pytest.fixture(scope="module")
+def movie():
+    rng = np.random.default_rng(0)
+    scene = cr.random_scene("power-law-3", (96, 96), rng=rng)
+    frames = cr.simulate_stack(scene, TRUE, noise=0.05, rng=rng, shape=(64, 64))
+    return SimpleNamespace(
+        data=np.stack(frames),
+        name="movie",
+        scale=np.array([2.0, 0.25, 0.1]),
+        translate=np.array([0.0, 5.0, 7.0]),
+        units=("second", "micrometer", "micrometer"),
+        gamma=0.8,
+    )
+
+
+TRUE = [(0, 0), (0.5, -1), (1, -2), (1.5, -2.5)]
+
+
+def test_a_series_is_aligned_frame_by_frame(movie):
+    before = movie.data.copy()
+    data, attributes, kind = align_frames(movie)
+    np.testing.assert_array_equal(movie.data, before)
+    result = cr.register_stack(movie.data, reference="first")
+    np.testing.assert_array_equal(data, result.apply(movie.data))
+    np.testing.assert_allclose(attributes["metadata"]["coregister"].offsets, TRUE, atol=0.1)
+    np.testing.assert_array_equal(attributes["scale"], movie.scale)
+    np.testing.assert_array_equal(attributes["translate"], movie.translate)
+    assert (attributes["name"], attributes["gamma"], kind) == ("movie aligned", 0.8, "image")
+    inner = (slice(None), slice(4, -4), slice(4, -4))
+    noise = 0.05 * np.sqrt(2)  # all that is left of differences; interpolation only damps it
+    assert (
+        np.std(np.diff(data[inner], axis=0))
+        < noise
+        < np.std(np.diff(movie.data[inner], axis=0)) / 2
+    )
+
+
+def test_the_panel_of_a_series_lists_its_frames(movie):
+    result = align_frames(movie)[1]["metadata"]["coregister"]
+    panel = described_frames(result, movie).splitlines()[-5:]
+    assert panel[0].split() == ["frame", "y,", "micrometer", "x,", "micrometer"]
+    assert re.fullmatch(r" +3 +0\.37\d* \+- \S+ +-0\.25\S* \+- \S+", panel[-1]), panel
+    bare = SimpleNamespace(data=movie.data, name="movie")
+    panel = described_frames(result, bare).splitlines()[-5:]
+    assert panel[0].split() == ["frame", "y,", "px", "x,", "px"]
+    assert re.match(r" +3 +1\.\d+ ", panel[-1]), panel
+    spoilt = movie.data.copy()
+    spoilt[2] = np.random.default_rng(1).normal(size=spoilt[2].shape)
+    with pytest.warns(cr.RegistrationWarning):
+        data, attributes, _ = align_frames(changed(movie, data=spoilt))
+    assert np.isnan(data[2]).all()
+    panel = described_frames(attributes["metadata"]["coregister"], movie)
+    assert re.search(r"^ +2 +NO_MATCH$", panel, flags=re.MULTILINE)
+
+
+def test_what_is_no_series_is_refused(movie, layers):
+    with pytest.raises(cr.InputError, match="Align two images"):
+        align_frames(layers[0])
+    with pytest.raises(cr.InputError, match="Split RGB"):
+        align_frames(changed(movie, rgb=True))
+
+
 def test_the_manifest_names_what_is_there():
     text = MANIFEST.read_text()
     ids = re.findall(r"- id: (\S+)", text)
     names = re.findall(r"python_name: (\S+):(\S+)", text)
-    assert len(ids) == len(names) == 2
+    assert len(ids) == len(names) == 4
     for module, name in names:
         assert callable(getattr(importlib.import_module(module), name))
     assert set(re.findall(r"- command: (\S+)", text)) <= set(ids)

@@ -48,6 +48,89 @@ def test_itk_moves_points_of_the_reference_to_the_moving_image(result, tmp_path)
         result.save_transform(path)
 
 
+def turned(angles, spacing):
+    """Direction cosines of a turned scanner times the size of its voxels, x first."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * np.asarray(spacing)
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    rng = np.random.default_rng(1)
+    scene = cr.random_scene("power-law-2", (48, 48, 48), rng=rng)
+    return cr.simulate_pair(scene, (1.3, 2.4, -2.2), noise=0.02, rng=rng, shape=(24, 26, 28))
+
+
+@pytest.mark.parametrize("source", ["NIfTI", "SimpleITK"])
+@pytest.mark.parametrize("scanner", ["the same", "another place", "another orientation"])
+def test_itk_knows_origins_and_direction_cosines(volumes, scanner, source, tmp_path):
+    sitk, nibabel = pytest.importorskip("SimpleITK"), pytest.importorskip("nibabel")
+    matrices = [turned((20, -30, 50), (1.5, 2.0, 3.0))] * 2
+    origins = [np.array([10.0, 20.0, -7.0])] * 2
+    if scanner != "the same":
+        origins = [origins[0], np.array([-4.0, 2.0, 11.0])]
+    if scanner == "another orientation":
+        matrices = [matrices[0], turned((-5, 12, 3), (1.5, 2.0, 3.0))]
+    paths = [tmp_path / f"{name}.nii" for name in "ab"]
+    for path, data, matrix, origin in zip(paths, volumes, matrices, origins, strict=True):
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = matrix, origin
+        volume = nibabel.Nifti1Image(data.T.astype(np.float32), affine)
+        volume.header.set_xyzt_units("mm")
+        nibabel.save(volume, path)
+    images = [sitk.ReadImage(str(path)) for path in paths]
+    result = cr.register(*(paths if source == "NIfTI" else images))
+    assert result.trusted
+    np.testing.assert_allclose(result.offset, (1.3, 2.4, -2.2), atol=0.05)
+    np.testing.assert_allclose(result.physical().offset, result.offset * (3.0, 2.0, 1.5), rtol=1e-5)
+    result.save_transform(tmp_path / "shift.tfm")
+    transform = sitk.ReadTransform(str(tmp_path / "shift.tfm"))
+    for index in ((3.0, 5.0, 7.0), (20.0, 1.0, 11.0)):
+        point = images[0].TransformContinuousIndexToPhysicalPoint(index)
+        there = images[1].TransformPhysicalPointToContinuousIndex(transform.TransformPoint(point))
+        np.testing.assert_allclose(there, np.add(index, result.offset[::-1]), atol=1e-4)
+    # and ITK resamples with it to what `apply` gives
+    back = sitk.Resample(images[1], images[0], transform, sitk.sitkBSpline, np.nan)
+    back, inner = sitk.GetArrayFromImage(back), (slice(4, -4),) * 3
+    np.testing.assert_allclose(back[inner], result.apply(volumes[1])[inner], atol=1e-2)
+    # without origins and directions it does not
+    result.save_transform(tmp_path / "plain.tfm", spacing=((3.0, "mm"), (2.0, "mm"), (1.5, "mm")))
+    other = sitk.ReadTransform(str(tmp_path / "plain.tfm")).TransformPoint(point)
+    assert np.linalg.norm(np.subtract(other, transform.TransformPoint(point))) > 3
+
+
+def test_a_slice_of_a_volume_lies_in_space_too(pair, tmp_path):
+    sitk, nibabel = pytest.importorskip("SimpleITK"), pytest.importorskip("nibabel")
+    affine = np.eye(4)
+    affine[:3, :3] = turned((20, -30, 50), (1.5, 2.0, 3.0))
+    paths = [tmp_path / f"{name}.nii" for name in "ab"]
+    for path, data in zip(paths, pair, strict=True):
+        nibabel.save(nibabel.Nifti1Image(data.T[:, None].astype(np.float32), affine), path)
+    result = cr.register(*paths)
+    result.save_transform(tmp_path / "shift.tfm")
+    transform = sitk.ReadTransform(str(tmp_path / "shift.tfm"))
+    image = sitk.ReadImage(str(paths[0]))
+    point = image.TransformContinuousIndexToPhysicalPoint((5.0, 0.0, 7.0))
+    there = image.TransformPhysicalPointToContinuousIndex(transform.TransformPoint(point))
+    np.testing.assert_allclose(there, (5 + result.offset[1], 0, 7 + result.offset[0]), atol=1e-4)
+
+
+def test_a_file_that_does_not_know_its_place(pair, tmp_path):
+    """Neither qform nor sform: the axes are those of space, as ITK reads such a file."""
+    sitk, nibabel = pytest.importorskip("SimpleITK"), pytest.importorskip("nibabel")
+    paths = [tmp_path / f"{name}.nii" for name in "ab"]
+    for path, data in zip(paths, pair, strict=True):
+        image = nibabel.Nifti1Image(data.T[..., None].astype(np.float32), None)
+        image.header.set_zooms((1.5, 2.0, 3.0))
+        image.header.set_xyzt_units("mm")
+        nibabel.save(image, path)
+    result = cr.register(*paths)
+    result.save_transform(tmp_path / "shift.tfm")
+    there = sitk.ReadTransform(str(tmp_path / "shift.tfm")).TransformPoint((0.0, 0.0))
+    np.testing.assert_allclose(there, (1.5 * result.offset[1], 2.0 * result.offset[0]))
+
+
 def test_skimage_warps_onto_the_reference(pair, result):
     transform = pytest.importorskip("skimage.transform")
     reference, moving = pair

@@ -41,6 +41,7 @@ print(r)
 assert r.trusted and r.contains(drift, 0.9999)
 
 # %%
+# In the difference, every cell goes its own way.
 
 figure, axes = plt.subplots(1, 3)
 axes[0].imshow(window[0])
@@ -48,7 +49,7 @@ axes[0].set_title("frame 0")
 axes[1].imshow(window[5])
 axes[1].set_title("frame 5: NO_MATCH")
 axes[2].imshow(window[1] - window[0], cmap="RdBu", vmin=-60, vmax=60)
-axes[2].set_title("frame 1 minus frame 0: every cell its own way")
+axes[2].set_title("frame 1 minus frame 0")
 for panel in axes:
     panel.set_axis_off()
 plt.show()

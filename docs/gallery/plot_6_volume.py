@@ -32,7 +32,8 @@ print("bars  ", np.sqrt(np.diag(size @ r.covariance @ size)).round(3), "mm")
 assert r.trusted and np.all(abs(r.offset - [-2, 1, 0]) < 0.1)
 
 # %%
-# A hundredth of a voxel is left over: the head moved, or its tissue pulsed, by 20 micrometres.
+# A hundredth of a voxel is left over: the head moved, or its tissue pulsed, by hundredths of a
+# millimetre.
 
 aligned = r.apply(moving)
 plane = 8

@@ -167,7 +167,7 @@ def pair(
 
     check_outputs([output, json_path, report], [reference, moving], overwrite=overwrite)
     if report is not None:
-        needs_report()
+        needs_report(report)
     choice = {"channel": channel, "err_ext": err_ext, "mask_ext": mask_ext}
     result = measure(
         read(reference, ext=ref_ext or ext, **choice),
@@ -261,7 +261,7 @@ def demo(context: click.Context, output: Path, overwrite: bool) -> None:
     click.echo(prepared.story)
     report: Path | None = paths["report.html"]
     try:
-        needs_report()
+        needs_report(paths["report.html"])
     except MissingExtraError as error:
         click.echo(f"No report: {error}")
         report = None
@@ -384,7 +384,7 @@ def calibrate(
     if plot_path is not None:
         optional("matplotlib", "report")
     if report is not None:
-        needs_report()
+        needs_report(report)
     source: Any = scene
     if image is not None:
         loaded = read(image, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
@@ -690,7 +690,10 @@ def fail(error: BaseException) -> int:
     """Say what went wrong; the exit status."""
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "coregister"
-        say(f"error: {error.format_message()} See '{where} --help'.")
+        said = error.format_message().rstrip(".")
+        if said.startswith("No such command"):
+            said += "; for two images: coregister pair REF MOV"
+        say(f"error: {said}. See '{where} --help'.")
         return 2
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         say("error: interrupted")

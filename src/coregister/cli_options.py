@@ -54,7 +54,10 @@ def check_outputs(
             seen.add(place)
 
 
-def needs_report() -> None:
+def needs_report(path: Path) -> None:
     """Say before any work if the report cannot be made."""
+    from coregister.io.atomic import check_html
+
+    check_html(path)
     optional("matplotlib", "report")
     optional("jinja2", "report")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,6 +23,8 @@ from coregister.errors import InputError
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--ref-ext", metavar="EXT", help="HDU of REF, number or name.")
 @click.option("--mov-ext", metavar="EXT", help="HDU of MOV, number or name.")
+@click.option("--ref-plane", metavar="N|sum", help="If REF is a cube: a plane, from 0, or sum.")
+@click.option("--mov-plane", metavar="N|sum", help="If MOV is a cube: a plane, from 0, or sum.")
 @click.option("--max-offset", type=float, metavar="ARCSEC", help="Largest error of the pointing.")
 @click.pass_context
 def sky(
@@ -34,17 +37,20 @@ def sky(
     overwrite: bool,
     ref_ext: str | None,
     mov_ext: str | None,
+    ref_plane: str | None,
+    mov_plane: str | None,
     max_offset: float | None,
 ) -> None:
     """Measure the pointing error of MOV against REF; scale, rotation and projection may differ.
 
-    Both are FITS images with celestial coordinates.
+    Both are FITS images with celestial coordinates, or cubes with one more axis.
 
     \b
     Examples:
       coregister sky deep.fits tonight.fits
       coregister sky deep.fits tonight.fits -o tonight-corrected.fits --json pointing.json
       coregister sky deep.fits tonight.fits --mov-ext SCI --max-offset 30
+      coregister sky deep.fits cube.fits --mov-plane sum -o cube-corrected.fits
 
     The new header has the corrected coordinates, their bars (CRDERn, PNTCOVij) and the old ones as
     the alternate O.
@@ -55,7 +61,7 @@ def sky(
 
     check_outputs([output, json_path, report], [reference, moving], overwrite=overwrite)
     if report is not None:
-        needs_report()
+        needs_report(report)
     loaded = read(reference, ext=ref_ext), read(moving, ext=mov_ext)
     for image in loaded:
         if image.format != "FITS":
@@ -72,6 +78,8 @@ def sky(
         moving_err=loaded[1].err,
         reference_valid=loaded[0].valid,
         moving_valid=loaded[1].valid,
+        reference_plane=_plane(ref_plane, "--ref-plane"),
+        moving_plane=_plane(mov_plane, "--mov-plane"),
         max_offset=max_offset,
     )
     click.echo(str(result))
@@ -86,3 +94,16 @@ def sky(
         result.registration.report(report, overwrite=overwrite)
     if not result.trusted:
         context.exit(FLAGGED)
+
+
+def _plane(text: str | None, option: str) -> int | Literal["sum"] | None:
+    if text is None:
+        return None
+    if text == "sum":
+        return "sum"
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option} {text} is not usable; the number of a plane, from 0, or sum is needed"
+        ) from error

@@ -149,7 +149,7 @@ def stack(
     if plot_path is not None:
         optional("matplotlib", "report")
     if report is not None:
-        needs_report()
+        needs_report(report)
     if workers is not None and scheduler is not None:
         raise InputError("--workers and --scheduler were both given; one of them is enough")
     source = open_stack(frames[0] if len(frames) == 1 else frames, channel=channel)

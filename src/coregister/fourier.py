@@ -15,6 +15,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from coregister.errors import InputError
+
 #: rows of a contraction up to which it is limited by memory, not by arithmetic
 FEW_ROWS = 32
 #: multiplications that OpenBLAS does without waking its threads
@@ -81,8 +83,13 @@ def fourier_shift(
     >>> fourier_shift(np.array([0.0, 1.0, 0.0, 0.0]), [1.0]).round(12) + 0.0
     array([0., 0., 1., 0.])
     """
+    if np.size(offset) != np.ndim(image):
+        raise InputError(
+            f"the image has {np.ndim(image)} axes and the offset {np.size(offset)}; one number an "
+            "axis is needed"
+        )
     spectrum = scipy.fft.rfftn(image, workers=workers)
-    for ramp in phase_ramp(image.shape, offset):
+    for ramp in phase_ramp(image.shape, np.atleast_1d(offset)):
         spectrum *= ramp
     return np.asarray(scipy.fft.irfftn(spectrum, s=image.shape, workers=workers))
 

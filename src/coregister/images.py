@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
+from coregister.place import Place, is_itk, itk_array
 
 Boundary = Literal["overlap", "periodic"]
 
@@ -39,6 +40,8 @@ class Image:
         that was read.
     spacing : tuple of (float, str), optional
         Size of a pixel along each axis and its unit, if they came with it.
+    place : Place, optional
+        Where its pixels lie in space, if the file says so.
     narrow : bool
         The values came in single precision.
     """
@@ -48,6 +51,7 @@ class Image:
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    place: Place | None = None
     narrow: bool = False
 
     @cached_property
@@ -201,7 +205,8 @@ def as_image(
         If it cannot be used.
     """
     err_name = f"{name}_err" if err_name is None else err_name
-    array, own_valid, own_err, world, spacing = unpack(source, name)
+    found = unpack(source, name)
+    array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
     data = np.array(array, dtype=np.float64, order="C")
     if data.ndim > 1:
@@ -214,7 +219,7 @@ def as_image(
         )
     if valid is None and own_valid is None and err is None and own_err is None:
         narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-        image = Image(data=data, world=world, spacing=spacing, narrow=narrow)
+        image = Image(data=data, **found.where, narrow=narrow)
         if np.isfinite(image.mean):  # and so is every pixel
             return image
     usable = np.isfinite(data)
@@ -238,8 +243,12 @@ def as_image(
         data[~usable] = np.median(data[usable])
         if isinstance(sigma, np.ndarray):
             sigma[~usable] = np.median(sigma[usable])
-        return Image(data=data, valid=usable, sigma=sigma, world=world, spacing=spacing)
-    return Image(data=data, sigma=sigma, world=world, spacing=spacing)
+    return Image(
+        data=data,
+        valid=usable if count < data.size else None,
+        sigma=sigma,
+        **found.where,
+    )
 
 
 class Unpacked(NamedTuple):
@@ -250,6 +259,12 @@ class Unpacked(NamedTuple):
     err: Any = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    place: Place | None = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What is known of its coordinates, as `Image` names it."""
+        return {"world": self.world, "spacing": self.spacing, "place": self.place}
 
 
 def unpack(source: Any, name: str) -> Unpacked:
@@ -259,11 +274,15 @@ def unpack(source: Any, name: str) -> Unpacked:
 
         loaded = read(source)
         world = loaded if loaded.format == "FITS" else None
-        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing)
+        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing, loaded.place)
     if isinstance(source, np.ma.MaskedArray):
         return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
         return Unpacked(np.asarray(source))
+    if is_itk(source):
+        array, place = itk_array(source)
+        sizes = tuple((float(size), "mm") for size in source.GetSpacing()[::-1])
+        return Unpacked(array, spacing=sizes, place=place)
     first = source[0] if isinstance(source, list) and source else source
     if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
         from coregister.io import fits
@@ -287,6 +306,11 @@ def unpack(source: Any, name: str) -> Unpacked:
             f"{name} is a {type(source).__name__} that does not turn into an array ({error}); "
             "give an array of numbers or the path of an image file"
         ) from error
+    if array.ndim == 0 and array.dtype.kind in "OSU":
+        raise InputError(
+            f"{name} is a {type(source).__name__}; an image is needed: give an array of numbers or "
+            "the path of an image file"
+        )
     return Unpacked(array, spacing=_spacing_of(source))
 
 

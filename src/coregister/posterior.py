@@ -876,5 +876,7 @@ def _basins(density: Float, wraps: list[bool]) -> NDArray[np.intp]:
 
 
 def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"level={level!r} is not a probability between 0 and 1")
+    if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise InputError(
+            f"level={level!r} is not a probability between 0 and 1; give 0.95 for 95 %"
+        )

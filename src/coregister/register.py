@@ -38,8 +38,9 @@ def register(
     ----------
     reference, moving : array_like
         Real, the same number of axes (1 to 3 or more), any sizes that can overlap, any dtype and
-        byte order. Also `numpy.ma`, ``NDData``/``CCDData``, ``xarray.DataArray``, dask and zarr
-        arrays, or the path of a file. NaN and infinite pixels are left out. Never modified.
+        byte order. Also `numpy.ma`, ``NDData``/``CCDData``, ``xarray.DataArray``, images of
+        SimpleITK, dask and zarr arrays, or the path of a file. NaN and infinite pixels are left
+        out. Never modified.
     reference_err, moving_err : float or array_like, optional
         1-sigma noise of the pixels. None = learnt from the pair. Only the variation over the
         field matters: the level is learnt in any case. A scalar 0 means noiseless; array

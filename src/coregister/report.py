@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from coregister.calibration import Calibration, draw_bars, draw_coverage, draw_pulls
 from coregister.errors import optional
 from coregister.images import Image, Pair
-from coregister.io.atomic import atomic_write
+from coregister.io.atomic import atomic_write, check_html
 from coregister.plotting import (
     BLUE,
     FAINT,
@@ -79,12 +79,13 @@ def write_report(
     Raises
     ------
     InputError
-        If `path` exists, is a folder, or its folder is missing.
+        If `path` exists, is a folder or not named .html, or its folder is missing.
     OutputError
         If the file cannot be written.
     MissingExtraError
         If matplotlib or jinja2 is not installed.
     """
+    check_html(path)
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(render(result, pair, origin=origin), encoding="utf-8")
 
@@ -143,6 +144,7 @@ def write_calibration(
     overwrite : bool
         Replace an existing file.
     """
+    check_html(path)
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(render_calibration(found), encoding="utf-8")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from coregister.io.sky import SkyOffset
+    from coregister.place import Place
     from coregister.posterior import Posterior
     from coregister.transforms import Physical
 
@@ -528,8 +529,9 @@ class Registration:
                 "the size of a pixel is not known; one an axis is needed: "
                 "pass spacing=((0.1, 'um'), (0.1, 'um'))"
             )
-        if len(spacing) != self.ndim or not all(
-            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in spacing
+        entries = spacing if isinstance(spacing, (tuple, list)) else ()
+        if len(entries) != self.ndim or not all(
+            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in entries
         ):
             raise InputError(
                 f"spacing={spacing!r} is not a size and a unit for each of {self.ndim} axes; "
@@ -601,14 +603,26 @@ class Registration:
             scene, for points of moving, in array-axis order, with the whole result beside it.
         spacing : tuple of (float, str), optional
             Size of a pixel along each axis, and its unit. Default: what came with the reference,
-            else pixels.
+            else pixels. An ITK transform then has the origins and direction cosines of NIfTI and
+            SimpleITK in it; a `spacing` that is given takes the axes for those of space.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.transforms import save
 
+        places = self._places() if spacing is None else None
         spacing = self._known_spacing(spacing)
-        save(self.offset, self.to_dict(), path, spacing=spacing, overwrite=overwrite)
+        save(self.offset, self.to_dict(), path, spacing=spacing, places=places, overwrite=overwrite)
+
+    def _places(self) -> tuple[Place, Place] | None:
+        """Where both images lie in space; one without a place lies where the other does."""
+        if self._pair is None:
+            return None
+        known = [image.place for image in self._pair.images]
+        first, second = known[0] or known[1], known[1] or known[0]
+        if first is None or second is None or first.long.tolist() != second.long.tolist():
+            return None
+        return first, second
 
     # ---------------------------------------------------------------- files
 
@@ -781,16 +795,8 @@ class Registration:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # the words keep the page's own colour, dark or light; only the rule beside them speaks
-        colour = "#009E73" if self.trusted else "#D55E00"
         rows = self.rows()
-        notes = "".join(f"<li>{_as_html(line)}</li>" for line in self.remedies())
-        return (
-            f'<div style="border-left:4px solid {colour};padding-left:.8em">'
-            f"<strong>{html.escape(self.verdict())}</strong>{_table(rows[: self.ndim])}"
-            + (f"<ul>{notes}</ul>" if notes else "")
-            + f"<details><summary>more</summary>{_table(rows[self.ndim :])}</details></div>"
-        )
+        return compact_html(self, rows[: self.ndim], rows[self.ndim :])
 
     def _mode_text(self, mode: Mode) -> str:
         place = ", ".join(f"{d:.2f}" for d in mode.offset)
@@ -806,8 +812,25 @@ class Registration:
 
     @staticmethod
     def _check_level(level: float) -> None:
-        if not 0 < level < 1:
-            raise InputError(f"level={level!r} is not a probability between 0 and 1")
+        if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+            raise InputError(
+                f"level={level!r} is not a probability between 0 and 1; give 0.95 for 95 %"
+            )
+
+
+def compact_html(
+    result: Registration, rows: Iterable[tuple[str, str]], more: Iterable[tuple[str, str]]
+) -> str:
+    """What a notebook shows: verdict, the rows that matter and what is wrong; more on demand."""
+    # the words keep the page's own colour, dark or light; only the rule beside them speaks
+    colour = "#009E73" if result.trusted else "#D55E00"
+    notes = "".join(f"<li>{_as_html(line)}</li>" for line in result.remedies())
+    return (
+        f'<div style="border-left:4px solid {colour};padding-left:.8em">'
+        f"<strong>{html.escape(result.verdict())}</strong>{_table(rows)}"
+        + (f"<ul>{notes}</ul>" if notes else "")
+        + f"<details><summary>more</summary>{_table(more)}</details></div>"
+    )
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

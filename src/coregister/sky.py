@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
-from coregister.images import Image, as_image
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
+from coregister.plane import SkyPlane, sky_plane
 from coregister.register import register
 from coregister.regrid import project
-from coregister.result import Registration, plain, round_pdg
+from coregister.result import Registration, compact_html, plain, round_pdg
 from coregister.status import Status
-from coregister.world import corrected_header, moved_wcs, sky_jacobian, wcs_of
+from coregister.world import sky_jacobian
 
 Float = NDArray[np.float64]
 #: splines attenuate what is near the limit of the coarser pixels the less, the higher their degree
@@ -69,7 +69,7 @@ class SkyRegistration:
     reference_pixels: PixelOffset
     grid: Literal["reference", "moving"]
     registration: Registration
-    _images: tuple[Image, Image]
+    _images: tuple[SkyPlane, SkyPlane]
 
     @property
     def status(self) -> Status:
@@ -100,11 +100,10 @@ class SkyRegistration:
         -------
         astropy.wcs.WCS, or a header if one was given
         """
-        world = self._images[1].world
+        moving = self._images[1]
         if header is None:
-            return moved_wcs(world, self.moving_pixels.offset)
-        shape = self._images[1].data.shape
-        return corrected_header(header, world, *self.moving_pixels, shape)
+            return moving.moved(self.moving_pixels.offset)
+        return moving.header(header, *self.moving_pixels)
 
     def apply(self) -> Float:
         """`moving` on the grid of the reference, its pointing corrected; NaN where it is unknown.
@@ -113,9 +112,9 @@ class SkyRegistration:
         them first, or use ``reproject_adaptive`` with `to_wcs`.
         """
         reference, moving = self._images
-        shape = reference.data.shape
-        world = celestial(reference, "reference")
-        return project(_gaps(moving), self.to_wcs(), world, shape, {"order": ORDER})
+        world = moving.moved_plane(self.moving_pixels.offset)
+        shape = reference.image.data.shape
+        return project(moving.gaps, world, reference.wcs, shape, {"order": ORDER})
 
     def to_dict(self) -> dict[str, Any]:
         """What `Registration.to_dict` gives, with the offset on the sky and in the pixels of each.
@@ -138,7 +137,8 @@ class SkyRegistration:
             }
         return record
 
-    def __str__(self) -> str:
+    def _rows(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Label and value of the offset, and of the rest."""
         rows = [
             (f"on the sky, along {name}", f"{round_pdg(value, bar)} arcsec")
             for name, value, bar in zip(
@@ -149,13 +149,20 @@ class SkyRegistration:
             found = self.reference_pixels if image == "reference" else self.moving_pixels
             bars = zip(("y", "x"), found.offset, found.stderr, strict=True)
             rows += [(f"in pixels of {image}, {n}", f"{round_pdg(d, s)} px") for n, d, s in bars]
-        rows += [row for row in self.registration.rows() if not row[0].startswith("offset")]
+        more = [row for row in self.registration.rows() if not row[0].startswith("offset")]
+        return rows, more
+
+    def __str__(self) -> str:
+        rows = [row for part in self._rows() for row in part]
         width = max(len(label) for label, _ in rows)
         lines = [f"  {label:<{width}}  {value}" for label, value in rows]
         notes = [f"  ! {line}" for line in self.registration.remedies()]
         return "\n".join([self.registration.verdict(), *lines, *notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return compact_html(self.registration, *self._rows())
 
 
 def register_sky(
@@ -168,6 +175,8 @@ def register_sky(
     moving_err: ArrayLike | None = None,
     reference_valid: ArrayLike | None = None,
     moving_valid: ArrayLike | None = None,
+    reference_plane: int | Literal["sum"] | None = None,
+    moving_plane: int | Literal["sum"] | None = None,
     max_offset: float | None = None,
 ) -> SkyRegistration:
     """Measure how far the world coordinates of two images disagree; their grids may differ.
@@ -180,11 +189,14 @@ def register_sky(
     Parameters
     ----------
     reference, moving : HDU, list of HDUs, path, NDData, sunpy map, or array
-        With celestial coordinates, of one plane of the sky.
+        With celestial coordinates: a plane of the sky, or a cube with one more axis.
     reference_wcs, moving_wcs : astropy.wcs.WCS or header, optional
         Instead of the coordinates that came with the image.
     reference_err, moving_err, reference_valid, moving_valid : optional
         As in `coregister.register`; each on the pixels of its own image.
+    reference_plane, moving_plane : int or "sum", optional
+        Of a cube: one of its planes, or the sum of all; a pixel counts in the sum if it is usable
+        in every plane that has any usable pixel.
     max_offset : float or Quantity, optional
         Largest error of the pointing, arcsec, along either axis of the common grid.
 
@@ -196,7 +208,8 @@ def register_sky(
     Raises
     ------
     InputError
-        If an image has no celestial coordinates, or the two show nothing in common.
+        If an image has no celestial coordinates, a cube no plane that was chosen, or the two show
+        nothing in common.
 
     Notes
     -----
@@ -233,22 +246,33 @@ def register_sky(
     True
     """
     images = (
-        _image(reference, reference_err, reference_valid, reference_wcs, "reference"),
-        _image(moving, moving_err, moving_valid, moving_wcs, "moving"),
+        sky_plane(
+            reference,
+            plane=reference_plane,
+            wcs=reference_wcs,
+            err=reference_err,
+            valid=reference_valid,
+            name="reference",
+        ),
+        sky_plane(
+            moving,
+            plane=moving_plane,
+            wcs=moving_wcs,
+            err=moving_err,
+            valid=moving_valid,
+            name="moving",
+        ),
     )
-    worlds = celestial(images[0], "reference"), celestial(images[1], "moving")
-    areas = [
-        abs(np.linalg.det(tangents(wcs, image.data.shape)[0]))
-        for wcs, image in zip(worlds, images, strict=True)
-    ]
+    worlds = images[0].wcs, images[1].wcs
+    areas = [abs(np.linalg.det(tangents(each.wcs, each.image.data.shape)[0])) for each in images]
     keeps = 1 if areas[1] < 0.98 * areas[0] else 0  # alike: the reference
-    grid, shape = worlds[keeps], images[keeps].data.shape
-    brought, err = _brought(images[1 - keeps], worlds[1 - keeps], grid, shape)
+    grid, shape = worlds[keeps], images[keeps].image.data.shape
+    brought, err = _brought(images[1 - keeps], grid, shape)
     low, high = _box(np.isfinite(brought))
     outer_low = np.maximum(low - MARGIN, 0)
     outer = tuple(slice(*ends) for ends in zip(outer_low, high + MARGIN, strict=True))
     inner = tuple(slice(*ends) for ends in zip(low, high, strict=True))
-    kept, kept_err = _gaps(images[keeps])[outer], _cut(images[keeps].sigma, outer)
+    kept, kept_err = images[keeps].gaps[outer], _cut(images[keeps].image.sigma, outer)
     pair = [(kept, kept_err), (brought[inner], _cut(err, inner))]
     corners = [outer_low, low]
     if keeps == 1:
@@ -282,60 +306,24 @@ def register_sky(
     )
 
 
-def _image(source: Any, err: Any, valid: Any, wcs: Any, name: str) -> Image:
-    image = as_image(source, err=err, valid=valid, name=name)
-    if image.data.ndim != 2:
-        raise InputError(
-            f"{name} has shape {image.data.shape}; one plane of the sky is needed: pick one"
-        )
-    world = image.world if wcs is None else wcs
-    return Image(data=image.data, valid=image.valid, sigma=image.sigma, world=world)
-
-
-def celestial(image: Image, name: str) -> Any:
-    """The coordinates of an image: `astropy.wcs.WCS` with two celestial axes.
-
-    Raises
-    ------
-    InputError
-        If it has none.
-    """
-    if image.world is None:
-        raise InputError(
-            f"{name} came without world coordinates; they are needed to bring two images onto one "
-            f"grid: pass {name}_wcs=, a WCS or a FITS header, or an HDU"
-        )
-    wcs = wcs_of(image.world)
-    if not getattr(wcs, "has_celestial", False) or wcs.naxis != 2:
-        raise InputError(
-            f"the world coordinates of {name} are not those of one plane of the sky, which is "
-            f"needed: pass {name}_wcs=wcs.celestial, or use register for the arrays themselves"
-        )
-    return wcs
-
-
-def _gaps(image: Image) -> Float:
-    """The pixels, NaN where they are not to be used."""
-    return image.data if image.valid is None else np.where(image.valid, image.data, np.nan)
-
-
 def _cut(sigma: float | Float | None, where: Any) -> float | Float | None:
     return sigma[where] if isinstance(sigma, np.ndarray) else sigma
 
 
-def _brought(image: Image, wcs: Any, grid: Any, shape: Any) -> tuple[Float, float | Float | None]:
+def _brought(moved: SkyPlane, grid: Any, shape: Any) -> tuple[Float, float | Float | None]:
     """An image and its errors on the grid."""
-    data = project(_gaps(image), wcs, grid, shape, {"order": ORDER})
+    gaps, sigma = moved.gaps, moved.image.sigma
+    data = project(gaps, moved.wcs, grid, shape, {"order": ORDER})
     if not np.isfinite(data).any():
         raise InputError(
             "the images have nothing in common on the sky by their coordinates; check the headers, "
             "or use register for the arrays themselves"
         )
-    if not isinstance(image.sigma, np.ndarray):
-        return data, image.sigma
+    if not isinstance(sigma, np.ndarray):
+        return data, sigma
     # splines of higher degree can swing below 0; the level is learnt, its variation counts
-    variance = np.where(np.isnan(_gaps(image)), np.nan, image.sigma**2)
-    return data, np.sqrt(project(variance, wcs, grid, shape, {"order": "bilinear"}))
+    variance = np.where(np.isnan(gaps), np.nan, sigma**2)
+    return data, np.sqrt(project(variance, moved.wcs, grid, shape, {"order": "bilinear"}))
 
 
 def _box(known: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

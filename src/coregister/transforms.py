@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.io.atomic import atomic_write
+from coregister.place import Place, points
 
 Float = NDArray[np.float64]
 #: names of units as NGFF writes them
@@ -55,18 +56,31 @@ def physical(offset: Float, covariance: Float, spacing: tuple[tuple[float, str],
     return Physical(offset * sizes, carried, tuple(unit for _, unit in spacing))
 
 
-def itk_text(offset: Float, spacing: tuple[tuple[float, str], ...] | None = None) -> str:
+def itk_text(
+    offset: Float,
+    spacing: tuple[tuple[float, str], ...] | None = None,
+    places: tuple[Place, Place] | None = None,
+) -> str:
     """The displacement as an ITK transform file: from points of the reference to the moving image.
 
-    ITK counts x first and in physical units; pixels where no `spacing` is given. The axes of the
-    images are taken to be those of space (direction cosines of 1).
+    ITK counts x first. With the `places` of both images, from NIfTI or SimpleITK: points of space,
+    with their origins and direction cosines. Else pixels of the size of `spacing`, or of 1, whose
+    axes are those of space.
     """
-    ndim = offset.size
-    values = " ".join(repr(float(d)) for d in (offset * _sizes(offset, spacing))[::-1])
+    if places is None:
+        matrix, step = np.eye(offset.size), (offset * _sizes(offset, spacing))[::-1]
+    else:
+        matrix, step = points(*places, offset)
+    ndim = step.size
+    alike = np.array_equal(matrix, np.eye(ndim))
+    kind = "TranslationTransform" if alike else "AffineTransform"
+    values = step if alike else np.concatenate([matrix.ravel(), step])
+    centre = "" if alike else " ".join(["0"] * ndim)
     return (
         "#Insight Transform File V1.0\n#Transform 0\n"
-        f"Transform: TranslationTransform_double_{ndim}_{ndim}\n"
-        f"Parameters: {values}\nFixedParameters: \n"
+        f"Transform: {kind}_double_{ndim}_{ndim}\n"
+        f"Parameters: {' '.join(repr(float(value)) for value in values)}\n"
+        f"FixedParameters: {centre}\n"
     )
 
 
@@ -128,6 +142,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     spacing: tuple[tuple[float, str], ...] | None,
+    places: tuple[Place, Place] | None,
     overwrite: bool,
 ) -> None:
     """Write the displacement; the suffix says in which form: .tfm, .txt (ITK), .json (NGFF).
@@ -136,7 +151,7 @@ def save(
     """
     suffix = Path(path).suffix.lower()
     if suffix in (".tfm", ".txt"):
-        text = itk_text(offset, spacing)
+        text = itk_text(offset, spacing, places)
     elif suffix == ".json":
         whole = {**ngff_scene(offset, spacing=spacing), "coregister": record}
         text = json.dumps(whole, indent=2, allow_nan=False) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -212,7 +213,8 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if place.is_dir():
         raise InputError(f"{path} is a folder; an image file is needed: name one inside it")
     if not place.exists():
-        raise InputError(f"{path} does not exist; an image file is needed: check the name")
+        what = "fetch it first" if re.match("[a-z0-9]+:/", str(path)) else "check the name"
+        raise InputError(f"{path} does not exist; an image file is needed: {what}")
     if not place.is_file():
         raise InputError(f"{path} is not a regular file; an image file is needed: save it as one")
     if not os.access(place, os.R_OK):

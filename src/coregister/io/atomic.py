@@ -39,6 +39,21 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     return place
 
 
+def check_html(path: str | os.PathLike[str]) -> None:
+    """Refuse names of a report that browsers would not open.
+
+    Raises
+    ------
+    InputError
+        If the suffix is not .html.
+    """
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise InputError(
+            f"{os.fspath(path)} is no name for a report, which is a page for a browser; .html is "
+            "needed (print it from there for PDF)"
+        )
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give the path of a new empty file beside `path`; rename it to `path` at the end.

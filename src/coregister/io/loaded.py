@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import CoregisterError, InputError
+from coregister.place import Place
 
 #: names that ``channel`` takes besides a number
 CHANNELS = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2, "alpha": 3, "a": 3}
@@ -87,6 +88,12 @@ class Loaded:
         """Size of a pixel along each axis and its unit, if the file says so."""
         sizes: tuple[tuple[float, str], ...] | None = self.details.get("spacing")
         return sizes if sizes is not None and len(sizes) == self.data.ndim else None
+
+    @property
+    def place(self) -> Place | None:
+        """Where the pixels lie in space, if the file says so."""
+        place: Place | None = self.details.get("place")
+        return place if place is not None and place.long.sum() == self.data.ndim else None
 
 
 def pick_channel(

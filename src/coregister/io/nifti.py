@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
 from coregister.io.loaded import Loaded, Part, only_channel, refuse
+from coregister.place import nifti_place
 
 
 def contents(path: Path) -> list[Part]:
@@ -52,6 +53,9 @@ def read(
         if n != 1
     )
     known = bool(spacing) and all(size > 0 and name for size, name in spacing)
+    # without these codes nothing is said of the place: other programs take other defaults
+    codes = [int(image.header.get(key, 0)) for key in ("qform_code", "sform_code")]
+    place = nifti_place(image.affine, stored[:3]) if any(codes) else None
     return Loaded(
         path=path,
         format="NIfTI",
@@ -59,7 +63,11 @@ def read(
         data=volume.reshape(sides),
         header=image.header.copy(),
         stored_shape=volume.shape,
-        details={"affine": image.affine.copy(), "spacing": spacing if known else None},
+        details={
+            "affine": image.affine.copy(),
+            "spacing": spacing if known else None,
+            "place": place,
+        },
     )
 
 

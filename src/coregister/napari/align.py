@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,16 +64,7 @@ def align_layers(
     ((64, 64), 'b on a', 'image')
     """
     for name, layer in (("reference", reference), ("moving", moving)):
-        if getattr(layer, "rgb", False):
-            raise InputError(
-                f"{name}, the layer {layer.name!r}, is a colour image; one channel is needed: "
-                "use 'Split RGB' of its menu"
-            )
-        if getattr(layer, "multiscale", False):
-            raise InputError(
-                f"{name}, the layer {layer.name!r}, is a pyramid; one level is needed: "
-                "add level.data[0] as a layer of its own"
-            )
+        one_channel(layer, name)
     scale, other = _scale(reference), _scale(moving)
     if scale.shape == other.shape and not np.allclose(scale, other, rtol=1e-6):
         raise InputError(
@@ -111,11 +103,10 @@ def described(result: Registration, layer: Any) -> str:
     layer : napari.layers.Image
         The reference.
     """
-    units = [str(unit) for unit in getattr(layer, "units", None) or ()]
-    if len(units) != result.ndim or any(unit in NO_UNITS for unit in units):
+    sizes = units_of(layer, result.ndim)
+    if sizes is None:
         return str(result)
-    sizes = tuple(zip(_scale(layer).tolist(), units, strict=True))
-    real = result.physical(sizes)
+    real = result.physical(tuple(sizes))
     lines = [
         f"  along axis {axis}: {round_pdg(offset, bar)} {unit}"
         for axis, (offset, bar, unit) in enumerate(
@@ -133,23 +124,73 @@ def align_widget() -> Any:
     magicgui.widgets.Container
         For ``viewer.window.add_dock_widget``; napari makes it from the menu of plugins.
     """
+    return form_with_panel(
+        _form,
+        "choose two layers",
+        lambda form, result: described(result, form.reference.value),
+        {"resample": {"tooltip": "off: the pixels stay as they are, the layer is moved"}},
+    )
+
+
+def form_with_panel(
+    function: Callable[..., Any],
+    hint: str,
+    text: Callable[[Any, Any], str],
+    options: dict[str, Any],
+) -> Any:
+    """A form that calls `function`, and a panel below that shows what came out of it.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a layer with the result among its metadata.
+    hint : str
+        What the panel shows first.
+    text : callable
+        Makes the text of the panel, from the form and the result.
+    options : dict
+        Of magicgui, for arguments besides `max_offset`.
+    """
     widgets = optional("magicgui.widgets", "napari")
     form = optional("magicgui", "napari").magicgui(
-        _form,
+        function,
         call_button="Measure and align",
         max_offset={"label": "max offset, px (0: any)", "min": 0.0, "max": 1e6},
-        resample={"tooltip": "off: the pixels stay as they are, the layer is moved"},
+        **options,
     )
-    panel = widgets.TextEdit(value="choose two layers", name="result")
+    panel = widgets.TextEdit(value=hint, name="result")
     panel.read_only = True
     if hasattr(panel.native, "setStyleSheet"):  # Qt: the columns of the result stand in line
         panel.native.setStyleSheet("font-family: monospace")
+        panel.native.setLineWrapMode(type(panel.native).LineWrapMode.NoWrap)
 
     def show(layer: LayerData) -> None:
-        panel.value = described(layer[1]["metadata"]["coregister"], form.reference.value)
+        panel.value = text(form, layer[1]["metadata"]["coregister"])
 
     form.called.connect(show)
     return widgets.Container(widgets=[form, panel], labels=False)
+
+
+def one_channel(layer: Any, name: str) -> None:
+    """Refuse layers that are colours or pyramids."""
+    if getattr(layer, "rgb", False):
+        raise InputError(
+            f"{name}, the layer {layer.name!r}, is a colour image; one channel is needed: "
+            "use 'Split RGB' of its menu"
+        )
+    if getattr(layer, "multiscale", False):
+        raise InputError(
+            f"{name}, the layer {layer.name!r}, is a pyramid; one level is needed: "
+            "add level.data[0] as a layer of its own"
+        )
+
+
+def units_of(layer: Any, ndim: int) -> list[tuple[float, str]] | None:
+    """Size of a pixel and its unit along the last axes of a layer; None if units say nothing."""
+    units = [str(unit) for unit in getattr(layer, "units", None) or ()][-ndim:]
+    if len(units) != ndim or any(unit in NO_UNITS for unit in units):
+        return None
+    return list(zip(_scale(layer).tolist()[-ndim:], units, strict=True))
 
 
 def _form(
