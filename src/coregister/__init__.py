@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from coregister.sky import SkyRegistration, register_sky
     from coregister.stack import StackRegistration, register_stack
     from coregister.stack.simulate import simulate_stack
+    from coregister.windows import WindowsRegistration, register_windows
 
 #: imported when they are first asked for: a pair needs none of them
 _LATER = {
     "SkyRegistration": "coregister.sky",
     "StackRegistration": "coregister.stack",
+    "WindowsRegistration": "coregister.windows",
     "register_sky": "coregister.sky",
     "register_stack": "coregister.stack",
+    "register_windows": "coregister.windows",
     "simulate_stack": "coregister.stack.simulate",
 }
 
@@ -41,6 +44,7 @@ __all__ = [
     "SkyRegistration",
     "StackRegistration",
     "Status",
+    "WindowsRegistration",
     "calibrate",
     "chi2_shift",
     "chi2map_to_errors",
@@ -52,6 +56,7 @@ __all__ = [
     "register",
     "register_sky",
     "register_stack",
+    "register_windows",
     "simulate_pair",
     "simulate_stack",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,12 @@ class Rings:
     def spread_function(self, values: Callable[[Float], Float]) -> Float:
         """Values of a function of frequency at every mode; 0 at zero frequency."""
         return np.append(values(self._centre), 0.0).take(self._fine)
+
+    @cached_property
+    def of_mode(self) -> NDArray[np.intp]:
+        """Number of the ring of every mode; `size` for those of no ring."""
+        found = np.searchsorted(self._starts, self._fine, side="right") - 1
+        return np.where(self._fine == FINE_BINS, self.size, found)
 
     @property
     def mode_frequency(self) -> Float:
@@ -274,7 +280,7 @@ def photometry(
 
 
 @cache
-def _second_difference(size: int) -> Float:
+def second_difference(size: int) -> Float:
     """Penalty on second differences, the upper bands of its matrix: (3, size)."""
     rows = np.zeros((max(size - 2, 0), size))
     for row in range(size - 2):
@@ -309,7 +315,7 @@ def _smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
     precision = count / 2.0
     log = np.log(power) + 1.0 / count
-    bands = NOISE_STIFFNESS * _second_difference(power.size)
+    bands = NOISE_STIFFNESS * second_difference(power.size)
     bands[2] += precision
     return np.asarray(np.exp(_solve(bands, precision * log)))
 
@@ -326,7 +332,7 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
     """
     smooth = _smooth_log(power, count)
     log = np.log(smooth)
-    roughness = _penalise(NOISE_STIFFNESS * _second_difference(log.size), log)
+    roughness = _penalise(NOISE_STIFFNESS * second_difference(log.size), log)
     return smooth, float(-0.5 * log @ roughness)
 
 
@@ -337,7 +343,7 @@ def _fit_scene(
     product = share * (1.0 - share) * noise**2
     tiny = 1e-16 * scale
     power = np.maximum(xy, tiny)
-    penalty = SCENE_STIFFNESS * _second_difference(xy.size)
+    penalty = SCENE_STIFFNESS * second_difference(xy.size)
     if start is None:
         start = np.maximum(power, np.sqrt(product / count) + tiny)
     log = np.log(start)
