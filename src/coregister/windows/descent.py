@@ -23,7 +23,7 @@ Float = NDArray[np.float64]
 Patches = tuple[Float, Float]
 
 #: an error below this share of the bar ends the refinement, and a first look
-TOLERANCE, ROUGH = 0.04, 0.2
+TOLERANCE, ROUGH = 0.04, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def _descend(kernels: Kernels, patches: Patches, start: Float, *, rough: bool) -
     n, offset = len(start), start.copy()
     modes = kernels.modes_at(patches, offset)
     evaluated = offset.copy()
-    state = equations(kernels, modes)
+    state = equations(kernels, modes, level=rough)
     settled, far = np.zeros((2, n), dtype=bool)
     damping, size, last_step = np.ones(n), np.zeros(n), np.zeros((n, 2))
     active = np.arange(n)
@@ -102,7 +102,8 @@ def _descend(kernels: Kernels, patches: Patches, start: Float, *, rough: bool) -
                 modes[full], evaluated[full] = kernels.modes_at(some, offset[full]), offset[full]
             if going.size:
                 here = near(modes[going], offset[going] - evaluated[going])
-                new = equations(kernels, here, state.gain[going], state.spectra.scene[going])
+                guess = state.gain[going], state.spectra.scene[going]
+                new = equations(kernels, here, *guess, level=rough)
                 state.put(going, new)
         active = active[~done & ~out]
         if active.size == 0:

@@ -8,6 +8,7 @@ modes once; the rest is algebra of matrices of eight.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -109,12 +110,25 @@ def weigh(
     kernels: Kernels, x: Float, y: Float, gain: Float | None, scene: Float | None = None
 ) -> tuple[Float, WindowSpectra]:
     """Gain and spectra from the modes of both."""
-    xx, yy, xy = (product @ kernels.mean for product in (x * x, y * y, x * y))
+    xx, yy, xy = ring_means(kernels, ((x, x), (y, y), (x, y)))
     return photometry(xx=xx, yy=yy, xy=xy, count=kernels.count, gain=gain, scene=scene)
 
 
+def ring_means(kernels: Kernels, pairs: Sequence[tuple[Float, Float]]) -> Float:
+    """Ring averages of some products: (pairs, n, rings)."""
+    products = np.empty((len(pairs), *pairs[0][0].shape))
+    for product, (first, second) in zip(products, pairs, strict=True):
+        np.multiply(first, second, out=product)
+    return np.asarray(products @ kernels.mean)
+
+
 def equations(
-    kernels: Kernels, modes: Float, gain: Float | None = None, scene: Float | None = None
+    kernels: Kernels,
+    modes: Float,
+    gain: Float | None = None,
+    scene: Float | None = None,
+    *,
+    level: bool = False,
 ) -> WindowEquations:
     """Score, information and all behind them, where the fields are.
 
@@ -125,13 +139,16 @@ def equations(
         Fields, each without its mean.
     gain, scene : array, optional
         First guesses of the gain, and of the power of the scene.
+    level : bool
+        Do not look for a background that slopes.
     """
     gain, spectra = weigh(kernels, modes[:, X], modes[:, Y], gain, scene)
     weight = spectra.weight @ kernels.spread
     products = _products(kernels, modes, weight)
-    hinted = np.flatnonzero(_tilt(kernels, products, gain, SLOPE_HINT)[1])
     tilted = np.zeros(len(modes), dtype=bool)
-    if hinted.size:
+    if not level:
+        hinted = np.flatnonzero(_tilt(kernels, products, gain, SLOPE_HINT)[1])
+    if not level and hinted.size:
         index, gains, without = _tilted(kernels, modes, products, gain, spectra, hinted)
         if index.size:
             tilted[index] = True

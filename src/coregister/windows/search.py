@@ -41,6 +41,8 @@ Ints = NDArray[np.intp]
 
 #: pixels between those from which the scatter of a filtered window is read
 SPARSE_STEP = 2
+#: the search needs no more digits
+SINGLE = np.float32
 #: two peaks are one where the score between falls to no less than this share of the lower, asked
 #: at so many places
 VALLEY, ON_THE_WAY = 0.7, 24
@@ -93,15 +95,25 @@ class WindowSearch:
     @cached_property
     def _mean(self) -> Float:
         of_mode = self.rings.of_mode[:, None]
-        return np.asarray((of_mode == np.arange(self.rings.size)) / self.rings.count)
+        mean = (of_mode == np.arange(self.rings.size)) / self.rings.count
+        return np.asarray(mean.astype(SINGLE))
 
     @cached_property
     def _spreads(self) -> tuple[Float, Float]:
         frequency = self.rings.frequency
         return (
-            spread_matrix(self.rings, frequency),
-            spread_matrix(cosine_rings(self.wide), frequency),
+            spread_matrix(self.rings, frequency).astype(SINGLE),
+            spread_matrix(cosine_rings(self.wide), frequency).astype(SINGLE),
         )
+
+    @cached_property
+    def _boxes(self) -> tuple[Float, Float]:
+        """Matrices that sum over a window, at every offset along either axis."""
+        rows, columns = (
+            np.abs(np.arange(n + 2 * r) - np.arange(2 * r + 1)[:, None] - (n - 1) / 2) < n / 2
+            for n, r in zip(self.shape, self.reach, strict=True)
+        )
+        return rows.astype(SINGLE), columns.T.astype(SINGLE)
 
     def __call__(self, reference: Float, moving: Float, near: Float, inside: Ints) -> Found:
         """The best offset of every window.
@@ -121,13 +133,13 @@ class WindowSearch:
         modes = [_modes(reference), _modes(near)]
         powers = []
         for flat in (m.reshape(len(m), -1) for m in modes):
-            power = (flat * flat) @ self._mean
+            power = ((flat * flat) @ self._mean).astype(np.float64)
             powers.append(np.maximum(power, 1e-14 * power.max(axis=1, keepdims=True) + 1e-300))
         filters = auto_filters(frequency, powers, count)
         left, right = (p * f**2 for p, f in zip(powers, filters, strict=True))
         band, roughness = independence(frequency, count, left, right, 2)
-        first = _filtered(modes[0], filters[0] @ self._spreads[0])
-        second = _filtered(_modes(moving), filters[1] @ self._spreads[1])
+        first = _filtered(modes[0], filters[0].astype(SINGLE) @ self._spreads[0])
+        second = _filtered(_modes(moving), filters[1].astype(SINGLE) @ self._spreads[1])
         used = _covered(inside, self.wide)
         partly = np.flatnonzero(np.any(inside != [[0, n] for n in self.wide], axis=(1, 2)))
         second[partly] *= used[partly]
@@ -210,18 +222,17 @@ class WindowSearch:
         for source in (first, first[:, :, ::-1]):
             product = np.conj(scipy.fft.rfft2(source, s=full))
             product *= target
-            fields.append(scipy.fft.irfft2(product, s=full)[:, :rows, :columns])
+            field = scipy.fft.irfft2(product, s=full)[:, :rows, :columns]
+            fields.append(field.astype(np.float64))
         return fields[0], fields[1]
 
     def _energies(
         self, first: Float, second: Float, inside: Ints, partly: Ints
     ) -> tuple[Float, Float, Float]:
         """Root of the product of both energies at every offset, the same flipped, and pixels."""
-        moving = second * second
-        for axis, (n, r) in enumerate(zip(self.shape, self.reach, strict=True), start=1):
-            moving = _sums(moving, axis, np.arange(2 * r + 1), np.arange(2 * r + 1) + n)
-        np.maximum(moving, 0.0, out=moving)
-        squares = first * first
+        rows, columns = self._boxes
+        moving = (rows @ (second * second) @ columns).astype(np.float64)
+        squares = first.astype(np.float64) ** 2
         reference = np.broadcast_to(squares.sum(axis=(1, 2))[:, None, None], moving.shape).copy()
         flipped = reference.copy()
         pixels = np.full(moving.shape, float(squares[0].size))
@@ -242,7 +253,9 @@ class WindowSearch:
 
 
 def _modes(fields: Float) -> Float:
-    fields = fields - fields.mean(axis=(1, 2), keepdims=True)
+    fields = (fields - fields.mean(axis=(1, 2), keepdims=True)).astype(SINGLE)
+    # a unit of its own: single precision has no room for very large and small ones
+    fields /= np.maximum(np.abs(fields).max(axis=(1, 2), keepdims=True), 1e-30)
     return np.asarray(scipy.fft.dctn(fields, norm="ortho", axes=(1, 2), overwrite_x=True))
 
 

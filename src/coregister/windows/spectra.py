@@ -23,8 +23,11 @@ from coregister.spectrum import (
 
 Float = NDArray[np.float64]
 
-#: rounds of gain and spectra, and steps of the scene's
-ROUNDS, STEPS = 5, 12
+#: rounds of gain and spectra, and steps of the scene's: at first, and from a guess
+ROUNDS, STEPS, MORE_STEPS = 5, 12, 4
+#: change of the logarithm of the scene's power that ends them; from a first guess, of what exceeds
+#: its scatter
+SETTLED = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,26 +172,31 @@ def _fit_scene(
     tiny = 1e-16 * scale
     penalty = SCENE_STIFFNESS * second_difference(count.size)
     known = np.sqrt(product / count)
+    guessed = start is not None
     if start is None:
         start = np.maximum(np.maximum(xy, tiny), known + tiny)
     result = np.log(start)
     doubt = np.log(DOUBT_LEVEL * known + tiny)
     low, high = np.log(tiny) - 5.0, np.log(scale) + 5.0
     active = np.arange(len(xy))
-    parts = (result, xy, noise, product, tiny, doubt, low, high)
-    for _ in range(STEPS):
-        log, cross, other, both, small, pulled, least, most = parts
+    parts = (result, xy, noise, product, tiny, doubt, low, high, known)
+    for _ in range(MORE_STEPS if guessed else STEPS):
+        log, cross, other, both, small, pulled, least, most, scatter = parts
         model = np.exp(log)
         deviation = np.sqrt((2.0 * model**2 + model * other + both) / count + small**2)
         slope = model / deviation
         bands = np.tile(penalty, (1, len(active)))
-        bands[2] += (slope**2 + DOUBT).ravel()
+        # what a model above the data bends besides: without it the steps go too far
+        bent = np.clip(slope * (model - cross) / deviation, 0.0, None)
+        bands[2] += (slope**2 + bent + DOUBT).ravel()
         force = slope * (cross - model) / deviation - _penalise(penalty, log)
         force -= DOUBT * (log - pulled)
         step = _solve(bands, force)
         log = np.clip(log + np.clip(step, -2.0, 2.0), least, most)
         result[active] = log
-        going = np.max(np.abs(step), axis=1) >= 0.02
+        if guessed:
+            step *= model / (model + scatter)
+        going = np.max(np.abs(step), axis=1) >= SETTLED
         if not going.any():
             break
         active = active[going]

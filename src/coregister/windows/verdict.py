@@ -41,7 +41,7 @@ from coregister.uncertainty import (
     folded_power,
 )
 from coregister.windows.descent import Patches, Settled
-from coregister.windows.equations import DX, DY
+from coregister.windows.equations import DX, DY, ring_means
 from coregister.windows.kernels import REACH, Kernels
 from coregister.windows.spectra import photometry
 
@@ -170,16 +170,18 @@ def _loosened(kernels: Kernels, settled: Settled, values: Float, bread: Float) -
     scene = equations.scene[:, :6][:, None] @ modes
     x = (scene[:, 0] - share * residual) / gain[:, None]
     y = scene[:, 0] + (1 - share) * residual
-    xx, yy, xy = (product @ kernels.mean for product in (x * x, y * y, x * y))
+    firsts, seconds = (modes[:, rows].transpose(1, 0, 2) for rows in (DX, DY))
+    pairs = [(x, d) for d in firsts] + [(y, d) for d in seconds]
+    pairs += [(x, d) for d in seconds] + [(y, d) for d in firsts]
+    xx, yy, xy, *means = ring_means(kernels, [(x, x), (y, y), (x, y), *pairs])
     bars = np.sqrt(np.clip(np.einsum("nii->ni", bread), 0.0, None))
     known = bars > 0
     away = STEP_ASIDE * np.where(known, bars, 1.0)
     sides = []
     for axis in range(2):
-        dx, dy = modes[:, DX][:, axis], modes[:, DY][:, axis]
         changes = [
-            away[:, axis, None] * (product @ kernels.mean)
-            for product in (-x * dx, y * dy, (x * dy - y * dx) / 2)
+            away[:, axis, None] * change
+            for change in (-means[axis], means[2 + axis], (means[4 + axis] - means[6 + axis]) / 2)
         ]
         for sign in (-1, 1):
             sides.append([a + sign * b for a, b in zip((xx, yy, xy), changes, strict=True)])
