@@ -115,9 +115,10 @@ class Cutter:
         self.shape = images.shape[1:]
         level = images.mean(axis=(1, 2), keepdims=True)
         reach = [min(EXTENSION, n - 1) for n in self.shape]
-        data = np.pad(
-            images - level, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd"
-        )
+        centred = images - level
+        # a unit of its own: powers of very large and very small values are no numbers
+        centred /= max(float(np.abs(centred).max()), 1e-300)
+        data = np.pad(centred, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd")
         for axis, (n, r) in enumerate(zip(self.shape, reach, strict=True), start=1):
             fade = np.ones(n + 2 * r)
             fade[:r] = np.sin(np.pi / 2 * (np.arange(r) + 0.5) / r) ** 2

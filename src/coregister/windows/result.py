@@ -184,8 +184,10 @@ class WindowsRegistration:
             bars = np.median(self.stderr[good], axis=0)
             span = np.ptp(self.offsets[good], axis=0)
             for name, m, bar, wide in zip(axis_names(2), middle, bars, span, strict=True):
-                m, bar, wide = (round_pdg(v, max(bar, 1e-12)) for v in (m, bar, wide))
-                lines.append(f"  {name:<12}  median {m} px, spans {wide} px, bars of {bar} px")
+                shown = [round_pdg(v, max(bar, 1e-12)).split()[0] for v in (m, wide)]
+                lines.append(
+                    f"  {name:<12}  median {shown[0]} px, spans {shown[1]} px, bars of {bar:.2g} px"
+                )
         for status in Status:
             count = sum(status in flags for flags in self.flags)
             if count:
