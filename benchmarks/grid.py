@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 import coregister as cr
-from coregister.calibrate import METHODS, MODULES
+from coregister.calibration import METHODS, MODULES
 from coregister.errors import CoregisterError
 from coregister.grid import Cell, Grid, Group, code_digest, package_versions, run_grid
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from coregister.calibrate import Calibration, Trials
+from coregister.calibration import Calibration, Trials
 
 Array = NDArray[np.float64]
 PairMaker = Callable[..., tuple[Array, Array]]

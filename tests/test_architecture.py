@@ -26,8 +26,16 @@ LAZY = (
     "jinja2",
     "tifffile",
     "PIL",
+    "scipy.linalg",
     "scipy.stats",
     "scipy.ndimage",
+    # of our own: what a pair does not need
+    "coregister.calibration",
+    "coregister.chi2",
+    "coregister.posterior",
+    "coregister.simulate",
+    "coregister.sky",
+    "coregister.stack",
 )
 
 

@@ -9,10 +9,11 @@ import scipy.stats
 
 import coregister.chi2.inputs as inputs
 from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
+from coregister.chi2.halves import HalfPixelPolynomial
 from coregister.chi2.region import delta_chi2
 from coregister.chi2.surface import Surface
 from coregister.errors import InputError
-from coregister.fourier import fourier_shift
+from coregister.fourier import TrigPolynomial, fourier_shift
 
 SHAPES = [(16, 16), (15, 17), (16, 17), (17, 16), (12, 20)]
 BOUNDARIES = ("wrap", "constant", "reflect", "nearest")
@@ -682,3 +683,19 @@ class TestCalibration:
         assert scipy.stats.binomtest(inside, N, 0.682689).pvalue > 1e-3
         assert scipy.stats.binomtest(inside, N, 0.60).pvalue < 1e-3
         np.testing.assert_allclose(found[:, 2] / found[:, 1], np.sqrt(LEVEL), rtol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (7, 8), (6, 9), (5, 7)])
+def test_samples_at_half_pixels_make_the_polynomial_through_them(shape):
+    rng = np.random.default_rng(3)
+    fine = rng.normal(size=[2 * n for n in shape])
+    expected = TrigPolynomial.from_samples(fine, density=2)
+    spectra = np.empty((2, shape[0], 2, shape[1] // 2 + 1), dtype=complex)
+    for a, b in np.ndindex(2, 2):
+        spectra[a, :, b] = np.conj(np.fft.rfft2(fine[a::2, b::2], norm="forward"))
+    found = HalfPixelPolynomial(spectra, shape)
+    where = np.array([1.3, -2.8])
+    scale = np.abs(expected.taylor(where, 5)).max()
+    assert found.taylor(where, 5) == pytest.approx(expected.taylor(where, 5), abs=1e-12 * scale)
+    positions = [np.array([0.0, 0.5, 0.7]), np.array([2.0, -0.25])]
+    assert found.grid(positions) == pytest.approx(expected.grid(positions), abs=1e-12)

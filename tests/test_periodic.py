@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 import coregister as cr
+from coregister.images import prepare
+from coregister.periodic import PeriodicRoute
+from coregister.periodic.modes import auto_spectra, coarser
+from coregister.single import Single
 
 SHAPES = [(64,), (65,), (32, 33), (48, 64), (31, 45), (12, 16, 20), (15, 17, 11)]
 
@@ -34,3 +38,49 @@ def test_equivalent_offsets_are_told_nearest_to_the_guess():
     moving = cr.fourier_shift(scene, (3.25, -7.5))
     near = cr.register(scene, moving, boundary="periodic", initial=(40.0, 0.0))
     assert near.offset == pytest.approx([43.25, -7.5], abs=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0.1, 1e-3, 1e-5, 0.0])
+@pytest.mark.parametrize("background", [0.0, 300.0])
+def test_single_precision_tells_what_double_precision_tells(noise, background):
+    """Down to the noise that rounding to float32 makes, where the transforms widen."""
+    rng = np.random.default_rng(7)
+    scene = cr.random_scene("power-law-2", (64, 80), rng=rng)
+    images = cr.simulate_pair(scene, (3.3, -5.1), noise=noise, rng=rng, boundary="periodic")
+    narrow = [(image + background).astype(np.float32) for image in images]
+    single = cr.register(*narrow, boundary="periodic")
+    double = cr.register(*(i.astype(np.float64) for i in narrow), boundary="periodic")
+    assert np.all(np.abs(single.offset - double.offset) < 0.02 * double.stderr)
+    assert single.stderr == pytest.approx(double.stderr, rel=0.02)
+    assert single.flags == double.flags
+    assert single.background == pytest.approx(double.background, abs=1e-3 * (1 + background))
+
+
+def test_single_precision_is_kept_where_it_is_enough():
+    rng = np.random.default_rng(8)
+    scene = cr.random_scene("power-law-2", (64, 64), rng=rng)
+
+    def precision(noise):
+        images = cr.simulate_pair(scene, (3.3, -5.1), noise=noise, rng=rng, boundary="periodic")
+        pair = prepare(*(i.astype(np.float32) for i in images), boundary="periodic")
+        first, second = (Single(image, periodic=True) for image in pair.images)
+        route = PeriodicRoute(pair, (first, second))
+        route.refine(route.search()[0])
+        return route.precision
+
+    assert precision(0.1) == np.float32
+    assert precision(1e-7) == np.float64
+
+
+def test_every_other_row_of_many_tells_the_same_steps():
+    """Where an image is large, its auto-spectrum is read from some rows only."""
+    rng = np.random.default_rng(9)
+    scene = cr.random_scene("power-law-3", (256, 512), rng=rng) + 0.1 * rng.normal(size=(256, 512))
+    spectra = [np.fft.rfft2(scene)] * 2
+    low = coarser(spectra, (256, 512), 8)
+    thin, every = (auto_spectra(spectra, (256, 512), low, step) for step in (4, 1))
+    assert thin.count.sum() == pytest.approx(every.count.sum(), rel=0.02)
+    assert 3.9 < (thin.count / thin.read)[-1] < 4.1
+    same = np.interp(thin.frequency, every.frequency, every.powers[0])
+    scatter = np.sqrt(2 / thin.read + 2 / thin.count)
+    assert np.all(np.abs(thin.powers[0] / same - 1)[thin.frequency > 0.07] < 5 * scatter.max())

@@ -101,6 +101,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             comparison,
             equations,
             offset,
+            whitened=equations.whitened(comparison),
             amplitude=None,
             n_iter=1,
             converged=True,

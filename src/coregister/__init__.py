@@ -3,17 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from coregister.calibrate import Calibration, calibrate
-from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
 from coregister.errors import CoregisterError, InputError, MissingExtraError, RegistrationWarning
 from coregister.fourier import fourier_shift
-from coregister.posterior import Posterior
 from coregister.register import Reference, register
 from coregister.result import Coherence, Mode, Registration
-from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
 from coregister.status import Status
 
 if TYPE_CHECKING:
+    from coregister.calibration import Calibration, calibrate
+    from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
+    from coregister.posterior import Posterior
+    from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
     from coregister.sky import SkyRegistration, register_sky
     from coregister.stack import StackRegistration, register_stack
     from coregister.stack.simulate import simulate_stack
@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 
 #: imported when they are first asked for: a pair needs none of them
 _LATER = {
+    "Calibration": "coregister.calibration",
+    "Posterior": "coregister.posterior",
     "SkyRegistration": "coregister.sky",
     "StackRegistration": "coregister.stack",
     "WindowsRegistration": "coregister.windows",
+    "calibrate": "coregister.calibration",
+    "chi2_shift": "coregister.chi2",
+    "chi2map_to_errors": "coregister.chi2",
+    "chi2n_map": "coregister.chi2",
+    "expected_stderr": "coregister.simulate",
+    "pair_bound": "coregister.simulate",
+    "random_scene": "coregister.simulate",
     "register_sky": "coregister.sky",
     "register_stack": "coregister.stack",
     "register_windows": "coregister.windows",
+    "simulate_pair": "coregister.simulate",
     "simulate_stack": "coregister.stack.simulate",
 }
 

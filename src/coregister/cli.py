@@ -358,8 +358,8 @@ def calibrate(
     blobs, few-stars, texture, stripes, lattice, white.
     Exit status: 0, or 3 if a target is missed for certain.
     """
-    from coregister.calibrate import METHODS
-    from coregister.calibrate import calibrate as proof
+    from coregister.calibration import METHODS
+    from coregister.calibration import calibrate as proof
     from coregister.io import atomic_write, read
 
     if (image is None) == (scene is None):

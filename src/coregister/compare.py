@@ -475,6 +475,11 @@ class Comparison:
         self._modes: _Modes | None = None
 
     @property
+    def bridged(self) -> bool:
+        """True if holes hold what both images make most likely."""
+        return self._seen is not None
+
+    @property
     def clear(self) -> float:
         """Frequency (cycles/px) up to which nothing has faded."""
         return FADE[0] / self.step

@@ -6,8 +6,10 @@ array-axis order, and a shift by ``d`` moves content towards larger indices.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from functools import lru_cache
+from math import factorial
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -85,26 +87,45 @@ def fourier_shift(
     return np.asarray(scipy.fft.irfftn(spectrum, s=image.shape, workers=workers))
 
 
-def _contract(tensor: Complex, axis: int, rows: Complex) -> Complex:
+def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any]:
     """Sum over one axis against each of `rows`, whose number takes the place of its length.
 
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
     do for each number read, waking them costs more than they save.
     """
-    moved = np.moveaxis(tensor, axis, -1)
+    order = [*range(axis), *range(axis + 1, tensor.ndim), axis]
+    back = [*range(axis), tensor.ndim - 1, *range(axis, tensor.ndim - 1)]
+    moved = tensor.transpose(order)
     count, length = rows.shape
     if count > FEW_ROWS:
-        return np.moveaxis(moved @ rows.T, -1, axis)
+        return np.asarray((moved @ rows.T).transpose(back))
     flat = moved.reshape(-1, length)
+    pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
     if min(count, len(flat)) == 1:
         result = np.einsum("ij,kj->ik", flat, rows)
+    elif pieces <= 1:
+        result = flat @ rows.T
     else:
         result = np.empty((len(flat), count), dtype=tensor.dtype)
-        pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
-        edges = np.linspace(0, len(flat), pieces + 1).astype(int)
-        for start, stop in itertools.pairwise(edges):
-            np.matmul(flat[start:stop], rows.T, out=result[start:stop])
-    return np.moveaxis(result.reshape(*moved.shape[:-1], count), -1, axis)
+        few = -(-len(flat) // pieces)
+        for start in range(0, len(flat), few):
+            np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
+    return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
+
+
+@lru_cache(maxsize=64)
+def _taylor_factors(
+    n: int, density: float, last: bool, order: int
+) -> tuple[NDArray[np.float64], Complex]:
+    """Frequencies along an axis, and ``(ik)^m / m!`` there, times the modes they stand for."""
+    k = density * 2 * np.pi * (scipy.fft.rfftfreq(n) if last else scipy.fft.fftfreq(n))
+    factors = np.empty((order + 1, k.size), dtype=np.complex128)
+    factors[0] = 1.0
+    if last:
+        factors[0, 1 : (n + 1) // 2] = 2.0
+    for m in range(1, order + 1):
+        factors[m] = factors[m - 1] * (1j * k / m)
+    return k, factors
 
 
 class TrigPolynomial:
@@ -150,21 +171,16 @@ class TrigPolynomial:
 
         Those of the last axis count the half of the plane that the spectrum leaves out.
         """
-        k = self.density[axis] * frequencies(self.shape)[axis].reshape(-1)
-        rows = np.empty((order + 1, positions.size, k.size), dtype=np.complex128)
-        rows[0] = np.exp(1j * np.outer(positions, k))
-        for m in range(1, order + 1):
-            rows[m] = rows[m - 1] * (1j * k / m)
         n = self.shape[axis]
+        last = axis == len(self.shape) - 1
+        k, factors = _taylor_factors(n, float(self.density[axis]), last, order)
+        rows = factors[:, None, :] * np.exp(1j * np.multiply.outer(positions, k))
         if n % 2 == 0:
-            nyquist = abs(k[n // 2])
-            factor = 1.0
+            nyquist = abs(float(k[n // 2]))
             for m in range(order + 1):
-                rows[m, :, n // 2] = factor * np.cos(nyquist * positions + m * np.pi / 2)
-                factor *= nyquist / (m + 1)
-        if axis == len(self.shape) - 1:
-            rows[..., 1 : (n + 1) // 2] *= 2
-        return rows
+                waves = np.cos(nyquist * positions + m * np.pi / 2)
+                rows[m, :, n // 2] = nyquist**m / factorial(m) * waves
+        return np.asarray(rows)
 
     def taylor(
         self, position: Sequence[float] | NDArray[np.float64], order: int
@@ -180,7 +196,7 @@ class TrigPolynomial:
         for axis in range(len(self.shape) - 1, -1, -1):  # the last is the contiguous one
             point = np.array([position[axis]], dtype=np.float64)
             basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype)
-            tensor = _contract(tensor, axis, basis)
+            tensor = contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def derivatives(
@@ -190,8 +206,8 @@ class TrigPolynomial:
         coefficients = self.taylor(position, 2)
         ndim = coefficients.ndim
         unit = np.eye(ndim, dtype=np.intp)
-        gradient = np.array([coefficients[tuple(u)] for u in unit])
-        hessian = np.array([[coefficients[tuple(u + v)] for v in unit] for u in unit])
+        gradient = coefficients[tuple(unit)]
+        hessian = coefficients[tuple((unit[:, None] + unit).transpose(2, 0, 1))]
         hessian[np.diag_indices(ndim)] *= 2
         return float(coefficients[(0,) * ndim]), gradient, hessian
 
@@ -200,7 +216,7 @@ class TrigPolynomial:
         tensor: Complex = self._spectrum
         for axis in range(len(self.shape) - 1, -1, -1):
             basis = self._basis(axis, np.asarray(positions[axis], float), 0)[0]
-            tensor = _contract(tensor, axis, basis)
+            tensor = contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
     def samples(self, *, workers: int | None = None) -> Real:

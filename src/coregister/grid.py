@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibrate import (
+from coregister.calibration import (
     BIAS_TARGET,
     COVERAGE_TARGET,
     EFFICIENCY_TARGET,

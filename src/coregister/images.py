@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,6 +39,8 @@ class Image:
         that was read.
     spacing : tuple of (float, str), optional
         Size of a pixel along each axis and its unit, if they came with it.
+    narrow : bool
+        The values came in single precision.
     """
 
     data: NDArray[np.float64]
@@ -45,10 +48,22 @@ class Image:
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
+    narrow: bool = False
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean of all pixels."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self.data.mean())
 
     @property
     def constant(self) -> bool:
         """True if the valid pixels all have one value."""
+        if self.valid is None:  # a few that differ settle it
+            few = self.data[:1]
+            low, high = float(few.min()), float(few.max())
+            if high - low > 2e-13 * max(abs(low), abs(high)):
+                return False
         values = self.data if self.valid is None else self.data[self.valid]
         low, high = float(values.min()), float(values.max())
         return high - low <= 1e-13 * max(abs(low), abs(high))
@@ -197,6 +212,11 @@ def as_image(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
         )
+    if valid is None and own_valid is None and err is None and own_err is None:
+        narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+        image = Image(data=data, world=world, spacing=spacing, narrow=narrow)
+        if np.isfinite(image.mean):  # and so is every pixel
+            return image
     usable = np.isfinite(data)
     if own_valid is not None:
         usable &= own_valid

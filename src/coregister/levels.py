@@ -14,6 +14,8 @@ from coregister.images import Image
 
 Float = NDArray[np.float64]
 
+#: pixels that are looked at together
+BLOCK = 2**15
 #: share of neighbours on one level above which contours are lines, with pixels between them
 MOST_EQUAL = 0.5
 #: share of the changes that go straight back, above which noise crosses the levels: a half where
@@ -31,6 +33,8 @@ def coarsely_rounded(image: Image) -> bool:
     ----------
     image : Image
     """
+    if not all(_level(image, axis) for axis in range(image.data.ndim)):
+        return False
     changes = turns = equal = 0
     energy, step = 0.0, np.inf
     for axis in range(image.data.ndim):
@@ -39,8 +43,6 @@ def coarsely_rounded(image: Image) -> bool:
             slopes = np.where(_both(image.valid, axis), slopes, np.nan)
         count = int(np.count_nonzero(slopes == 0))
         some = slopes[np.abs(slopes) > 0]
-        if count <= MOST_EQUAL * (count + some.size):
-            return False
         equal += count
         changes += some.size
         if some.size:
@@ -52,6 +54,31 @@ def coarsely_rounded(image: Image) -> bool:
         return False
     likely = FLICKER * changes + 2 * np.sqrt(FLICKER * (1 - FLICKER) * changes)
     return bool(turns < likely)
+
+
+def _level(image: Image, axis: int) -> bool:
+    """True if most neighbours along an axis stand on one level."""
+    lines = np.moveaxis(image.data, axis, 0)
+    valid = None if image.valid is None else np.moveaxis(image.valid, axis, 0)
+    whole = (len(lines) - 1) * (lines.size // len(lines))
+    if valid is not None:
+        whole = int(np.count_nonzero(valid[1:] & valid[:-1]))
+    equal = unlike = 0
+    rows = max(1, BLOCK * len(lines) // lines.size)
+    for start in range(0, len(lines) - 1, rows):  # most images are told by half of their rows
+        stop = min(start + rows, len(lines) - 1)
+        same = lines[start:stop] == lines[start + 1 : stop + 1]
+        seen = same.size
+        if valid is not None:
+            both = valid[start:stop] & valid[start + 1 : stop + 1]
+            same &= both
+            seen = int(np.count_nonzero(both))
+        count = int(np.count_nonzero(same))
+        equal += count
+        unlike += seen - count
+        if unlike >= (1 - MOST_EQUAL) * whole:
+            return False
+    return equal > MOST_EQUAL * whole
 
 
 def _both(valid: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibrate import Calibration, draw_bars, draw_coverage, draw_pulls
+from coregister.calibration import Calibration, draw_bars, draw_coverage, draw_pulls
 from coregister.errors import optional
 from coregister.images import Image, Pair
 from coregister.io.atomic import atomic_write

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
-from coregister.posterior import Posterior, posterior
 from coregister.stages import Mode as Mode
 from coregister.status import ADVISORY, Status
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from coregister.io.sky import SkyOffset
+    from coregister.posterior import Posterior
     from coregister.transforms import Physical
 
 Float = NDArray[np.float64]
@@ -253,6 +253,8 @@ class Registration:
                 "this result was read back and holds no images, which the posterior is made of: "
                 "register the pair again and ask the result of that"
             )
+        from coregister.posterior import posterior
+
         return posterior(
             self._pair,
             modes=self.modes,

@@ -8,6 +8,7 @@ has a known distribution for unrelated images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.fourier import along
-from coregister.spectrum import Rings
+from coregister.spectrum import Counted, Rings
 from coregister.stages import Candidate
 
 Float = NDArray[np.float64]
@@ -33,13 +34,17 @@ SPARSE_SIGMA = 4.0
 #: highest peaks of the null, one in a block of so many lags a side, that tell how high chance goes
 NULL_PEAKS = 30
 NULL_BLOCK = 8
-#: power of the height of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian
-NULL_POWER = 1.5
+#: power of the height of which the tail is an exponential
+SPARSE_POWER, GAUSSIAN_POWER = 1.0, 2.0
+#: the best of several places, told by several signs, is as likely by chance as that of so many
+SIGNS = 1.2
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
 FAINT_FEATURE = 0.05
 BRIGHT_SHARE = 0.995
+#: images whose correlation differs from 1 by less are the same, as far as the arithmetic can tell
+SAME = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
 #: correlation over more than half of the largest overlap above which nothing is left to chance
 IDENTICAL = 0.9
 #: features below which neither their number nor the peaks of the null prove anything
@@ -49,6 +54,8 @@ LONE_FEATURES = 3
 CLEAR_FEATURE = 1.25
 #: what is below this many sigma lies between the features
 BETWEEN_SIGMA = 2.0
+#: pixels around a feature that its light may reach
+WINGS = 4
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -137,14 +144,14 @@ def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) ->
     return np.minimum(shares[0] * shares[1], 1 - 1e-9)
 
 
-def promise(frequency: Float, coherence: Float, rings: Rings, ndim: int) -> tuple[float, float]:
+def promise(frequency: Float, coherence: Float, rings: Counted, ndim: int) -> tuple[float, float]:
     """What a pair of these spectra lets expect of some of its modes.
 
     Parameters
     ----------
     frequency, coherence : array
         See `auto_coherence`.
-    rings : Rings
+    rings : Rings, or the like
         Of the modes that are kept.
     ndim : int
 
@@ -162,7 +169,7 @@ def promise(frequency: Float, coherence: Float, rings: Rings, ndim: int) -> tupl
 
 
 def steps_between_samples(
-    modes: Callable[[int], Rings],
+    modes: Callable[[int], Counted],
     frequency: Float,
     coherence: Float,
     fewest: int,
@@ -265,8 +272,12 @@ def independence(
 
 def ring_power(spectrum_power: Float, rings: Rings) -> Float:
     """Ring averages, never zero."""
-    mean = rings.mean(spectrum_power)
-    return np.asarray(np.maximum(mean, 1e-14 * mean.max() + 1e-300))
+    return floored(rings.mean(spectrum_power))
+
+
+def floored(power: Float) -> Float:
+    """A spectrum that is nowhere zero."""
+    return np.asarray(np.maximum(power, 1e-14 * power.max() + 1e-300))
 
 
 def overlap_sums(
@@ -383,11 +394,12 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
 
-def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float], float]:
+def chance_by_null(
+    null: Float, allowed: NDArray[np.bool_], power: float
+) -> Callable[[float], float]:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
-    The highest peaks of the null, one a block of lags, are continued by a tail between that of
-    a few sources, which falls as the exponential of the height, and a Gaussian's.
+    The highest peaks of the null, one a block of lags, are continued by a tail.
 
     Parameters
     ----------
@@ -395,12 +407,14 @@ def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float],
         Correlation with the flipped image, in units of the scatter of unrelated samples.
     allowed : bool array
         Lags that count.
+    power : float
+        Of the height, of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian.
     """
     blocks = np.where(allowed, null, 0.0)
     for axis, n in enumerate(null.shape):
         edges = np.arange(0, n, NULL_BLOCK)
         blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** NULL_POWER
+    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** power
     count = min(NULL_PEAKS, peaks.size // 8)
     if count < 2:
         return lambda z: 1.0
@@ -408,7 +422,7 @@ def chance_by_null(null: Float, allowed: NDArray[np.bool_]) -> Callable[[float],
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
 
     def chance(z: float) -> float:
-        excess = max(z**NULL_POWER - start, 0.0) / mean_excess
+        excess = max(z**power - start, 0.0) / mean_excess
         return float(-np.expm1(-count * np.exp(-excess)))
 
     return chance
@@ -512,6 +526,8 @@ def _agreement_between(
     fields: tuple[Float, Float], offset: Float, *, band: float, periodic: bool
 ) -> float:
     """Correlation where neither image has a feature, in units of the scatter of chance."""
+    from scipy import ndimage
+
     first, second = fields
     whole = np.rint(offset).astype(int)
     if periodic:
@@ -526,13 +542,16 @@ def _agreement_between(
     plain = np.ones(first.shape, dtype=bool)
     for field in (first, second):
         size = np.abs(field)
-        plain &= (size > 0) & (size < BETWEEN_SIGMA / 0.6745 * np.median(size[size > 0]))
+        sigma = np.median(size[size > 0]) / 0.6745
+        # the wings of two stars that are laid on one another agree, too
+        near = ndimage.maximum_filter(size > FEATURE_SIGMA * sigma, 2 * WINGS + 1)
+        plain &= (size > 0) & (size < BETWEEN_SIGMA * sigma) & ~near
     x, y = first[plain], second[plain]
     energy = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
 
 
-def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
+def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
     """Where the parabolas through a peak and its neighbours are highest, in samples from it."""
     shift = np.zeros(values.ndim)
     for axis, n in enumerate(values.shape):
@@ -544,9 +563,15 @@ def _vertex(values: Float, peak: tuple[np.intp, ...]) -> Float:
     return shift
 
 
+def _evidence(correlation: Any) -> Any:
+    """Log-likelihood ratio against "no common content", per independent sample."""
+    same = 1 - SAME[np.dtype(correlation.dtype)]
+    return -0.5 * np.log1p(-(np.clip(correlation, 0.0, same, dtype=np.float64) ** 2))
+
+
 def pick(
     correlation: Float,
-    samples: Float,
+    samples: Float | float,
     *,
     null: Float,
     allowed: NDArray[np.bool_],
@@ -562,7 +587,7 @@ def pick(
     correlation : array
         Normalised correlation at every lag, -1 to 1.
     samples : array
-        Independent samples in the overlap at every lag.
+        Independent samples in the overlap at every lag; a single number if all lags have as many.
     null : array
         The same correlation with one image flipped: same spectra, no common content.
     allowed : bool array
@@ -576,39 +601,62 @@ def pick(
     coincidence : callable or None
         Of a sparse scene, `chance_of_features` at an offset, given what the null says.
     """
-    evidence = -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
-    score = np.where(allowed, evidence * samples, -1.0)
+    every = bool(allowed.all())
+
+    def answers(values: Float) -> Float:
+        return values.ravel() if every else values[allowed]
+
+    if isinstance(samples, float):  # the highest correlation has the highest score
+        counts, most = np.broadcast_to(samples, correlation.shape), samples
+        rank, root, wide = correlation, np.sqrt(samples), answers(null)
+    else:
+        counts, most = samples, float(samples.max())
+        rank, root = _evidence(correlation) * samples, np.sqrt(answers(samples))
+        wide = null[allowed & (samples > SYMMETRIC_OVERLAP * most)]
+    rank = np.array(rank) if every else np.where(allowed, rank, -np.inf)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
-    chance = null[allowed] * np.sqrt(samples[allowed])
-    scatter = max(0.8, float(np.sqrt(np.mean(chance**2)))) if chance.size else 1.0
-    wide = allowed & (samples > SYMMETRIC_OVERLAP * samples.max())
-    if wide.any() and null[wide].max() > SYMMETRIC:
+    chance = answers(null) * root
+    scatter = (
+        max(0.8, float(np.sqrt(np.vdot(chance, chance) / chance.size))) if chance.size else 1.0
+    )
+    if wide.size and wide.max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
     spacing = np.array([lag.reshape(-1)[1] - lag.reshape(-1)[0] for lag in lags])
-    tail = None if coincidence is None else chance_by_null(null * np.sqrt(samples), allowed)
+
+    @cache
+    def tail() -> Callable[[float], float]:
+        power = GAUSSIAN_POWER if coincidence is None else SPARSE_POWER
+        return chance_by_null(null * np.sqrt(samples), allowed, power)
+
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
-        best = np.unravel_index(int(np.argmax(score)), score.shape)
-        if score[best] < 0:
+        best = np.unravel_index(int(np.argmax(rank)), rank.shape)
+        if rank[best] == -np.inf:
             break
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
-        z = np.sqrt(2 * score[best]) / scatter
-        false_alarm = chance_of_peak(z, lags_allowed, roughness, score.ndim)
-        plain = chance_of_peak(z * scatter, lags_allowed, roughness, score.ndim)
+        evidence, count = float(_evidence(correlation[best])), float(counts[best])
+        z = np.sqrt(2 * evidence * count) / scatter
+        false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
+        plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
         rival = plain
-        same = correlation[best] > IDENTICAL and samples[best] > samples.max() / 2
-        if tail is not None and coincidence is not None and not same:
-            rival = false_alarm = max(false_alarm, coincidence(offset, tail(z * scatter)))
+        same = correlation[best] > IDENTICAL and count > most / 2
+        if not same and (coincidence is not None or false_alarm > QUICK_CHANCE):
+            by_null = tail()(z * scatter)
+            if coincidence is not None:
+                sign = coincidence(offset, by_null)
+                by_null = float(-np.expm1(SIGNS * np.log1p(-min(sign, 1 - 1e-12))))
+                rival = max(false_alarm, by_null)
+            false_alarm = max(false_alarm, by_null)
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
         candidates.append(
             Candidate(
-                offset=offset + spacing * _vertex(correlation, best),
-                evidence=float(evidence[best]),
-                samples=float(samples[best]),
+                offset=offset + spacing * vertex(correlation, best),
+                evidence=evidence,
+                samples=count,
                 false_alarm=false_alarm,
                 plain=plain,
                 at_edge=edge(offset),
@@ -617,8 +665,8 @@ def pick(
         near = np.ix_(
             *(
                 (np.arange(-SEPARATION, SEPARATION + 1) + index) % n
-                for index, n in zip(best, score.shape, strict=True)
+                for index, n in zip(best, rank.shape, strict=True)
             )
         )
-        score[near] = -1.0
+        rank[near] = -np.inf
     return candidates

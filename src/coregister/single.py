@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -17,6 +20,11 @@ from coregister.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+
+#: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
+HIGH_MEAN = 10.0
+#: largest value, and inverse of the smallest one, whose square single precision holds with ease
+NARROW_RANGE = 1e9
 
 
 class Single:
@@ -60,6 +68,12 @@ class Single:
             return self
         return Single(without(self.image, bad), periodic=self._periodic, clean=True)
 
+    def told(self, sigma: float | Float | None) -> Single:
+        """The same image, with errors that vary from pixel to pixel."""
+        other = copy.copy(self)
+        other.__dict__["image"] = replace(self.image, sigma=sigma)
+        return other
+
     @cached_property
     def filled(self) -> Float:
         """Data with its holes filled."""
@@ -101,8 +115,28 @@ class Single:
     @cached_property
     def spectrum(self) -> Complex:
         """Half spectrum of an image that wraps and has no holes, its mean taken out."""
-        data = self.given.data
-        return np.asarray(scipy.fft.rfftn(data - data.mean(), overwrite_x=True))
+        data, mean = self.given.data, self.given.mean
+        few = data[:: max(1, len(data) // 8)]
+        # a high mean would cost digits in the transform
+        high = abs(mean) > HIGH_MEAN * float(few.std())
+        return np.asarray(_without_mean(scipy.fft.rfftn(data - mean if high else data)))
+
+    @cached_property
+    def narrow_spectrum(self) -> NDArray[np.complex64] | None:
+        """The same in single precision; None if the values have more digits, or too many zeros."""
+        if not self.given.narrow:
+            return None
+        data = np.empty(self.given.data.shape, dtype=np.float32)
+        np.subtract(self.given.data, self.given.mean, out=data, casting="same_kind")
+        largest = max(float(data.max()), -float(data.min()))
+        if not 1 / NARROW_RANGE < largest < NARROW_RANGE:
+            return None
+        return np.asarray(_without_mean(scipy.fft.rfftn(data)))
+
+
+def _without_mean(spectrum: Any) -> Any:
+    spectrum[(0,) * spectrum.ndim] = 0.0
+    return spectrum
 
 
 def _whole_samples(length: int) -> int:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpbsv
 
 from coregister.fourier import along
 
@@ -46,6 +46,18 @@ def cosine_frequency(shape: Sequence[int], step: int = 1) -> Float:
     return np.asarray(np.sqrt(sum(squares)))
 
 
+class Counted(Protocol):
+    """Rings of which only frequency and number of modes are asked."""
+
+    @property
+    def frequency(self) -> Float:
+        """Mean frequency of each, cycles/px."""
+
+    @property
+    def count(self) -> Float:
+        """Modes in each."""
+
+
 class Rings:
     """Rings of one frequency in an array of modes.
 
@@ -58,6 +70,10 @@ class Rings:
         Frequency of every mode, cycles/px; zero frequency belongs to no ring.
     multiplicity : array, optional
         How many modes of the full plane an entry stands for; default 1.
+    half : bool
+        The same in short: two, but for index 0 of the last axis.
+    without : sequence of tuple of slice
+        Where modes are that count for nothing.
 
     Attributes
     ----------
@@ -69,28 +85,56 @@ class Rings:
         Modes in each.
     """
 
-    def __init__(self, frequency: Float, multiplicity: Float | None = None) -> None:
+    def __init__(
+        self,
+        frequency: Float,
+        multiplicity: Float | None = None,
+        *,
+        half: bool = False,
+        without: Sequence[tuple[slice, ...]] = (),
+    ) -> None:
         flat = frequency.ravel()
-        weight = None if multiplicity is None else multiplicity.ravel()
+        self._shape = frequency.shape
+        self._weight, self._half = multiplicity, half
         top = float(flat.max())
-        self._fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
+        fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
         # zero frequency and modes that count for nothing: a bin of their own, in no sum
-        dropped = flat < 1e-12 if weight is None else (flat < 1e-12) | (weight == 0)
-        self._fine[dropped] = FINE_BINS
-        self._weight = weight
-        modes = self._bins(weight)
+        fine[flat < 1e-12] = FINE_BINS
+        if multiplicity is not None:
+            fine[(multiplicity == 0).ravel()] = FINE_BINS
+        for place in without:
+            fine.reshape(self._shape)[place] = FINE_BINS
+        self._keep(fine, FINE_BINS)
+        modes = self.sums(None)
         # mirrored modes are one sample
-        ring_of = self._group(modes if weight is None else modes / 2, top)
-        self._starts = np.flatnonzero(np.diff(ring_of, prepend=-1))
+        mirrored = half or multiplicity is not None
+        ring_of = self._group(modes / 2 if mirrored else modes, top)
         self._centre = np.linspace(0.5, FINE_BINS - 0.5, FINE_BINS) * (top / FINE_BINS)
+        if flat.size < 4 * FINE_BINS:  # bins without modes would only cost time
+            used = np.flatnonzero(modes)
+            number = np.full(FINE_BINS + 1, used.size)
+            number[used] = np.arange(used.size)
+            self._keep(number.take(fine), used.size)
+            self._centre, modes, ring_of = self._centre[used], modes[used], ring_of[used]
+        self._starts = np.flatnonzero(np.diff(ring_of, prepend=-1))
         self.size = self._starts.size
         self.count = np.add.reduceat(modes, self._starts)
         self.frequency = np.add.reduceat(modes * self._centre, self._starts) / self.count
 
-    def _bins(self, values: Float | None) -> Float:
+    def _keep(self, fine: NDArray[np.intp], used: int) -> None:
+        self._fine, self._used = fine, used
+        self._once = np.array(fine.reshape(self._shape)[..., 0]).ravel() if self._half else None
+
+    def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
-        total = np.bincount(self._fine, weights=values, minlength=FINE_BINS + 1)
-        return total[:FINE_BINS].astype(np.float64, copy=False)
+        flat = None if values is None else values.ravel()
+        if self._weight is not None:
+            flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
+        total = np.bincount(self._fine, weights=flat, minlength=self._used + 1)
+        if self._once is not None:
+            once = None if values is None else values.reshape(self._shape)[..., 0].ravel()
+            total = 2 * total - np.bincount(self._once, weights=once, minlength=self._used + 1)
+        return total[: self._used].astype(np.float64, copy=False)
 
     @staticmethod
     def _group(population: Float, top: float) -> NDArray[np.intp]:
@@ -110,26 +154,40 @@ class Rings:
             start, ring = stop, ring + 1
         return ring_of
 
-    def mean(self, values: Float) -> Float:
+    def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        flat = values.ravel() if self._weight is None else values.ravel() * self._weight
-        return np.asarray(np.add.reduceat(self._bins(flat), self._starts) / self.count)
+        return self.average(self.sums(values))
+
+    def average(self, sums: Float) -> Float:
+        """Average over each ring, from the `sums` over the narrow bins."""
+        return np.asarray(np.add.reduceat(sums, self._starts) / self.count)
 
     def spread(self, ring_values: Float) -> Float:
         """Ring values interpolated to every mode; 0 at zero frequency."""
-        return self.spread_function(
-            lambda f: np.asarray(np.interp(f, self.frequency, ring_values), dtype=np.float64)
-        )
+        return self.at_modes(self.at_bins(ring_values))
 
     def spread_function(self, values: Callable[[Float], Float]) -> Float:
         """Values of a function of frequency at every mode; 0 at zero frequency."""
-        return np.append(values(self._centre), 0.0).take(self._fine)
+        return self.at_modes(values(self._centre))
+
+    @property
+    def bin_frequency(self) -> Float:
+        """Frequency of the narrow bins, cycles/px."""
+        return self._centre
+
+    def at_bins(self, ring_values: Float) -> Float:
+        """Ring values interpolated to the narrow bins."""
+        return np.asarray(np.interp(self._centre, self.frequency, ring_values), dtype=np.float64)
+
+    def at_modes(self, bin_values: Float, dtype: Any = np.float64) -> NDArray[Any]:
+        """Values on the narrow bins, at every mode; 0 at zero frequency."""
+        return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
 
     @cached_property
     def of_mode(self) -> NDArray[np.intp]:
         """Number of the ring of every mode; `size` for those of no ring."""
-        found = np.searchsorted(self._starts, self._fine, side="right") - 1
-        return np.where(self._fine == FINE_BINS, self.size, found)
+        ring = np.searchsorted(self._starts, np.arange(self._used), side="right") - 1
+        return np.append(ring, self.size).take(self._fine)
 
     @property
     def mode_frequency(self) -> Float:
@@ -227,22 +285,64 @@ def fit_spectra(
     start : array, optional
         A first guess of the scene's.
     """
-    floor = max(LEAKAGE * float(residual.max()), 1e-15 * float((xx + yy).max()))
-    noise = _smooth_log(np.maximum(residual, floor), count)
-    scale = float((xx + yy).max())
-    strength = np.clip(xy, 0.0, None) / noise
-    # yy - xx = N2 - N1; where the scene dominates, its own noise-scene terms blur the difference
-    precision = count / (1.0 + 4.0 * strength)
-    difference = float(np.sum(precision * (yy - xx) / noise) / np.sum(precision))
-    share = float(np.clip((1.0 - difference) / 2.0, 0.0, 1.0))
-    scene = _fit_scene(xy, noise, share, count, scale, start)
+    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
     with np.errstate(divide="ignore", invalid="ignore"):
         coherence = np.nan_to_num(xy / np.sqrt(xx * yy))
-    return Spectra(scene=scene, residual=noise, share=share, coherence=coherence)
+    return Spectra(scene=scene, residual=noise, share=float(share[0]), coherence=coherence)
+
+
+def weights_beside(spectra: Spectra, *, xx: Float, yy: Float, xy: Float, count: Float) -> Float:
+    """Weights that spectra read a little aside would give.
+
+    Parameters
+    ----------
+    spectra : Spectra
+        Read at the optimum.
+    xx, yy : (size,) array
+        Ring averages of the auto-spectra, the reference times the gain.
+    xy : (n, size) array
+        Those of the cross-spectrum, at each of the offsets aside.
+    count : (size,) array
+        Modes in each ring.
+
+    Returns
+    -------
+    (n, size) array
+    """
+    residual = np.maximum(yy - 2 * xy + xx, 0.0)
+    start = np.broadcast_to(spectra.scene, xy.shape)
+    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
+    return np.asarray(scene / (scene * noise + share * (1 - share) * noise**2))
+
+
+def _fit(
+    xx: Float, yy: Float, xy: Float, residual: Float, count: Float, start: Float | None
+) -> tuple[Float, Float, Float]:
+    """Power of the scene and of the residual, and the share of the reference in it.
+
+    Of one pair or, where `xy` and `residual` have a row for each, of many.
+    """
+    both = xx + yy
+    scale = float(both.max())
+    floor = np.maximum(LEAKAGE * residual.max(axis=-1, keepdims=True), 1e-15 * scale)
+    noise = _smooth_log(np.maximum(residual, floor), count)
+    strength = np.maximum(xy, 0.0) / noise
+    # yy - xx = N2 - N1; where the scene dominates, its own noise-scene terms blur the difference
+    precision = count / (1.0 + 4.0 * strength)
+    difference = (precision * (yy - xx) / noise).sum(axis=-1, keepdims=True)
+    difference /= precision.sum(axis=-1, keepdims=True)
+    share = np.minimum(np.maximum((1.0 - difference) / 2.0, 0.0), 1.0)
+    return _fit_scene(xy, noise, share, count, scale, start), noise, share
 
 
 def photometry(
-    *, xx: Float, yy: Float, xy: Float, count: Float, gain: float | None
+    *,
+    xx: Float,
+    yy: Float,
+    xy: Float,
+    count: Float,
+    gain: float | None,
+    scene: Float | None = None,
 ) -> tuple[float, Spectra]:
     """Gain of moving over reference, and the spectra in units of moving.
 
@@ -254,10 +354,11 @@ def photometry(
         Modes in each ring.
     gain : float or None
         First guess.
+    scene : array, optional
+        First guess of its spectrum.
     """
     if gain is None:
         gain = float(np.copysign(np.sqrt((count @ yy) / (count @ xx)), count @ xy))
-    scene: Float | None = None
     for _ in range(5):
         first, cross = gain**2 * xx, gain * xy
         spectra = fit_spectra(
@@ -273,14 +374,14 @@ def photometry(
         # the gain is right where the residual holds none of the scene
         left_over = weight @ ((1 - share) * (cross - first) + share * (yy - cross))
         change = float(left_over / (weight @ ((1 - share) * first + share * cross)))
-        gain *= 1 + float(np.clip(change, -0.5, 0.5))
+        gain *= 1 + min(max(change, -0.5), 0.5)
         if abs(change) < 1e-3:
             break
     return gain, spectra
 
 
 @cache
-def second_difference(size: int) -> Float:
+def penalty_bands(size: int, stiffness: float) -> Float:
     """Penalty on second differences, the upper bands of its matrix: (3, size)."""
     rows = np.zeros((max(size - 2, 0), size))
     for row in range(size - 2):
@@ -288,7 +389,7 @@ def second_difference(size: int) -> Float:
     square = rows.T @ rows
     bands = np.zeros((3, size))
     for offset in range(min(3, size)):
-        bands[2 - offset, offset:] = np.diag(square, offset)
+        bands[2 - offset, offset:] = stiffness * np.diag(square, offset)
     bands.flags.writeable = False
     return bands
 
@@ -303,21 +404,30 @@ def _penalise(bands: Float, values: Float) -> Float:
     return product
 
 
-def _solve(bands: Float, right: Float) -> Float:
-    """Solution for a positive definite matrix, given by its upper bands."""
-    _, solution, failed = dpbsv(bands, right)
+def _solve(bands: Float, diagonal: Float, right: Float) -> Float:
+    """Solution of ``(matrix + diagonal) x = right``, positive definite.
+
+    Of one system or, where `right` has a row for each, of many: these are solved as one, whose
+    matrix has theirs along its diagonal, and so upper bands that join none to the next.
+    """
+    from scipy.linalg.lapack import dpbsv
+
+    system = np.empty((3, *right.shape))
+    system[:2] = bands[:2].reshape(2, *(1,) * (right.ndim - 1), -1)
+    np.add(bands[2], diagonal, out=system[2])
+    _, solution, failed = dpbsv(system.reshape(3, -1), right.reshape(-1))
     if failed:
         raise np.linalg.LinAlgError("the bands are not those of a positive definite matrix")
-    return np.asarray(solution)
+    return np.asarray(solution).reshape(right.shape)
 
 
 def _smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
     precision = count / 2.0
-    log = np.log(power) + 1.0 / count
-    bands = NOISE_STIFFNESS * second_difference(power.size)
-    bands[2] += precision
-    return np.asarray(np.exp(_solve(bands, precision * log)))
+    right = precision * (np.log(power) + 1.0 / count)
+    return np.asarray(
+        np.exp(_solve(penalty_bands(power.shape[-1], NOISE_STIFFNESS), precision, right))
+    )
 
 
 def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
@@ -332,32 +442,32 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
     """
     smooth = _smooth_log(power, count)
     log = np.log(smooth)
-    roughness = _penalise(NOISE_STIFFNESS * second_difference(log.size), log)
+    roughness = _penalise(penalty_bands(log.size, NOISE_STIFFNESS), log)
     return smooth, float(-0.5 * log @ roughness)
 
 
 def _fit_scene(
-    xy: Float, noise: Float, share: float, count: Float, scale: float, start: Float | None
+    xy: Float, noise: Float, share: Float, count: Float, scale: float, start: Float | None
 ) -> Float:
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
-    product = share * (1.0 - share) * noise**2
+    product = share * (1.0 - share) * noise**2 / count
+    scatter = np.sqrt(product)
     tiny = 1e-16 * scale
-    power = np.maximum(xy, tiny)
-    penalty = SCENE_STIFFNESS * second_difference(xy.size)
     if start is None:
-        start = np.maximum(power, np.sqrt(product / count) + tiny)
+        start = np.maximum(np.maximum(xy, tiny), scatter + tiny)
     log = np.log(start)
-    doubt = np.log(DOUBT_LEVEL * np.sqrt(product / count) + tiny)
+    doubt = DOUBT * np.log(DOUBT_LEVEL * scatter + tiny)
+    lowest, highest = np.log(tiny) - 5.0, np.log(scale) + 5.0
+    penalty = penalty_bands(xy.shape[-1], SCENE_STIFFNESS)
+    quadratic, linear, constant = 2.0 / count, noise / count, product + tiny**2
     for _ in range(12):
         model = np.exp(log)
-        variance = (2.0 * model**2 + model * noise + product) / count + tiny**2
-        slope = model / np.sqrt(variance)
-        pull = (xy - model) / np.sqrt(variance)
-        bands = penalty.copy()
-        bands[2] += slope**2 + DOUBT
-        force = slope * pull - _penalise(penalty, log) - DOUBT * (log - doubt)
-        step = _solve(bands, force)
-        log = np.clip(log + np.clip(step, -2.0, 2.0), np.log(tiny) - 5.0, np.log(scale) + 5.0)
-        if np.max(np.abs(step)) < 0.02:
+        # force and stiffness of the data, over the variance that noise and scene make
+        pull = model / ((quadratic * model + linear) * model + constant)
+        slope = model * pull
+        step = _solve(penalty, slope + DOUBT, slope * log + (xy - model) * pull + doubt) - log
+        log = log + np.minimum(np.maximum(step, -2.0), 2.0)
+        log = np.minimum(np.maximum(log, lowest), highest)
+        if max(step.max(), -step.min()) < 0.02:
             break
     return np.asarray(np.exp(log))

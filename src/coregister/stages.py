@@ -69,8 +69,8 @@ class Fit:
         Effective number of modes behind the bars.
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
-    echo : float
-        Probability of a residual this opposite to itself somewhere else if it is noise.
+    echo : callable
+        Tells the probability of a residual this opposite to itself somewhere else if it is noise.
     dispersion : float
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
@@ -99,7 +99,7 @@ class Fit:
     modes: float
     dof: float
     distortion: float
-    echo: float
+    echo: Callable[[], float]
     dispersion: float
     contradiction: float
     competing: float

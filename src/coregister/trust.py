@@ -29,7 +29,7 @@ MAX_DISPERSION = 1e-6
 #: the same for a ring that is anticorrelated; lower, since its modes are taken as independent
 MAX_CONTRADICTION = 1e-9
 #: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
-#: source that moves by itself where few pixels make the bars
+#: source that moves by itself where the noise is uneven
 MAX_IF_LIKELY = 1e-3
 #: share of the best candidate's evidence, in the search, above which a scene repeats there
 REPEATS = 0.75
@@ -37,8 +37,6 @@ REPEATS = 0.75
 FIXED = 0.1
 #: bars differ from those of even noise where they do by more than this factor
 UNEVEN = 1.5
-#: beyond this factor the noise of bright sources rules, or one of them has moved
-FEW_RULE = 3.0
 #: share of the smaller image below which an overlap is too small
 LOW_OVERLAP = 0.1
 #: components of an open direction below this are taken as noise
@@ -93,13 +91,15 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
-    few_rule = uneven and excess > FEW_RULE
-    if best.distortion < (MAX_IF_LIKELY if few_rule else MAX_DISTORTION):
-        flags.add(Status.MISFIT)
     stderr = np.sqrt(np.diag(covariance))
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
+    echo = best.echo() if still or uneven else 1.0
+    # noise that only its pixels explain may be a source that moves by itself
+    distorted = min(best.distortion, echo) < MAX_IF_LIKELY if uneven else False
+    if distorted or best.distortion < MAX_DISTORTION:
+        flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    second = min(best.dispersion, best.competing, best.echo if still else 1.0)
+    second = min(best.dispersion, best.competing, echo if still else 1.0)
     if second < limit or best.contradiction < MAX_CONTRADICTION:
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:

@@ -10,30 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from coregister.compare import (
     FADE,
     Comparison,
     Equations,
     faded,
-    known_directions,
-    unabsorbed,
 )
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
 from coregister.search import chance_of_peak
-from coregister.spectrum import Rings, Spectra, photometry
+from coregister.spectrum import Rings, Spectra
 from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Real = NDArray[np.floating[Any]]
+Complex = NDArray[np.complexfloating[Any, Any]]
 
+#: pixels that are worked on together: few enough to stay in the cache
+BLOCK = 2**14
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -64,6 +64,7 @@ def conclude_fit(
     equations: Equations,
     offset: Float,
     *,
+    whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
     n_iter: int,
     converged: bool,
@@ -72,6 +73,8 @@ def conclude_fit(
 
     Parameters
     ----------
+    whitened : two arrays
+        See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
     """
@@ -82,18 +85,20 @@ def conclude_fit(
     # without noise the residual is that of the arithmetic, and tells nothing of the scene
     noisy = bool(count @ spectra.residual > NOISELESS * (count @ spectra.scene))
     tested = determined and noisy
-    bread = _pseudo_inverse(values, vectors)
+    bread = pseudo_inverse(values, vectors)
     products = equations.gradient * equations.residual
     loosened = _loosened(
         bread,
         lambda away: products @ comparison.weight_beside(equations, away),
     )
-    left, pulls = equations.whitened(comparison)
+    left, pulls = whitened
     per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
+    if comparison.bridged:
+        student *= together(equations, pulls, left, loosened)
     smaller = min(image.data.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
@@ -108,7 +113,7 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
-        echo=echo(left) if noisy else 1.0,
+        echo=lambda: echo(left) if noisy else 1.0,
         dispersion=dispersion(comparison, equations, left) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
         competing=competing(
@@ -128,113 +133,6 @@ def conclude_fit(
         frequency=rings.frequency,
         coherence=equations.spectra.coherence,
         surface=partial(likelihood, comparison, equations, offset),
-        n_iter=n_iter,
-        converged=converged,
-    )
-
-
-def conclude_modes(
-    candidate: Candidate,
-    offset: Float,
-    *,
-    k: list[Float],
-    rings: Rings,
-    multiplicity: Float,
-    aligned: Complex,
-    spectra: Spectra,
-    weight: Float,
-    gain: float,
-    background: float,
-    shape: tuple[int, ...],
-    density: Float,
-    transforms: Callable[[], tuple[Complex, Complex]],
-    n_iter: int,
-    converged: bool,
-) -> Fit:
-    """The same for periodic images, whose modes are independent and need no whitening.
-
-    Parameters
-    ----------
-    aligned : complex array
-        Half of the cross-spectrum, times the gain, with the displacement taken out.
-    k, multiplicity, weight : array
-        Frequency, number of full-plane modes and weight of each of its modes.
-    shape : tuple of int
-        Of the arrays that they are of.
-    density : (ndim,) array
-        Samples a pixel of these.
-    transforms : callable
-        See `competing`.
-    """
-    signal = multiplicity * weight * aligned.real
-    noise = multiplicity * weight**2 * rings.spread(spectra.noise_product).reshape(weight.shape)
-    ndim = len(k)
-    information, moments = np.empty((2, ndim, ndim))
-    for i in range(ndim):
-        for j in range(i, ndim):
-            information[i, j] = information[j, i] = np.sum(signal * k[i] * k[j])
-            moments[i, j] = moments[j, i] = np.sum(noise * k[i] ** 2 * k[j] ** 2)
-    values, vectors = known_directions(information, moments)
-    bread = _pseudo_inverse(values, vectors)
-    per_mode = np.abs(signal) * sum(f**2 for f in k)
-    dof = _degrees_of_freedom(per_mode, ndim)
-    x, y = transforms()
-    left, pulls = _periodic_score(k, rings, multiplicity, spectra, weight, (x, y), gain, shape)
-    size = float(np.prod(shape))
-    powers = [rings.mean((s.real**2 + s.imag**2) / size) for s in (x, y)]
-    cross = np.conj(x) * y / size
-
-    def slopes(away: Float) -> Float:
-        turned = cross
-        for frequency, d in zip(k, away, strict=True):
-            turned = turned * np.exp(1j * frequency * d)
-        _, beside = photometry(
-            xx=powers[0], yy=powers[1], xy=rings.mean(turned.real), count=rings.count, gain=gain
-        )
-        heavier = multiplicity * rings.spread(beside.weight).reshape(weight.shape) * gain
-        return np.array([np.sum(heavier * f * cross.imag) for f in k])
-
-    loosened = _loosened(bread, slopes)
-    folded = folded_power(rings, rings.mean(aligned.real), spectra.scene, spectra.noise_product)
-    power = multiplicity * weight * rings.spread(folded).reshape(weight.shape)
-    coherent = np.array([float(np.sum(np.abs(f) * power)) for f in k])
-    power *= weight * np.maximum(aligned.real, 0)
-    chance = np.empty((ndim, ndim))
-    for i in range(ndim):
-        for j in range(ndim):
-            chance[i, j] = np.sum(power * k[i] * k[j])
-
-    def surface() -> TrigPolynomial:
-        product = aligned * weight
-        for frequency, d in zip(k, offset, strict=True):
-            product = product * np.exp(-1j * frequency * d)
-        return TrigPolynomial(product, shape, density=density)
-
-    spread = spread_of(left, pulls, loosened)
-    dof = max(min(dof, spread.dof), FEWEST_DOF)
-    student = dof / (dof - 2.0)
-    return Fit(
-        candidate=candidate,
-        offset=offset,
-        covariance=student * spread.seen,
-        model_covariance=student * spread.even,
-        unevenness=spread.chance,
-        information=(vectors * values) @ vectors.T,
-        evidence=spectra.evidence(rings.count) / rings.count.sum(),
-        modes=float(rings.count.sum()),
-        dof=dof,
-        distortion=1.0,
-        echo=echo(left),
-        dispersion=1.0,
-        contradiction=contradiction(spectra.coherence, rings.count),
-        competing=competing(rings, spectra, 1.0, transforms, shape, density),
-        systematic=_bound(coherent, chance, bread, offset),
-        gain=gain,
-        background=background,
-        overlap=1.0,
-        frequency=rings.frequency,
-        coherence=spectra.coherence,
-        surface=surface,
         n_iter=n_iter,
         converged=converged,
     )
@@ -269,6 +167,19 @@ def _loosened(bread: Float, score: Callable[[Float], Float]) -> Float:
             away = np.zeros(len(bread))
             away[axis] = STEP_ASIDE * bar
             change[axis] = (score(-away) - score(away)) / (2 * away[axis])
+    return loosened(bread, change)
+
+
+def loosened(bread: Float, change: Float) -> Float:
+    """The same, from the change of the score with the offset that weights which follow make.
+
+    Parameters
+    ----------
+    bread : (ndim, ndim) array
+        Inverse of the information, the slope for weights that stay.
+    change : (ndim, ndim) array
+        Part of the slope that is lost; a row for each axis of the offset.
+    """
     # part of the information that is lost
     values, vectors = np.linalg.eigh(bread)
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
@@ -276,36 +187,16 @@ def _loosened(bread: Float, score: Callable[[Float], Float]) -> Float:
     return np.asarray(root @ (axes / (1.0 - np.clip(lost, 0.0, MOST_LOST))) @ axes.T @ root)
 
 
-def _periodic_score(
-    k: list[Float],
-    rings: Rings,
-    multiplicity: Float,
-    spectra: Spectra,
-    weight: Float,
-    transforms: tuple[Complex, Complex],
-    gain: float,
-    shape: tuple[int, ...],
-) -> tuple[Float, Float]:
-    """The same as `Equations.whitened` for periodic images."""
-    x, y = transforms
-    white = np.sqrt(rings.spread(spectra.residual)).reshape(x.shape)
-    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-    x = gain * x
-    scene = (1 - spectra.share) * x + spectra.share * y
-    known = multiplicity * weight
-    residual = y - x
-    # to the optimal gain: what is missing to it is a piece of the scene
-    along_scene = float(np.vdot(scene, known * residual).real / np.vdot(scene, known * scene).real)
-    residual -= along_scene * scene
-    left = scipy.fft.irfftn(residual * inverse, s=shape, overwrite_x=True)
-    scene *= weight * white
-    columns = np.stack(
-        [
-            scipy.fft.irfftn(field, s=shape, overwrite_x=True)
-            for field in (*(1j * f * scene for f in k), scene)
-        ]
-    )
-    return unabsorbed(left, columns), columns[:-1]
+def products(rows: Real) -> Float:
+    """Scalar products of long rows with each other, added up piece by piece in double precision.
+
+    BLAS is no help: it is slow for so few rows, and starts its threads for them.
+    """
+    total = np.zeros((len(rows), len(rows)))
+    for start in range(0, rows.shape[1], BLOCK):
+        piece = rows[:, start : start + BLOCK]
+        total += np.einsum("ij,kj->ik", piece, piece)
+    return total
 
 
 class Spread(NamedTuple):
@@ -329,7 +220,7 @@ class Spread(NamedTuple):
     chance: float
 
 
-def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
+def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
     """The sandwich, and the model form beside it.
 
     Parameters
@@ -343,24 +234,44 @@ def spread_of(left: Float, pulls: Float, bread: Float) -> Spread:
     """
     from scipy.special import gammainc, gammaincc
 
-    pulls = bread @ pulls.reshape(len(pulls), -1)
-    squares = pulls**2
+    flat = pulls.reshape(len(pulls), -1)
+    plain = products(flat)
     # near 1; less where the residual is below the floor of its spectrum: no noise at all
-    level = float(np.mean(left**2))
-    even = level * (pulls @ pulls.T)
-    pulls = pulls * left.ravel()
-    seen = pulls @ pulls.T
-    contributions = pulls**2
-    fourth = np.maximum(np.einsum("ij,ij->i", contributions, contributions), 1e-300)
-    pixels = float(np.max(2 * np.diag(seen) ** 2 / fourth))
+    level = float(products(left.reshape(1, -1))[0, 0]) / left.size
+    even = level * (bread @ plain @ bread.T)
+    # each in units of its own size: their fourth powers stay within what floats can hold
+    total = np.diag(bread @ plain @ bread.T)
+    unit = np.sqrt(np.where(total > 0, total, 1.0) / left.size)
+    turn = (bread / unit[:, None]).astype(flat.dtype)
+    seen, fourths, fourth = np.zeros_like(bread), np.zeros(len(bread)), np.zeros(len(bread))
+    for start in range(0, left.size, BLOCK):
+        moved = turn @ flat[:, start : start + BLOCK]
+        squares = moved * moved
+        fourths += np.einsum("ij,ij->i", squares, squares)
+        moved *= left.reshape(-1)[start : start + BLOCK]
+        seen += np.einsum("ij,kj->ik", moved, moved)
+        moved *= moved
+        fourth += np.einsum("ij,ij->i", moved, moved)
+    pixels = float(np.max(2 * np.diag(seen) ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
-    total = squares.sum(axis=1)
-    dof = total**2 / np.maximum(np.einsum("ij,ij->i", squares, squares), 1e-300)
     known = level * total > 0
-    chi2 = np.diag(seen)[known] / (level * total[known]) * dof[known]
-    tails = np.minimum(gammainc(dof[known] / 2, chi2 / 2), gammaincc(dof[known] / 2, chi2 / 2))
+    sizes = (total / unit**2)[known]
+    dof = sizes**2 / np.maximum(fourths[known], 1e-300)
+    chi2 = np.diag(seen)[known] / (level * sizes) * dof
+    tails = np.minimum(gammainc(dof / 2, chi2 / 2), gammaincc(dof / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
-    return Spread(seen, even, pixels, chance)
+    return Spread(seen * np.outer(unit, unit), even, pixels, chance)
+
+
+def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> float:
+    """Factor by which the variance exceeds that of independent pixels.
+
+    What stands in a hole is made of the noise around it: their sum scatters more than each. Modes
+    see that; how the noise varies over the field they do not, so they give a factor only.
+    """
+    modes = bread @ (equations.gradient * (equations.weight * equations.residual))
+    pixels = bread @ pulls.reshape(len(pulls), -1)
+    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
 
 
 def distortion(left: Float, pulls: Float) -> float:
@@ -408,7 +319,7 @@ def _moment(field: Float, arms: list[Float], a: int, b: int | None) -> float:
     return float(arms[a] @ plane @ arms[b])
 
 
-def echo(left: Float) -> float:
+def echo(left: Real) -> float:
     """Probability of a residual this opposite to itself somewhere else, if it is noise.
 
     Where two scenes are on top of each other, displaced by different offsets, the fit takes one of
@@ -443,52 +354,88 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     ones. The score, zero over all modes, is looked at band by band: at first with the variance
     that even noise has, and where that finds something, with the one that its pixels show.
 
+    The same is asked of the rows and of the columns of the detector, one axis at a time: what is
+    the same all along one of them is in the modes of a single line.
+
     Parameters
     ----------
     left : array
         Whitened residual, in pixels.
     """
-    from scipy.special import fdtrc, gammaincc
-
     gradient, weight = equations.gradient, equations.weight
     ndim = len(gradient)
     white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
-    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
-
-    def sums(values: Float) -> Float:
-        return np.asarray(np.bincount(band, values, len(BANDS) + 2)[1:], dtype=np.float64)
-
     weighted = gradient * weight
     pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
-    inside = np.flatnonzero(np.bincount(band, minlength=len(BANDS) + 2)[1:])
-    score = np.stack([sums(row * equations.residual) for row in weighted], axis=1)[inside].ravel()
-    products, parts = np.empty((2, len(BANDS) + 1, ndim, ndim))
-    for i in range(ndim):
-        for j in range(i, ndim):
-            products[:, i, j] = products[:, j, i] = sums(pulls[i] * pulls[j])
-            parts[:, i, j] = parts[:, j, i] = sums(weighted[i] * gradient[j])
-    even = block_diag(*products[inside])
-    # the offset is fitted to the sum: what each band takes of it
-    parts = parts[inside].reshape(-1, ndim)
-    whole = sum(np.split(parts, len(inside)))
-    project = np.eye(score.size) - np.tile(parts @ np.linalg.pinv(whole), len(inside))
+
+    def sums(add: Callable[[Float], Float]) -> tuple[Float, Float, Float]:
+        """Score, its variance with even noise, and information, of groups of modes."""
+        score = np.stack([add(row * equations.residual) for row in weighted], axis=1)
+        even, parts = np.empty((2, len(score), ndim, ndim))
+        for i in range(ndim):
+            for j in range(i, ndim):
+                even[:, i, j] = even[:, j, i] = add(pulls[i] * pulls[j])
+                parts[:, i, j] = parts[:, j, i] = add(weighted[i] * gradient[j])
+        return score, even, parts
+
+    def in_pixels(member: NDArray[np.bool_]) -> Float:
+        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in weighted)
+        return np.stack([left.ravel() * field.ravel() for field in fields])
+
+    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
+    count = np.bincount(band, minlength=len(BANDS) + 2)[1:]
+    inside = np.flatnonzero(count) + 1
+    bands = sums(lambda v: np.bincount(band, v, len(BANDS) + 2)[inside].astype(np.float64))
+    probability = _disagreement(bands, lambda: [in_pixels(band == m) for m in inside])
+    if ndim == 1:
+        return probability
+    whole = tuple(values.sum(axis=0) for values in bands)
+    place = np.arange(band.size).reshape(comparison.window.shape)
+    for axis in range(ndim):
+        line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
+        there = sums(lambda v, line=line: v[line].sum(keepdims=True))  # type: ignore[misc]
+        rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
+
+        def pieces(line: NDArray[np.intp] = line) -> list[Float]:
+            member = np.zeros(band.size, dtype=bool)
+            member[line] = True
+            return [in_pixels(member), in_pixels(~member & (band > 0))]
+
+        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), pieces))
+    return min((1 + ndim) * probability, 1.0)
+
+
+def _disagreement(
+    groups: tuple[Float, Float, Float], in_pixels: Callable[[], Sequence[Float]]
+) -> float:
+    """Probability that groups of modes ask for offsets as different as these.
+
+    Parameters
+    ----------
+    groups : (g, ndim), (g, ndim, ndim) and (g, ndim, ndim) arrays
+        Score, its variance with even noise, and information.
+    in_pixels : callable
+        Pieces of the score, pixel by pixel, for each group; asked for where it matters.
+    """
+    from scipy.linalg import block_diag
+    from scipy.special import fdtrc, gammaincc
+
+    scores, even, parts = groups
+    score, ndim = scores.ravel(), scores.shape[1]
+    # the offset is fitted to the sum: what each group takes of it
+    share = parts.reshape(-1, ndim) @ np.linalg.pinv(parts.sum(axis=0))
+    project = np.eye(score.size) - np.tile(share, len(scores))
 
     def disagreement(variance: Float) -> tuple[float, int]:
         inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
         left_over = project @ score  # the fit may have stopped short of its zero
         return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
 
-    chi2, parameters = disagreement(even)
+    chi2, parameters = disagreement(block_diag(*even))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
-    pieces = np.stack(
-        [
-            left.ravel() * comparison.untransform(np.where(band == m + 1, g, 0.0) * white).ravel()
-            for m in inside
-            for g in weighted
-        ]
-    )
+    pieces = np.concatenate(in_pixels())
     chi2, parameters = disagreement(pieces @ pieces.T)
     size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
     dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
@@ -545,7 +492,7 @@ def competing(
     size = len(COARSE_BANDS) + 1
     used = slice(1, size - 1)
 
-    def sums(values: Float) -> Float:
+    def sums(values: Real) -> Float:
         total = 2 * np.bincount(band.ravel(), values.ravel(), size)
         total -= np.bincount(band[..., 0].ravel(), values[..., 0].ravel(), size)
         return np.asarray(total[used])
@@ -612,7 +559,7 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     )
     field = power.reshape(comparison.window.shape)
     coherent = np.array([float(np.sum(np.abs(k) * field)) for k in comparison.k])
-    return _bound(coherent, chance, bread, offset)
+    return aliased(coherent, chance, bread, offset)
 
 
 def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float) -> Float:
@@ -645,7 +592,7 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
     return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
 
 
-def _bound(coherent: Float, chance: Float, bread: Float, offset: Float) -> Float:
+def aliased(coherent: Float, chance: Float, bread: Float, offset: Float) -> Float:
     """Largest error that folded power makes.
 
     Folded power that meets folded power in the other image has turned by one period a pixel more
@@ -679,7 +626,8 @@ def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> T
     return TrigPolynomial(product * scale, shape, density=density)
 
 
-def _pseudo_inverse(values: Float, vectors: Float) -> Float:
+def pseudo_inverse(values: Float, vectors: Float) -> Float:
+    """Inverse of a matrix along the directions in which it is positive."""
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
     return np.asarray((vectors * inverse) @ vectors.T)
 

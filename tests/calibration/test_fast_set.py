@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 import coregister as cr
-from coregister.calibrate import LEVELS, Calibration, Trials, calibrate
+from coregister.calibration import LEVELS, Calibration, Trials, calibrate
 from coregister.simulate import random_scene, simulate_pair
 
 pytestmark = pytest.mark.calibration

@@ -58,18 +58,30 @@ class Transform:
 
     def coefficients(self, array: Array) -> Complex:
         """Half spectrum of the Fourier coefficients: `forward` over the number of samples."""
-        half = self._apply("rfft", array, axis=1, norm="forward")
-        return np.asarray(self._apply("fft", half, axis=0, norm="forward", spare=True))
+        return self.columns(self.rows(array), spare=True)
+
+    def rows(self, array: Array) -> Complex:
+        """Fourier coefficients of each row: the first half of `coefficients`."""
+        return np.asarray(self._apply("rfft", array, axis=1, norm="forward"))
+
+    def columns(self, rows: Complex, *, spare: bool = False) -> Complex:
+        """The second half of it; `rows` may be used up if they are `spare`."""
+        return np.asarray(self._apply("fft", rows, axis=0, norm="forward", spare=spare))
 
     def values(self, coefficients: Complex, columns: int) -> Array:
         """Samples from the half spectrum of coefficients; frequencies beyond it are 0.
 
         `coefficients` is used up.
         """
-        rows = self._apply("ifft", coefficients, axis=0, norm="forward", spare=True)
-        return np.asarray(
-            self._apply("irfft", rows, axis=1, n=columns, norm="forward", spare=True), np.float64
-        )
+        return self.values_of_rows(self.rows_of(coefficients), columns)
+
+    def rows_of(self, coefficients: Complex) -> Complex:
+        """Coefficients of each row; `coefficients` is used up."""
+        return np.asarray(self._apply("ifft", coefficients, axis=0, norm="forward", spare=True))
+
+    def values_of_rows(self, rows: Complex, columns: int) -> Array:
+        """Samples from these."""
+        return np.asarray(self._apply("irfft", rows, axis=1, n=columns, norm="forward"), np.float64)
 
     def _apply(self, name: str, array: Any, *, spare: bool = False, **options: Any) -> Any:
         if self.numpy:

@@ -13,6 +13,7 @@ from scipy import special
 
 from coregister.chi2.inputs import Array
 from coregister.chi2.surface import Surface
+from coregister.search import vertex
 
 #: order of the expansions: exact to rounding within 0.15 px for the doubled bandwidth
 ORDER = 12
@@ -73,7 +74,7 @@ def first_guess(surface: Surface) -> Array:
 def descend(surface: Surface, start: Array) -> Minimum:
     """Descend from an offset to the minimum of its basin."""
     exact = surface.rounding * 1e6  # below this the terms of chi^2 have cancelled
-    offset = start + 0.0
+    offset = start + _between(surface, start, exact)
     for _ in range(20):
         coefficients = surface.taylor(offset, ORDER)
         if surface.constant + coefficients[0, 0] < exact and surface.residual(offset) == 0:
@@ -87,6 +88,17 @@ def descend(surface: Surface, start: Array) -> Minimum:
     if minimum < exact:
         minimum = surface.residual(offset)
     return Minimum(surface, offset, float(minimum), coefficients[0, 0], _centred(coefficients))
+
+
+def _between(surface: Surface, start: Array, exact: float) -> Array:
+    """About where, between whole pixels, the minimum lies: from chi^2 at the next ones."""
+    whole = start.astype(int)
+    beside = [n + np.arange(-1, 2) for n in whole]
+    values = surface.searched[surface.index(beside)]
+    if surface.constant + values[1, 1] < exact or not np.isfinite(values).all():
+        return np.zeros(2)
+    slopes = np.array([np.ptp(values[:, 1]), np.ptp(values[1])])
+    return np.where(slopes > 100 * surface.rounding, vertex(-values, (1, 1)), 0.0)
 
 
 def _step(coefficients: Array, rounding: float, reach: float = 0.6) -> Array:

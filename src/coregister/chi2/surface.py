@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.chi2.halves import HalfPixelPolynomial
 from coregister.chi2.inputs import Arranged, Array, Transform
 from coregister.fourier import Complex, TrigPolynomial, phase_ramp
 
@@ -33,7 +34,7 @@ class Surface:
     shape : tuple of int
         One period.
     constant : float
-    terms : list of TrigPolynomial
+    terms : list of TrigPolynomial or HalfPixelPolynomial
         Their sum is the rest of chi^2.
     relative : array
         The same at all whole-pixel offsets, one period, offset 0 first.
@@ -48,7 +49,7 @@ class Surface:
     """
 
     constant: float
-    terms: list[TrigPolynomial]
+    terms: list[TrigPolynomial | HalfPixelPolynomial]
     relative: Array
     pairs: TrigPolynomial | None = None
     usable: NDArray[np.bool_] | None = None
@@ -94,26 +95,38 @@ class Surface:
     def _build_weighted(self, weights: Array) -> None:
         """Weights for each pixel: term 3 lives on two samples a pixel."""
         model, forward = self.arranged.model, self.transform.forward
-        coefficients = self.transform.coefficients
         self.n_data = int(np.count_nonzero(weights))
-        modes = coefficients(model)
-        weight_spectrum = forward(weights)
-        fine = np.square(self._finer(modes, 2))
-        square = coefficients(fine)
-        np.conjugate(square, out=square)
-        _multiply_repeated(square, weight_spectrum, self.shape, 2)
+        columns = self.shape[1]
+        rows = self.transform.rows(model)
+        modes = self.transform.columns(rows)
+        down, right = phase_ramp(self.shape, (0.5, 0.5))
+        opposite = forward(weights)
+        np.conjugate(opposite, out=opposite)
+        squares = np.empty((2, self.shape[0], 2, modes.shape[1]), dtype=np.complex128)
+
+        def keep(place: tuple[int, int], moved: Array) -> None:
+            """Correlation of weights and square of the model, moved by half pixels."""
+            moved *= moved
+            a, b = place
+            np.multiply(self.transform.coefficients(moved), opposite, out=squares[a, :, b])
+
+        # moved along one axis, the transforms along the other stay what they are
+        keep((0, 0), model.copy())
+        rows *= right
+        keep((0, 1), self.transform.values_of_rows(rows, columns))
+        rows = self.transform.rows_of(np.multiply(modes, down, out=rows))
+        keep((1, 0), self.transform.values_of_rows(rows, columns))
+        rows *= right
+        keep((1, 1), self.transform.values_of_rows(rows, columns))
+        self.constant = float(squares[:, 0, :, 0].real.mean())
+        squares[:, 0, :, 0] -= self.constant
         cross = forward(weights * self.arranged.data)
         cross *= np.conjugate(modes, out=modes)
         cross *= -2
-        weight_spectrum *= coefficients(model * model).conj()
-        total = weight_spectrum
+        self.terms = [HalfPixelPolynomial(squares, self.shape), TrigPolynomial(cross, self.shape)]
+        total = np.conjugate(squares[0, :, 0], out=rows)
         total += cross
-        _add_spread(square, cross, self.shape, 2)
-        self.constant = float(square[0, 0].real)
-        total[0, 0] -= square[0, 0]
-        square[0, 0] = 0
-        self.terms = [TrigPolynomial(square, fine.shape, density=2)]
-        self.relative = self.transform.values(total, self.shape[1])
+        self.relative = self.transform.values(total, columns)
 
     def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> None:
         """Model pixels missing: their mask v moves along, so term 3, with v Y^2, needs three."""

@@ -19,11 +19,12 @@ from coregister.overlap.descent import Movables, Rims, State, descend
 from coregister.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
 from coregister.overlap.rays import seen_once
 from coregister.overlap.search import OverlapSearch
+from coregister.overlap.shot_noise import with_learnt_noise
 from coregister.search import QUICK_STEPS, beyond_doubt
 from coregister.single import Single
 from coregister.spectrum import interpolator
 from coregister.stages import Candidate, Fit
-from coregister.uncertainty import conclude_fit
+from coregister.uncertainty import aliasing, conclude_fit, spread_of
 
 Float = NDArray[np.float64]
 
@@ -58,6 +59,7 @@ class OverlapRoute:
         every_pixel: bool = False,
     ) -> None:
         self._rounds = rounds
+        self._every_pixel = every_pixel
         self._singles = singles
         self._pair = replace(pair, reference=singles[0].image, moving=singles[1].image)
         self._search = OverlapSearch(self._pair, singles, every_pixel=every_pixel)
@@ -121,9 +123,16 @@ class OverlapRoute:
         pair, uniform = self._sampled_pair, self._pair.uniform
         around: Rims = (None, None)
         state = descend(pair, self._movables(), candidate.offset, MARGIN, weighted=uniform)
-        cleaned = self._without_outliers(state)
+        told = with_learnt_noise(pair, state)
+        cleaned = self._without_outliers(state, told)
         if cleaned is not None:
             return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
+        if told is not None:
+            seen, systematic = _first_bars(state)
+            # what is folded into the residual of an undersampled scene is bright where that is
+            if np.all(systematic < seen):
+                fit = self._told(told).refine(replace(candidate, offset=state.offset))
+                return replace(fit, systematic=np.maximum(fit.systematic, systematic))
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
@@ -145,6 +154,7 @@ class OverlapRoute:
             state.comparison,
             state.equations,
             state.offset,
+            whitened=state.whitened,
             amplitude=amplitude,
             n_iter=state.n_iter,
             converged=state.converged,
@@ -170,14 +180,32 @@ class OverlapRoute:
         )
         return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
 
-    def _without_outliers(self, state: State) -> OverlapRoute | None:
+    def _told(self, pair: Pair) -> OverlapRoute:
+        """The route for the same images, whose noise is known to vary."""
+        first, second = (
+            single.told(image.sigma)
+            for single, image in zip(self._singles, pair.images, strict=True)
+        )
+        return OverlapRoute(
+            self._pair, (first, second), rounds=self._rounds, every_pixel=self._every_pixel
+        )
+
+    def _without_outliers(self, state: State, learnt: Pair | None) -> OverlapRoute | None:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
-        bad = seen_once(self._sampled_pair, self._singles, state)
+        bad = seen_once(self._sampled_pair, self._singles, state, learnt)
         if bad is None:
             return OverlapRoute(self._pair, self._singles, every_pixel=True)
         if not any(mask.any() for mask in bad):
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
         return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1)
+
+
+def _first_bars(state: State) -> tuple[Float, Float]:
+    """Bars before anything is known of the noise, and the bound on the error by aliasing."""
+    equations = state.equations
+    bread = np.asarray(np.linalg.pinv(equations.information, hermitian=True), dtype=np.float64)
+    seen = np.sqrt(np.diag(spread_of(*state.whitened, bread).seen))
+    return np.asarray(seen), aliasing(state.comparison, equations, state.offset, bread)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ CONTRACTION, LEAST_CONTRACTION = 1.0, 0.005
 LINEAR, LINEAR_BARS = 0.02, 1.0
 
 
-class State(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class State:
     """Where the refinement stands."""
 
     comparison: Comparison
@@ -38,6 +40,11 @@ class State(NamedTuple):
     offset: Float
     n_iter: int
     converged: bool
+
+    @cached_property
+    def whitened(self) -> tuple[Float, Float]:
+        """See `Equations.whitened`."""
+        return self.equations.whitened(self.comparison)
 
 
 def descend(
@@ -106,7 +113,13 @@ def descend(
         if converged and rough:
             break
         equations = comparison.equations(offset, within=LINEAR if converged else 0.0)
-    return State(comparison, equations, offset, n_iter, converged)
+    return State(
+        comparison=comparison,
+        equations=equations,
+        offset=offset,
+        n_iter=n_iter,
+        converged=converged,
+    )
 
 
 def overlaps(pair: Pair, offset: Float) -> bool:

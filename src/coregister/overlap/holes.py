@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import scipy.fft
@@ -67,14 +68,20 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
         equations = comparison.equations(offset)
         step = -equations.solve(equations.score)
         size = np.sqrt(abs(step @ equations.information @ step))
-        state = State(comparison, equations, offset, state.n_iter + 1, True)
+        state = State(
+            comparison=comparison,
+            equations=equations,
+            offset=offset,
+            n_iter=state.n_iter + 1,
+            converged=True,
+        )
         # the spectra by which holes are filled are those of the pass before
         if n_iter > 1 and size < BRIDGE_TOLERANCE:
             return state
         offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
         if not overlaps(pair, offset):
             return None
-        state = state._replace(offset=offset)
+        state = replace(state, offset=offset)
     return None
 
 

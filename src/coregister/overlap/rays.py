@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.compare import Window, pixel_weight
-from coregister.fill import MAX_SPIKES, departure, outliers
+from coregister.fill import MAX_SPIKES, OUTLIER_SIGMA, departure, outliers
 from coregister.images import Pair
 from coregister.overlap.descent import State
 from coregister.single import Single
@@ -18,18 +18,30 @@ Mask = NDArray[np.bool_]
 
 #: share of an outlier of the residual that stands in the images themselves
 OUTLIER_SHARE = 0.7
+#: what stands in both images is as bright in either to this share
+BOTH = 0.5
 
 
-def seen_once(pair: Pair, singles: Sequence[Single], state: State) -> list[Mask] | None:
+def seen_once(
+    pair: Pair, singles: Sequence[Single], state: State, learnt: Pair | None = None
+) -> list[Mask] | None:
     """Where either image shows what the other does not.
 
     None if something stands in one of them only, and samples are too far apart to tell where.
+
+    Parameters
+    ----------
+    pair : Pair
+    singles : two of Single
+    state : State
+    learnt : Pair, optional
+        With noise that rises with brightness: what both images show is judged by that.
     """
     window, equations = state.comparison.window, state.equations
     residual = state.comparison.untransform(equations.residual)
     weight = pixel_weight(pair, window)
     used = np.ones(window.shape, bool) if weight is None else weight > 0
-    places = outliers(residual * used)
+    places = outliers(residual if weight is None else residual * weight)
     bad = [_unseen(single, start, window, used) for single, start in _both(singles, window)]
     if window.step > 1:
         return None if places[0].size else bad
@@ -42,6 +54,12 @@ def seen_once(pair: Pair, singles: Sequence[Single], state: State) -> list[Mask]
     # an outlier that is moved sends waves around it; in the image it is one pixel
     least = OUTLIER_SHARE * np.abs(residual[places])
     real = np.abs(own[1] - own[0]) > least
+    if learnt is not None:
+        expected = pixel_weight(learnt, window)
+        assert expected is not None
+        bright = np.min(own, axis=0) > BOTH * np.max(own, axis=0)
+        limit = OUTLIER_SIGMA * np.sqrt(np.mean((residual * expected)[used] ** 2))
+        real &= ~bright | (np.abs(residual[places]) * expected[places] > limit)
     if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
         for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
             # the image that has it; both, if both have one

@@ -251,7 +251,7 @@ class _Batch:
         """What the search tells; True where refinement is worth while."""
         unlikely = ~(found.false_alarm <= MAX_FALSE_ALARM)
         # stripes match their mirror image, too; a few sources are looked at in all that is known
-        doubt = found.rival | (unlikely & (found.plain < MAX_FALSE_ALARM**3))
+        doubt = found.rival | (unlikely & (found.plain < MAX_FALSE_ALARM))
         self._doubt[index] = doubt
         edge = np.any(np.abs(found.offset) > np.array(self._reach) - 0.5, axis=1)
         where = self._part[index]

@@ -18,10 +18,14 @@ from coregister.fill import CLIP_SIGMA
 from coregister.images import MIN_SIDE
 from coregister.overlap.search import MIN_OVERLAP
 from coregister.search import (
+    GAUSSIAN_POWER,
     IDENTICAL,
     MAX_CHANCE,
+    QUICK_CHANCE,
     SEPARATION,
+    SIGNS,
     SPARSE,
+    SPARSE_POWER,
     SPARSE_SIGMA,
     SYMMETRIC,
     SYMMETRIC_OVERLAP,
@@ -32,7 +36,7 @@ from coregister.search import (
     independence,
 )
 from coregister.spectrum import Rings, cosine_rings
-from coregister.trust import REPEATS, RIVAL
+from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
 from coregister.windows.kernels import spread_matrix
 
 Float = NDArray[np.float64]
@@ -182,8 +186,16 @@ class WindowSearch:
         false_alarm = chance_of_peaks(z, lags, roughness, 2)
         plain = chance_of_peaks(z * scatter, lags, roughness, 2)
         same = (correlation[at] > IDENTICAL) & (samples_best > widest / 2)
-        for i in np.flatnonzero(_sparse(clipped, inside, band) & ~same):
-            by_null = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i])(z[i] * scatter[i])
+        few = _sparse(clipped, inside, band)
+        for i in np.flatnonzero((few | (false_alarm > QUICK_CHANCE)) & ~same):
+            if false_alarm[i] > MAX_FALSE_ALARM:
+                continue  # no match in any case
+            power = SPARSE_POWER if few[i] else GAUSSIAN_POWER
+            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], power)
+            by_null = tail(z[i] * scatter[i])
+            if not few[i]:
+                false_alarm[i] = max(false_alarm[i], by_null)
+                continue
             (top, bottom), (start, end) = inside[i]
             by_features = chance_of_features(
                 (fields[0][i], fields[1][i, top:bottom, start:end]),
@@ -194,7 +206,8 @@ class WindowSearch:
                 roughness=roughness[i],
                 periodic=False,
             )
-            false_alarm[i] = max(false_alarm[i], by_features)
+            told = float(-np.expm1(SIGNS * np.log1p(-min(by_features, 1 - 1e-12))))
+            false_alarm[i] = max(false_alarm[i], told)
         offset = place - np.array(self.reach) + _vertices(correlation, place)
         rows, columns = (
             np.abs(np.arange(m) - p[:, None]) <= SEPARATION

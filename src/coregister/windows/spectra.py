@@ -18,7 +18,7 @@ from coregister.spectrum import (
     LEAKAGE,
     NOISE_STIFFNESS,
     SCENE_STIFFNESS,
-    second_difference,
+    penalty_bands,
 )
 
 Float = NDArray[np.float64]
@@ -141,7 +141,7 @@ def smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm."""
     precision = count / 2.0
     log = np.log(power) + 1.0 / count
-    bands = np.tile(NOISE_STIFFNESS * second_difference(count.size), (1, len(power)))
+    bands = np.tile(penalty_bands(count.size, NOISE_STIFFNESS), (1, len(power)))
     bands[2] += np.tile(precision, len(power))
     return np.asarray(np.exp(_solve(bands, precision * log)))
 
@@ -170,7 +170,7 @@ def _fit_scene(
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
     product = share * (1.0 - share) * noise**2
     tiny = 1e-16 * scale
-    penalty = SCENE_STIFFNESS * second_difference(count.size)
+    penalty = penalty_bands(count.size, SCENE_STIFFNESS)
     known = np.sqrt(product / count)
     guessed = start is not None
     if start is None:

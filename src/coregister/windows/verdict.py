@@ -19,7 +19,6 @@ from coregister.overlap import COLOUR
 from coregister.overlap.rays import OUTLIER_SHARE
 from coregister.search import chance_of_peaks
 from coregister.trust import (
-    FEW_RULE,
     FIXED,
     MAX_CONTRADICTION,
     MAX_DISTORTION,
@@ -127,15 +126,18 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     ratio = np.einsum("nii->ni", covariance) / np.maximum(np.einsum("nii->ni", model), 1e-300)
     excess = np.exp(np.max(np.abs(np.log(np.maximum(ratio, 1e-300))), axis=1) / 2)
     uneven = (excess > UNEVEN) & (chance < MAX_FALSE_ALARM)
-    few_rule = uneven & (excess > FEW_RULE)
     shape = kernels.shape
     warp = _distortion(left.reshape(n, *shape), pulls.reshape(n, 2, *shape))
-    misfit = warp < np.where(few_rule, MAX_IF_LIKELY, MAX_DISTORTION)
     offset, stderr = whole + settled.offset, np.sqrt(np.einsum("nii->ni", covariance))
     still = np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED), axis=1)
     second = _contradiction(spectra.coherence, count) < MAX_CONTRADICTION
-    if still.any():
-        second[still] |= _echo(left[still].reshape(-1, *shape)) < MAX_IF_LIKELY
+    echoed = np.zeros(n, dtype=bool)
+    asked = still | uneven
+    if asked.any():
+        echoed[asked] = _echo(left[asked].reshape(-1, *shape)) < MAX_IF_LIKELY
+    second |= echoed & still
+    # noise that only its pixels explain may be a source that moves by itself
+    misfit = (warp < MAX_DISTORTION) | (uneven & (echoed | (warp < MAX_IF_LIKELY)))
     doubt |= _dispersion(kernels, residual, weighted, gradient, white / kept) < ASK_PIXELS
     doubt |= _outlying(kernels, residual, left, patches, equations.gain)
     fixed, misfit = second & still, misfit | (second & ~still)

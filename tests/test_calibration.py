@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import coregister as cr
-from coregister.calibrate import (
+from coregister.calibration import (
     MODULES,
     Calibration,
     Measured,

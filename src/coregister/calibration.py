@@ -604,7 +604,7 @@ def calibrate(
 
     Examples
     --------
-    >>> from coregister.calibrate import calibrate
+    >>> from coregister import calibrate
     >>> proof = calibrate("power-law-2", noise=0.2, shape=(48, 48), n_pairs=5)
     >>> proof.figures().trusted
     5

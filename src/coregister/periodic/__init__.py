@@ -1,0 +1,323 @@
+"""The route for periodic images whose pixels all count alike: exact, and as cheap as its FFTs.
+
+The correlation is a trigonometric polynomial, so it is known at any real offset; its maximum is
+found by Newton steps on the polynomial itself, with no grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.fill import clipped
+from coregister.fourier import TrigPolynomial
+from coregister.images import Pair
+from coregister.periodic.bars import conclude
+from coregister.periodic.modes import (
+    AutoSpectra,
+    Complex,
+    Float,
+    Sampled,
+    auto_spectra,
+    coarser,
+    modes_of,
+    thinning,
+)
+from coregister.search import (
+    QUICK_SIDE,
+    QUICK_STEPS,
+    auto_coherence,
+    auto_filters,
+    beyond_doubt,
+    chance_of_features,
+    independence,
+    pick,
+    signed_lags,
+    sparse,
+    steps_between_samples,
+)
+from coregister.single import Single
+from coregister.spectrum import Rings, Spectra, photometry
+from coregister.stages import Candidate, Fit
+
+MAX_STEPS = 30
+#: bars: a change of the weights that moves the offset by less does not count
+TOLERANCE = 1e-3
+#: bars (times px): square of a step of Newton's, of which the offset may still be wrong
+SMALL = 1e-5
+#: bars: a step that is made by the rounding of single precision
+NARROW_STEP = 1e-4
+#: noise below this share of the mean power of the modes, or of that of its ring, to which single
+#: precision would add
+NARROW_NOISE, NARROW_NOISE_OF_RING = 1e-9, 1e-11
+
+
+class PeriodicRoute:
+    """Search and refinement on the correlation polynomial.
+
+    Parameters
+    ----------
+    pair : Pair
+        Of one shape, with no masks and no error arrays.
+    singles : two of Single
+        Its images.
+    """
+
+    def __init__(self, pair: Pair, singles: tuple[Single, Single]) -> None:
+        self._pair = pair
+        self._shape = pair.reference.data.shape
+        self._singles = singles
+        narrow = [single.narrow_spectrum for single in singles]
+        self._narrow = all(spectrum is not None for spectrum in narrow)
+        self._spectra: list[Complex] = [
+            n if self._narrow and n is not None else single.spectrum
+            for n, single in zip(narrow, singles, strict=True)
+        ]
+        self._coarser: dict[int, Sampled] = {}
+
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """Of the transforms."""
+        return self._spectra[0].real.dtype
+
+    @cached_property
+    def _pixels(self) -> Sampled:
+        """The images as they are."""
+        return Sampled(self._spectra, modes_of(self._shape, 1))
+
+    def _samples(self, step: int) -> Sampled:
+        """The images, of samples `step` px apart."""
+        if step == 1:
+            return self._pixels
+        if step not in self._coarser:
+            self._coarser[step] = coarser(self._spectra, self._shape, step)
+        return self._coarser[step]
+
+    @cached_property
+    def _steps(self) -> tuple[int, int | None]:
+        """Pixels between samples, at last and at first; all modes are not needed to tell."""
+        shape = self._shape
+        divisor = int(np.gcd.reduce((8, *shape)))
+        fits = [s for s in QUICK_STEPS if divisor % s == 0 and min(shape) // s >= QUICK_SIDE]
+        coarsest = max(fits, default=1)
+        thin = 1 if coarsest == 1 else thinning(shape)
+        if thin == 1:
+            pixels = self._pixels
+            count = pixels.rings.count
+            auto = AutoSpectra(pixels.rings.frequency, pixels.powers, count, count)
+        else:
+            auto = auto_spectra(self._spectra, shape, self._samples(coarsest), thin)
+        return steps_between_samples(
+            lambda step: (
+                auto if step == 1 else modes_of(tuple(n // step for n in shape), step).rings
+            ),
+            auto.frequency,
+            auto_coherence(auto.frequency, auto.powers, auto.read),
+            min(shape),
+            self._pair.ndim,
+            divisor=divisor,
+        )
+
+    @cached_property
+    def _sampled(self) -> Sampled:
+        """What is compared in the end."""
+        return self._samples(self._steps[0])
+
+    def search(self) -> list[Candidate]:
+        """Candidates, the best first."""
+        quick = self._steps[1]
+        if quick is not None:
+            candidates = self._search(self._samples(quick))
+            if beyond_doubt(candidates):
+                return candidates[:1]
+        return self._search(self._pixels)
+
+    def _search(self, images: Sampled) -> list[Candidate]:
+        """Candidates on whole samples."""
+        rings, powers, shape, step = images.rings, images.powers, images.shape, images.modes.step
+        ndim = self._pair.ndim
+        filters = auto_filters(rings.frequency, powers, rings.count)
+        left, right = powers[0] * filters[0] ** 2, powers[1] * filters[1] ** 2
+        band, roughness = independence(rings.frequency * step, rings.count, left, right, ndim)
+        first, second = (
+            _filtered(spectrum, rings.at_bins(values), sums, rings, images.size)
+            for spectrum, values, sums in zip(images.spectra, filters, images.sums, strict=True)
+        )
+        correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
+        correlation *= images.size
+        null = scipy.fft.irfftn(_reversed_product(first, second), s=shape, overwrite_x=True)
+        null *= np.float32(images.size)
+        lags = [step * lag for lag in signed_lags(list(shape))]
+        allowed = np.ones(shape, dtype=bool)
+        pair = self._pair
+        if pair.max_offset is not None:
+            for lag, centre, reach, n in zip(
+                lags, pair.initial, pair.max_offset, self._shape, strict=True
+            ):
+                away = np.abs(lag - np.rint(centre))
+                allowed &= np.minimum(away % n, (-away) % n) <= np.ceil(reach)
+            if not allowed.any():  # samples too far apart for so small a reach
+                allowed[:] = True
+
+        def coincidence(offset: Float, by_null: float) -> float:
+            return chance_of_features(
+                (scipy.fft.irfftn(first, s=shape), scipy.fft.irfftn(second, s=shape)),
+                offset / step,
+                by_null,
+                lags=float(np.count_nonzero(allowed)),
+                band=band,
+                roughness=roughness,
+                periodic=True,
+            )
+
+        rows = [_rows(spectrum, shape) for spectrum in (first, second)]
+        return pick(
+            correlation,
+            float(images.size * band),
+            null=null,
+            allowed=allowed,
+            lags=lags,
+            roughness=roughness,
+            edge=self._at_edge,
+            coincidence=coincidence if sparse(rows, band) else None,
+        )
+
+    def _at_edge(self, offset: Float) -> bool:
+        reach = self._pair.max_offset
+        if reach is None:
+            return False
+        away = np.abs(self._nearest(offset) - self._pair.initial)
+        return bool(np.any((away > reach - 0.5) & (2 * reach < self._shape)))
+
+    def _nearest(self, offset: Float) -> Float:
+        """Of all equivalent offsets the one nearest to the initial guess."""
+        period = np.array(self._shape, dtype=float)
+        turns = np.rint((offset - self._pair.initial) / period)
+        return np.asarray(offset - period * turns)
+
+    def refine(self, candidate: Candidate) -> Fit:
+        """Newton steps on the weighted correlation polynomial."""
+        images = self._sampled
+        rings, cross = images.rings, images.cross
+        offset = candidate.offset.copy()
+        weighted = np.empty_like(cross)
+        gain, spectra = self._photometry(offset, None, None)
+        n_iter, shift = 0, 0.0
+        for turn in range(3):  # the weight depends on the coherence, which is read at the offset
+            if turn:
+                gain, spectra = self._photometry(offset, gain, spectra)
+            if self._narrow and self._rounded_away(spectra):
+                self._widen()
+                return self.refine(replace(candidate, offset=offset))
+            weight = rings.at_bins(spectra.weight * (gain / images.size))
+            in_modes = rings.at_modes(weight, cross.real.dtype)
+            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted)
+            polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
+            start = offset
+            converged = False
+            while not converged and n_iter < MAX_STEPS:
+                n_iter += 1
+                _, gradient, hessian = polynomial.derivatives(offset)
+                values, vectors = np.linalg.eigh(-hessian)
+                top = np.abs(values).max()
+                # uphill even where the surface is not concave, and not where it is flat
+                size = np.where(np.abs(values) > 1e-9 * top, np.abs(values), np.inf)
+                step = vectors @ ((vectors.T @ gradient) / size)
+                offset = offset + np.minimum(np.maximum(step, -0.5), 0.5)
+                largest = float(np.abs(step).max())
+                enough = 1e-9 if n_iter > 4 else 1e-11
+                if values[0] > 1e-9 * top:  # concave: a step leaves an error of about its square
+                    enough = max(enough, np.sqrt(SMALL / np.sqrt(top)))
+                converged = bool(largest < enough or top == 0.0)
+                if self._narrow:  # its rounding moves the zero of the gradient about
+                    converged |= bool(step @ -hessian @ step < NARROW_STEP**2)
+            last, shift = shift, float(np.sqrt(abs((offset - start) @ hessian @ (offset - start))))
+            # the next one would move it by as much less
+            if shift < TOLERANCE or shift**2 < TOLERANCE * last:
+                break
+        return conclude(
+            candidate,
+            offset,
+            self._nearest(offset),
+            images=images,
+            spectra=spectra,
+            gain=gain,
+            background=self._pair.moving.mean - gain * self._pair.reference.mean,
+            surface=lambda: TrigPolynomial(
+                weighted.astype(np.complex128, copy=False),
+                images.shape,
+                density=images.modes.density,
+            ),
+            n_iter=n_iter,
+            converged=converged,
+        )
+
+    def _rounded_away(self, spectra: Spectra) -> bool:
+        """True if single precision adds to the noise."""
+        images = self._sampled
+        count, noise = images.rings.count, spectra.residual
+        mean = float(count @ images.powers[1] / count.sum())
+        return bool(
+            noise.min() < NARROW_NOISE * mean
+            or np.any(noise < NARROW_NOISE_OF_RING * spectra.scene)
+        )
+
+    def _widen(self) -> None:
+        """From here on in double precision."""
+        steps = self._steps
+        self._narrow = False
+        self._spectra = [single.spectrum for single in self._singles]
+        self._coarser.clear()
+        for name in ("_pixels", "_sampled"):
+            self.__dict__.pop(name, None)
+        self._steps = steps
+
+    def _photometry(
+        self, offset: Float, gain: float | None, last: Spectra | None
+    ) -> tuple[float, Spectra]:
+        images = self._sampled
+        rings = images.rings
+        images.aligned(offset, images.workspace)
+        return photometry(
+            xx=images.powers[0],
+            yy=images.powers[1],
+            xy=rings.mean(images.workspace) / images.size,
+            count=rings.count,
+            gain=gain,
+            scene=None if last is None else last.scene,
+        )
+
+
+def _filtered(spectrum: Complex, factors: Float, sums: Float, rings: Rings, size: float) -> Complex:
+    """A half spectrum whose modes are weighted, and its energy made 1."""
+    # mode by mode: rings would not do for a scene of a few waves
+    energy = size * float(factors**2 @ sums)
+    in_modes = rings.at_modes(factors / np.sqrt(energy), spectrum.real.dtype)
+    return np.asarray(spectrum * in_modes.reshape(spectrum.shape))
+
+
+def _reversed_product(first: Complex, second: Complex) -> NDArray[np.complex64]:
+    """Half spectrum of the correlation with the first image reversed along its last axis."""
+    product = np.empty(first.shape, dtype=np.complex64)
+    blocks: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = [((), ())]
+    for _ in first.shape[:-1]:  # index 0 stays where it is, the others change places
+        halves = ((slice(0, 1), slice(0, 1)), (slice(1, None), slice(None, 0, -1)))
+        blocks = [((*to, a), (*of, b)) for to, of in blocks for a, b in halves]
+    for to, of in blocks:
+        np.multiply(first[of], second[to], out=product[to], casting="same_kind")
+    return product
+
+
+def _rows(spectrum: Complex, shape: tuple[int, ...]) -> Float:
+    """Every eighth row of an image, or all where there are few: cheap, and like the rest."""
+    rows, *rest = shape
+    step = 8
+    if len(shape) == 1 or rows % step or rows < 8 * step:
+        return clipped(scipy.fft.irfftn(spectrum, s=shape))
+    folded = spectrum.reshape(step, rows // step, *spectrum.shape[1:]).sum(axis=0)
+    return clipped(scipy.fft.irfftn(folded, s=(rows // step, *rest)))

@@ -1,0 +1,260 @@
+"""What is known at the optimum of a periodic pair, whose modes are independent.
+
+The bars, and what the flags are read from, are sums over the images: single precision is enough
+for what is summed once the residual has been formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import known_directions
+from coregister.fourier import TrigPolynomial
+from coregister.periodic.modes import (
+    Float,
+    Modes,
+    Sampled,
+    blocks,
+    pairwise_matrix,
+)
+from coregister.spectrum import Spectra, weights_beside
+from coregister.stages import Candidate, Fit
+from coregister.uncertainty import (
+    FEWEST_DOF,
+    STEP_ASIDE,
+    aliased,
+    competing,
+    contradiction,
+    echo,
+    folded_power,
+    loosened,
+    products,
+    pseudo_inverse,
+    spread_of,
+)
+
+Single = NDArray[np.float32]
+
+
+def conclude(
+    candidate: Candidate,
+    offset: Float,
+    told: Float,
+    *,
+    images: Sampled,
+    spectra: Spectra,
+    gain: float,
+    background: float,
+    surface: Callable[[], TrigPolynomial],
+    n_iter: int,
+    converged: bool,
+) -> Fit:
+    """The fit, with everything that is known there.
+
+    Parameters
+    ----------
+    offset : (ndim,) array
+        The optimum, px.
+    told : (ndim,) array
+        The equivalent one that is told.
+    surface : callable
+        Makes the log-likelihood against offset.
+    """
+    modes, rings = images.modes, images.rings
+    real, imaginary = images.workspace, np.empty_like(images.workspace)
+    images.aligned(offset, real, imaginary)
+    in_bins = gain / images.size * rings.sums(real)
+    heavy = rings.at_bins(spectra.weight)
+    weight = rings.at_modes(heavy, images.spectra[0].real.dtype).reshape(real.shape)
+
+    signal = np.multiply(weight, real, out=weight, casting="same_kind")
+    information = pairwise_matrix(modes.moments(signal, (0, 1, 2))) * (gain / images.size)
+    noise = heavy**2 * rings.at_bins(spectra.noise_product)
+    scatter = np.array([[noise @ sums for sums in row] for row in modes.fourths])
+    values, vectors = known_directions(information, scatter)
+    bread = pseudo_inverse(values, vectors)
+    of_modes = _degrees_of_freedom(modes, signal)
+
+    aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
+    slopes = [gain / images.size * rings.sums(f * imaginary) for f in modes.k]
+    change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
+    looser = loosened(bread, change)
+
+    left, pulls, unit = _score(images, spectra, gain, heavy, in_bins, offset)
+    spread = spread_of(left, pulls, looser * unit)
+    dof = max(min(of_modes, spread.dof), FEWEST_DOF)
+    student = dof / (dof - 2.0)
+    return Fit(
+        candidate=candidate,
+        offset=told,
+        covariance=student * spread.seen,
+        model_covariance=student * spread.even,
+        unevenness=spread.chance,
+        information=(vectors * values) @ vectors.T,
+        evidence=spectra.evidence(rings.count) / rings.count.sum(),
+        modes=float(rings.count.sum()),
+        dof=dof,
+        distortion=1.0,
+        echo=lambda: echo(left),
+        dispersion=1.0,
+        contradiction=contradiction(spectra.coherence, rings.count),
+        competing=competing(
+            rings, spectra, 1.0, lambda: images.halfway(offset), images.shape, modes.density
+        ),
+        systematic=_aliasing(images, spectra, in_bins, gain, heavy, real, bread, told),
+        gain=gain,
+        background=background,
+        overlap=1.0,
+        frequency=rings.frequency,
+        coherence=spectra.coherence,
+        surface=surface,
+        n_iter=n_iter,
+        converged=converged,
+    )
+
+
+def _degrees_of_freedom(modes: Modes, signal: NDArray[np.floating[Any]]) -> float:
+    """Effective number of modes, less offset, gain and background; see `uncertainty`.
+
+    Parameters
+    ----------
+    signal : array
+        Weight times cross-spectrum; overwritten.
+    """
+    ndim = signal.ndim
+    unit = 2 * np.eye(ndim, dtype=np.intp)
+    total = modes.moments(np.abs(signal, out=signal), (0, 2))[tuple(unit // 2)].sum()
+    signal *= signal
+    squares = pairwise_matrix(modes.moments(signal, (0, 2, 4), times=2)).sum()
+    return max(float(total**2 / max(float(squares), 1e-300)) - (ndim + 2), FEWEST_DOF)
+
+
+def _change_of_score(
+    images: Sampled,
+    spectra: Spectra,
+    gain: float,
+    in_bins: Float,
+    slopes: list[Float],
+    aside: Float,
+) -> Float:
+    """How weights that follow the offset change the score; see `uncertainty.loosened`."""
+    rings = images.rings
+    ndim = len(aside)
+    moved = np.array([a * rings.average(s) for a, s in zip(aside, slopes, strict=True)])
+    here = rings.average(in_bins)
+    weights = weights_beside(
+        spectra,
+        xx=gain**2 * images.powers[0],
+        yy=images.powers[1],
+        xy=np.concatenate([here + moved, here - moved]),
+        count=rings.count,
+    )
+    change = np.zeros((ndim, ndim))
+    for axis in range(ndim):
+        if aside[axis] > 0:
+            # the change of the score along all axes with the offset along this one
+            lighter = rings.at_bins(weights[axis] - weights[ndim + axis])
+            change[axis] = [float(lighter @ s) / (2 * aside[axis]) for s in slopes]
+    return change
+
+
+def _score(
+    images: Sampled,
+    spectra: Spectra,
+    gain: float,
+    heavy: Float,
+    in_bins: Float,
+    offset: Float,
+) -> tuple[Single, Single, float]:
+    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls."""
+    rings, shape = images.rings, images.shape
+    share = spectra.share
+    level = rings.at_bins(spectra.residual)
+    white = np.sqrt(level)
+    xx, yy = gain**2 * images.sums[0], images.sums[1]
+    # to the optimal gain: what is missing to it is a piece of the scene
+    overlap = (1 - share) * (in_bins - xx) + share * (yy - in_bins)
+    square = (1 - share) ** 2 * xx + share**2 * yy + 2 * share * (1 - share) * in_bins
+    along_scene = float(heavy @ overlap / (heavy @ square))
+    pull = heavy * white
+    rms = np.sqrt(float(pull**2 @ (square * rings.bin_frequency**2)) / images.size)
+    unit = 2 * np.pi * rms if rms > 0 else 1.0
+
+    missing = along_scene * (1 - share)
+    inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
+    dtype = images.spectra[0].real.dtype
+    whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
+    residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
+    whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)
+    for rows in blocks(scene.shape):
+        x, y = images.halfway(offset, rows)
+        x *= gain
+        left_over = x * -(1 + missing)
+        left_over += y * (1 - along_scene * share)
+        np.multiply(left_over, whiten[rows], out=residual[rows], casting="same_kind")
+        x *= 1 - share
+        y *= share
+        x += y
+        np.multiply(x, colour[rows], out=scene[rows], casting="same_kind")
+    left = np.empty(shape, dtype=np.float32)
+    _inverse(residual, left)
+    columns = np.empty((len(shape) + 1, *shape), dtype=np.float32)
+    for axis, k in enumerate(images.modes.k[:-1]):
+        np.multiply(scene, (1j * k).astype(np.complex64), out=residual)
+        _inverse(residual, columns[axis])
+    # frequencies along the last axis do not mix with the transforms along the others
+    rest = scipy.fft.ifftn(scene, axes=range(len(shape) - 1), overwrite_x=True)
+    np.fft.irfft(rest, n=shape[-1], out=columns[-1])
+    rest *= (1j * images.modes.k[-1]).astype(np.complex64)
+    np.fft.irfft(rest, n=shape[-1], out=columns[-2])
+    _unabsorb(left, columns)
+    return left, columns[:-1], unit
+
+
+def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
+    """Inverse transform into an array that is there; overwrites the spectrum."""
+    rest = scipy.fft.ifftn(spectrum, axes=range(out.ndim - 1), overwrite_x=True)
+    np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
+
+
+def _unabsorb(left: Single, columns: Single) -> None:
+    """Do in place what `compare.unabsorbed` does."""
+    flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
+    values, vectors = np.linalg.eigh(products(flat))
+    known = values > 1e-15 * values[-1]
+    root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
+    for some in blocks(rest.shape):
+        parts = root @ flat[:, some]
+        parts *= parts
+        kept = parts.sum(axis=0)
+        np.minimum(kept, 0.9, out=kept)
+        np.subtract(1.0, kept, out=kept)
+        rest[some] /= np.sqrt(kept, out=kept)
+
+
+def _aliasing(
+    images: Sampled,
+    spectra: Spectra,
+    in_bins: Float,
+    gain: float,
+    heavy: Float,
+    real: NDArray[np.floating[Any]],
+    bread: Float,
+    offset: Float,
+) -> Float:
+    """Bound on the error by power above the Nyquist frequency, px."""
+    rings, modes = images.rings, images.modes
+    folded = folded_power(rings, rings.average(in_bins), spectra.scene, spectra.noise_product)
+    if not folded.any():
+        return np.zeros(len(offset))
+    power = heavy * rings.at_bins(folded)
+    coherent = np.array([power @ sums for sums in modes.moduli])
+    in_modes = rings.at_modes(power * heavy * (gain / images.size), real.dtype).reshape(real.shape)
+    in_modes *= np.maximum(real, 0)
+    chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
+    return aliased(coherent, chance, bread, offset)
