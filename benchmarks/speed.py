@@ -156,9 +156,7 @@ def row_of_volumes(size: int, effort: Effort) -> Row:
 
 
 def row_of_windows(count: int, effort: Effort) -> Row:
-    systems: dict[str, System] = {LOOP: loop}
-    if hasattr(cr, "register_windows"):
-        systems[BATCHED] = batched
+    systems: dict[str, System] = {LOOP: loop, BATCHED: batched}
     once = Effort(seconds=effort.seconds, fewest=2, most=5)
     times, _ = measure(systems, [windows(count)], once, warm_up=False)
     return Row(case=figures.WINDOWS, label=f"{count} windows", size=64, times=times)

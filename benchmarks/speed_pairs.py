@@ -117,8 +117,8 @@ def loop(s: Sample) -> None:
 
 
 def batched(s: Sample) -> None:
-    """All windows in one call, where there is such a call."""
-    cr.register_windows(s.reference, s.moving)  # type: ignore[attr-defined]
+    """All windows in one call."""
+    cr.register_windows(s.reference, s.moving)
 
 
 def one_for_many(s: Sample) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coregister.sky import SkyRegistration, register_sky
     from coregister.stack import StackRegistration, read_table, register_stack
     from coregister.stack.simulate import simulate_stack
+    from coregister.windows import WindowsRegistration, register_windows
 
 #: imported when they are first asked for: a pair needs none of them
 _LATER = {
@@ -24,6 +25,7 @@ _LATER = {
     "Posterior": "coregister.posterior",
     "SkyRegistration": "coregister.sky",
     "StackRegistration": "coregister.stack",
+    "WindowsRegistration": "coregister.windows",
     "calibrate": "coregister.calibration",
     "chi2_shift": "coregister.chi2",
     "chi2map_to_errors": "coregister.chi2",
@@ -34,6 +36,7 @@ _LATER = {
     "read_table": "coregister.stack",
     "register_sky": "coregister.sky",
     "register_stack": "coregister.stack",
+    "register_windows": "coregister.windows",
     "simulate_pair": "coregister.simulate",
     "simulate_stack": "coregister.stack.simulate",
 }
@@ -52,6 +55,7 @@ __all__ = [
     "SkyRegistration",
     "StackRegistration",
     "Status",
+    "WindowsRegistration",
     "calibrate",
     "chi2_shift",
     "chi2map_to_errors",
@@ -64,6 +68,7 @@ __all__ = [
     "register",
     "register_sky",
     "register_stack",
+    "register_windows",
     "simulate_pair",
     "simulate_stack",
 ]

@@ -101,19 +101,19 @@ def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> l
     frequency : array
         Where the spectra are given, cycles/px.
     powers : two arrays
-        Auto-spectra of reference and moving.
+        Auto-spectra of reference and moving; of many pairs, one a row.
     samples : array
         Number of modes behind each value.
     """
     signals = []
     for power in powers:
         high = frequency > HIGH * frequency.max()
-        floor = np.min(power[high]) if high.any() else np.min(power)
+        floor = np.min(power[..., high] if high.any() else power, axis=-1, keepdims=True)
         doubt = floor * np.sqrt(2.0 / samples)
         signals.append(np.clip(power - floor - doubt, 0.0, None) / power)
     coherence = np.clip(np.sqrt(signals[0] * signals[1]), 1e-3, MAX_COHERENCE)
     shape = np.sqrt(coherence / (1 - coherence**2))
-    return [shape / np.sqrt(np.maximum(p, FAINT * p.max())) for p in powers]
+    return [shape / np.sqrt(np.maximum(p, FAINT * p.max(axis=-1, keepdims=True))) for p in powers]
 
 
 def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) -> Float:
@@ -245,7 +245,7 @@ def flipped(spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
 
 def independence(
     frequency: Float, count: Float, left: Float, right: Float, ndim: int
-) -> tuple[float, float]:
+) -> tuple[Any, Any]:
     """How many of the samples are independent, and how fast their correlation varies.
 
     Parameters
@@ -253,7 +253,7 @@ def independence(
     frequency, count : array
         Rings.
     left, right : array
-        Spectra of the two filtered images.
+        Spectra of the two filtered images; of many pairs, one a row.
     ndim : int
 
     Returns
@@ -264,9 +264,10 @@ def independence(
         Root mean square frequency of the correlation along an axis, rad/px.
     """
     product = count * left * right
-    band = (count @ left) * (count @ right) / (count.sum() * product.sum())
-    square = (product @ (2 * np.pi * frequency) ** 2) / product.sum() / ndim
-    return float(band), float(np.sqrt(square))
+    total = product.sum(axis=-1)
+    band = (left @ count) * (right @ count) / (count.sum() * total)
+    square = (product @ (2 * np.pi * frequency) ** 2) / total / ndim
+    return band, np.sqrt(square)
 
 
 def ring_power(spectrum_power: Float, rings: Rings) -> Float:
@@ -363,13 +364,18 @@ def chance_of_peak(z: float, lags: float, roughness: float, ndim: int) -> float:
         Root mean square frequency of the correlation along an axis, rad/px.
     ndim : int
     """
+    return float(chance_of_peaks(z, lags, roughness, ndim))
+
+
+def chance_of_peaks(z: Any, lags: Any, roughness: Any, ndim: int) -> Any:
+    """The same for many."""
     from scipy.special import ndtr
 
-    one_by_one = lags * float(ndtr(-z))
-    euler = float(ndtr(-z)) + lags * (roughness / np.sqrt(2 * np.pi)) ** ndim * z ** (
-        ndim - 1
-    ) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return float(-np.expm1(-min(one_by_one, euler)))
+    tail = ndtr(-z)
+    one_by_one = lags * tail
+    density = (roughness / np.sqrt(2 * np.pi)) ** ndim * z ** (ndim - 1) * np.exp(-(z**2) / 2)
+    euler = tail + lags * density / np.sqrt(2 * np.pi)
+    return -np.expm1(-np.minimum(one_by_one, euler))
 
 
 def sparse(fields: Sequence[Float], band: float) -> bool:

@@ -207,6 +207,12 @@ class Rings:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
         return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
 
+    @cached_property
+    def of_mode(self) -> NDArray[np.intp]:
+        """Number of the ring of every mode; `size` for those of no ring."""
+        ring = np.searchsorted(self._starts, np.arange(self._used), side="right") - 1
+        return np.append(ring, self.size).take(self._fine)
+
     @property
     def mode_frequency(self) -> Float:
         """Frequency of every mode, cycles/px, to the width of a bin."""
@@ -407,7 +413,7 @@ def photometry(
 
 
 @cache
-def _penalty(size: int, stiffness: float) -> Float:
+def penalty_bands(size: int, stiffness: float) -> Float:
     """Penalty on second differences, the upper bands of its matrix: (3, size)."""
     rows = np.zeros((max(size - 2, 0), size))
     for row in range(size - 2):
@@ -451,7 +457,9 @@ def _smooth_log(power: Float, count: Float) -> Float:
     """Penalised fit of a logarithm; the logarithm of a mean of n squares is low by 1/n."""
     precision = count / 2.0
     right = precision * (np.log(power) + 1.0 / count)
-    return np.asarray(np.exp(_solve(_penalty(power.shape[-1], NOISE_STIFFNESS), precision, right)))
+    return np.asarray(
+        np.exp(_solve(penalty_bands(power.shape[-1], NOISE_STIFFNESS), precision, right))
+    )
 
 
 def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
@@ -466,7 +474,7 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
     """
     smooth = _smooth_log(power, count)
     log = np.log(smooth)
-    roughness = _penalise(_penalty(log.size, NOISE_STIFFNESS), log)
+    roughness = _penalise(penalty_bands(log.size, NOISE_STIFFNESS), log)
     return smooth, float(-0.5 * log @ roughness)
 
 
@@ -482,7 +490,7 @@ def _fit_scene(
     log = np.log(start)
     doubt = DOUBT * np.log(DOUBT_LEVEL * scatter + tiny)
     lowest, highest = np.log(tiny) - 5.0, np.log(scale) + 5.0
-    penalty = _penalty(xy.shape[-1], SCENE_STIFFNESS)
+    penalty = penalty_bands(xy.shape[-1], SCENE_STIFFNESS)
     quadratic, linear, constant = 2.0 / count, noise / count, product + tiny**2
     for _ in range(12):
         model = np.exp(log)

@@ -1,0 +1,180 @@
+"""What all windows of one shape have in common: matrices that move and transform them, rings.
+
+A window at a sub-pixel position, and its cosine modes, are linear in the pixels around: one
+matrix an axis. Its entries are smooth in the position, so that the matrices of all windows follow
+from a few by one product.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.compare import faded
+from coregister.fourier import along
+from coregister.spectrum import Rings, cosine_rings, interpolator
+from coregister.uncertainty import BANDS
+
+Float = NDArray[np.float64]
+
+#: pixels around a window that are used when it is moved
+REACH = 16
+#: the kernel ends smoothly over the last of these
+ENDS = 6
+#: farthest that either window may be moved, px, and degree of the polynomials in that
+FARTHEST, DEGREE = 0.42, 11
+#: coarse modes are looked at first where there are so many along an axis
+FEWEST_COARSE = 12
+#: frequencies from which a kernel is put together
+NODES = 1024
+
+
+def _kernel(place: Float, *, fade: bool) -> tuple[Float, Float]:
+    """Interpolation kernel and its derivative at a distance (px)."""
+    k = np.pi * (np.arange(NODES) + 0.5) / NODES
+    amplitude = (faded(k) if fade else np.ones(NODES)) / NODES
+    phase = place[..., None] * k
+    value, slope = np.cos(phase) @ amplitude, -np.sin(phase) @ (amplitude * k)
+    end = np.clip((REACH - np.abs(place)) / ENDS, 0.0, 1.0)
+    taper = np.sin(np.pi / 2 * end) ** 2
+    return value * taper, slope * taper
+
+
+@lru_cache(maxsize=64)
+def _movers(size: int, kept: int, *, fade: bool) -> Float:
+    """Chebyshev coefficients of the matrices of one axis: (degree + 1, 2 * kept * wide).
+
+    Rows of the first half are the modes, of the second half those of the derivative.
+    """
+    nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
+    wide = size + 2 * REACH
+    apart = np.arange(size)[:, None] - (np.arange(wide) - REACH)
+    cosine = scipy.fft.dct(np.eye(size), norm="ortho", axis=0)[:kept]
+    at_nodes = np.stack(
+        [
+            np.stack([cosine @ part for part in _kernel(apart + FARTHEST * node, fade=fade)])
+            for node in nodes
+        ]
+    )
+    coefficients = scipy.fft.dct(at_nodes, axis=0) / (DEGREE + 1)
+    coefficients[0] /= 2
+    return np.ascontiguousarray(coefficients.reshape(DEGREE + 1, -1))
+
+
+class Kernels:
+    """Matrices and rings for windows of one shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels.
+    step : int
+        Only the lowest modes are taken, one in `step` along each axis.
+
+    Attributes
+    ----------
+    count, frequency : (rings,) array
+    mean : (modes, rings) array
+        Its product with values, mode by mode, are their averages over the rings.
+    spread : (rings, modes) array
+        Its product with values, ring by ring, are these at every mode.
+    slopes : (2, modes) array
+        Modes of a slope along each axis.
+    k : (2, modes) array
+        Angular frequency along each axis, rad/px.
+    """
+
+    def __init__(self, shape: tuple[int, int], step: int = 1) -> None:
+        self._pixels = shape
+        self.shape = shape[0] // step, shape[1] // step
+        self.rings: Rings = cosine_rings(self.shape, step)
+        self.count, self.frequency = self.rings.count, self.rings.frequency
+        of_mode = self.rings.of_mode
+        self.mean = (of_mode[:, None] == np.arange(self.rings.size)) / self.count
+        self.spread = spread_matrix(self.rings, self.frequency)
+        modes = [np.arange(n) for n in self.shape]
+        k = [along(np.pi * m / n, a, 2) for a, (m, n) in enumerate(zip(modes, shape, strict=True))]
+        self.k = np.stack([np.broadcast_to(f, self.shape).ravel() for f in k])
+        self.fourth = np.stack([self.k[i] ** 2 * self.k[j] ** 2 for i in (0, 1) for j in (0, 1)]).T
+        slopes = np.zeros((2, *self.shape))
+        for a, (n, m) in enumerate(zip(shape, self.shape, strict=True)):
+            line = scipy.fft.dct(np.linspace(-1, 1, n), norm="ortho") * np.sqrt(shape[1 - a])
+            slopes[(a, slice(None), 0) if a == 0 else (a, 0, slice(None))] = line[:m]
+        slopes[:, 0, 0] = 0.0  # a constant is taken out anyway
+        self.slopes = slopes.reshape(2, -1)
+        pairs = [self.slopes[i] * self.slopes[j] for i in (0, 1) for j in (0, 1)]
+        self.slope_products = np.stack(pairs).T
+
+    @cached_property
+    def bands(self) -> Float:
+        """Its product with values, mode by mode, are their sums over bands: (modes, bands)."""
+        band = self.rings.band(BANDS)
+        inside = [b for b in range(len(BANDS) + 1) if np.any(band == b)]
+        return np.stack([band == b for b in inside], axis=1).astype(np.float64)
+
+    @cached_property
+    def coarse(self) -> Kernels | None:
+        """Those of the lower half of the modes; None where these are few."""
+        if min(self._pixels) < 2 * FEWEST_COARSE or any(n % 2 for n in self._pixels):
+            return None
+        return Kernels(self._pixels, 2)
+
+    def modes_at(self, patches: tuple[Float, Float], offset: Float) -> Float:
+        """Modes of both windows, moved towards each other by half of `offset`, and derivatives.
+
+        Parameters
+        ----------
+        patches : two (n, ...) arrays
+            The windows with `REACH` pixels around, the second at the whole-pixel offset.
+        offset : (n, 2) array
+            Beyond that.
+
+        Returns
+        -------
+        (n, 6, modes) array
+            Reference, moving, both derivatives of the first, both of the second.
+        """
+        m, n = self.shape
+        modes = np.empty((len(offset), 6, m, n))
+        for image, patch in enumerate(patches):
+            fraction = (offset if image else -offset) / 2
+            first, second = (self._matrices(a, fraction[:, a], fade=True) for a in range(2))
+            rows = first @ patch
+            both = rows[:, :m] @ second.transpose(0, 2, 1)
+            modes[:, image] = both[:, :, :n]
+            modes[:, 3 + 2 * image] = both[:, :, n:]
+            modes[:, 2 + 2 * image] = rows[:, m:] @ second[:, :n].transpose(0, 2, 1)
+        modes[:, :2, 0, 0] = 0.0
+        return modes.reshape(len(offset), 6, -1)
+
+    def unfaded(self, patches: Float, fraction: Float) -> Float:
+        """Modes alone, with all that the pixels hold up to the Nyquist frequency."""
+        first, second = (
+            self._matrices(a, fraction[:, a], fade=False)[:, : self.shape[a]] for a in range(2)
+        )
+        return np.asarray((first @ patches @ second.transpose(0, 2, 1)).reshape(len(patches), -1))
+
+    def _matrices(self, axis: int, fraction: Float, *, fade: bool) -> Float:
+        powers = np.polynomial.chebyshev.chebvander(fraction / FARTHEST, DEGREE)
+        product = powers @ _movers(self._pixels[axis], self.shape[axis], fade=fade)
+        return np.asarray(product.reshape(len(fraction), 2 * self.shape[axis], -1))
+
+    def untransform(self, modes: Float) -> Float:
+        """Fields of which the modes are given: (..., *shape)."""
+        fields = modes.reshape(*modes.shape[:-1], *self.shape)
+        return np.asarray(scipy.fft.idctn(fields, norm="ortho", axes=(-2, -1)))
+
+
+def spread_matrix(rings: Rings, frequency: Float) -> Float:
+    """Matrix that takes values at some frequencies to every mode."""
+    columns = np.eye(frequency.size)
+    return np.stack([rings.spread_function(interpolator(frequency, c)) for c in columns])
+
+
+@lru_cache(maxsize=12)
+def kernels(shape: tuple[int, int]) -> Kernels:
+    """Those of a shape; kept."""
+    return Kernels(shape)

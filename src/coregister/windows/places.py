@@ -1,0 +1,149 @@
+"""Where the windows lie, and what is cut from the images there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from coregister.compare import EXTENSION
+from coregister.errors import InputError
+from coregister.images import MIN_SIDE
+
+Float = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Windows of the reference.
+
+    Attributes
+    ----------
+    image : (n,) array of int
+        Number of the image that each is in.
+    start : (n, 2) array of int
+        Its first pixel.
+    size : (2,) tuple of int
+        Shape of all.
+    shape : tuple of int
+        Of the grid that they form.
+    """
+
+    image: Ints
+    start: Ints
+    size: tuple[int, int]
+    shape: tuple[int, ...]
+
+    @property
+    def centers(self) -> Float:
+        """Middle of each, (n, 2)."""
+        return np.asarray(self.start + (np.array(self.size) - 1) / 2)
+
+
+def pixels(value: ArrayLike, name: str) -> tuple[int, int]:
+    """One or two whole numbers of pixels above 0, an axis each."""
+    array = np.asarray(value)
+    whole = array.dtype.kind in "iuf" and array.size in (1, 2) and np.all(array == np.rint(array))
+    if not whole or array.ndim > 1 or not np.all(array > 0):
+        raise InputError(
+            f"{name}={value!r} is not understood; give a whole number of pixels above 0, or two"
+        )
+    first, second = np.broadcast_to(array.ravel(), 2)
+    return int(first), int(second)
+
+
+def on_grid(shape: tuple[int, ...], size: tuple[int, int], step: tuple[int, int]) -> Places:
+    """As many windows as fit, `step` pixels apart, what is left over shared by both ends."""
+    _check_size(shape, size)
+    lines = []
+    for n, s, d in zip(shape, size, step, strict=True):
+        count = (n - s) // d + 1
+        lines.append((n - s - (count - 1) * d) // 2 + d * np.arange(count))
+    start = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 2)
+    return Places(
+        image=np.zeros(len(start), dtype=np.intp),
+        start=start.astype(np.intp),
+        size=size,
+        shape=(len(lines[0]), len(lines[1])),
+    )
+
+
+def around(centers: ArrayLike, shape: tuple[int, ...], size: tuple[int, int]) -> Places:
+    """Windows around given points, at the nearest whole pixels."""
+    _check_size(shape, size)
+    points = np.asarray(centers, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.isfinite(points)):
+        raise InputError(
+            f"centers have shape {points.shape}; finite values of shape (n, 2) are needed: "
+            "row and column of the middle of each window"
+        )
+    start = np.rint(points - (np.array(size) - 1) / 2).astype(np.intp)
+    outside = np.any((start < 0) | (start + size > shape), axis=1)
+    if outside.any():
+        first = int(np.flatnonzero(outside)[0])
+        raise InputError(
+            f"the window around centers[{first}] = {points[first].tolist()} leaves the reference "
+            f"of shape {shape[0]} x {shape[1]}; keep centers half a window from its edges, or "
+            "make size smaller"
+        )
+    image = np.zeros(len(start), dtype=np.intp)
+    return Places(image=image, start=start, size=size, shape=(len(start),))
+
+
+def _check_size(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    if min(size) < MIN_SIDE or any(s > n for s, n in zip(size, shape, strict=True)):
+        raise InputError(
+            f"windows of {size[0]} x {size[1]} do not suit an image of shape "
+            f"{shape[0]} x {shape[1]}: give a size from {MIN_SIDE} up to that of the image"
+        )
+
+
+class Cutter:
+    """Images continued beyond their edges, from which windows are cut.
+
+    Parameters
+    ----------
+    images : (k, rows, columns) array
+    margin : int
+        Pixels by which windows may leave them.
+    """
+
+    def __init__(self, images: Float, margin: int) -> None:
+        self.shape = images.shape[1:]
+        level = images.mean(axis=(1, 2), keepdims=True)
+        reach = [min(EXTENSION, n - 1) for n in self.shape]
+        centred = images - level
+        # a unit of its own: powers of very large and very small values are no numbers
+        centred /= max(float(np.abs(centred).max()), 1e-300)
+        data = np.pad(centred, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd")
+        for axis, (n, r) in enumerate(zip(self.shape, reach, strict=True), start=1):
+            fade = np.ones(n + 2 * r)
+            fade[:r] = np.sin(np.pi / 2 * (np.arange(r) + 0.5) / r) ** 2
+            fade[-r:] = fade[:r][::-1]
+            data *= fade[:, None] if axis == 1 else fade
+        self._margin = max(margin, *reach)
+        more = [(self._margin - r, self._margin - r) for r in reach]
+        self._data = np.pad(data, [(0, 0), *more])
+
+    def cut(self, image: Ints, start: Ints, shape: tuple[int, ...]) -> Float:
+        """Windows that begin at `start`: (n, *shape)."""
+        views = sliding_window_view(self._data, shape, axis=(1, 2))
+        rows, columns = (start + self._margin).T
+        return np.asarray(views[image, rows, columns])
+
+
+def counts(marked: NDArray[np.bool_], image: Ints, start: Ints, shape: tuple[int, int]) -> Ints:
+    """Pixels of windows that are marked; those beyond the edges are not."""
+    sums = np.zeros((len(marked), marked.shape[1] + 1, marked.shape[2] + 1), dtype=np.intp)
+    np.cumsum(np.cumsum(marked, axis=1), axis=2, out=sums[:, 1:, 1:])
+    first = np.clip(start, 0, marked.shape[1:])
+    last = np.clip(start + shape, 0, marked.shape[1:])
+    return np.asarray(
+        sums[image, last[:, 0], last[:, 1]]
+        - sums[image, first[:, 0], last[:, 1]]
+        - sums[image, last[:, 0], first[:, 1]]
+        + sums[image, first[:, 0], first[:, 1]]
+    )

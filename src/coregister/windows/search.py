@@ -1,0 +1,372 @@
+"""Candidates for the offset of many windows together, by the formulas of `coregister.search`.
+
+A window of the reference is looked for in a larger one of moving: at every offset that is
+searched, all of it has a counterpart, unless the image ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.fill import CLIP_SIGMA
+from coregister.images import MIN_SIDE
+from coregister.overlap.search import MIN_OVERLAP
+from coregister.search import (
+    GAUSSIAN_POWER,
+    IDENTICAL,
+    MAX_CHANCE,
+    QUICK_CHANCE,
+    SEPARATION,
+    SIGNS,
+    SPARSE,
+    SPARSE_POWER,
+    SPARSE_SIGMA,
+    SYMMETRIC,
+    SYMMETRIC_OVERLAP,
+    auto_filters,
+    chance_by_null,
+    chance_of_features,
+    chance_of_peaks,
+    independence,
+)
+from coregister.spectrum import Rings, cosine_rings
+from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
+from coregister.windows.kernels import spread_matrix
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+
+#: pixels between those from which the scatter of a filtered window is read
+SPARSE_STEP = 2
+#: the search needs no more digits
+SINGLE = np.float32
+#: two peaks are one where the score between falls to no less than this share of the lower, asked
+#: at so many places
+VALLEY, ON_THE_WAY = 0.7, 24
+
+
+class Found(NamedTuple):
+    """The best offset of every window.
+
+    Attributes
+    ----------
+    offset : (n, 2) array
+        Against the middle of the search; between pixels by interpolation.
+    false_alarm, plain : (n,) array
+        See `coregister.stages.Candidate`.
+    rival : (n,) bool array
+        Another offset is about as good.
+    """
+
+    offset: Float
+    false_alarm: Float
+    plain: Float
+    rival: Mask
+
+
+@dataclass(frozen=True)
+class WindowSearch:
+    """The search in windows of one shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a window.
+    reach : tuple of int
+        The offset is looked for within so many pixels.
+    """
+
+    shape: tuple[int, int]
+    reach: tuple[int, int]
+
+    @cached_property
+    def wide(self) -> tuple[int, int]:
+        """Shape of what it is looked for in."""
+        return self.shape[0] + 2 * self.reach[0], self.shape[1] + 2 * self.reach[1]
+
+    @cached_property
+    def rings(self) -> Rings:
+        """Rings of a window."""
+        return cosine_rings(self.shape)
+
+    @cached_property
+    def _mean(self) -> Float:
+        of_mode = self.rings.of_mode[:, None]
+        mean = (of_mode == np.arange(self.rings.size)) / self.rings.count
+        return np.asarray(mean.astype(SINGLE))
+
+    @cached_property
+    def _spreads(self) -> tuple[Float, Float]:
+        frequency = self.rings.frequency
+        return (
+            spread_matrix(self.rings, frequency).astype(SINGLE),
+            spread_matrix(cosine_rings(self.wide), frequency).astype(SINGLE),
+        )
+
+    @cached_property
+    def _boxes(self) -> tuple[Float, Float]:
+        """Matrices that sum over a window, at every offset along either axis."""
+        rows, columns = (
+            np.abs(np.arange(n + 2 * r) - np.arange(2 * r + 1)[:, None] - (n - 1) / 2) < n / 2
+            for n, r in zip(self.shape, self.reach, strict=True)
+        )
+        return rows.astype(SINGLE), columns.T.astype(SINGLE)
+
+    def __call__(self, reference: Float, moving: Float, near: Float, inside: Ints) -> Found:
+        """The best offset of every window.
+
+        Parameters
+        ----------
+        reference : (n, *shape) array
+        moving : (n, *wide) array
+            What lies around the same places in moving.
+        near : (n, *shape) array
+            A part of that which lies in the image.
+        inside : (n, 2, 2) array
+            Along each axis the first pixel of `moving` that lies in the image, and one behind
+            the last.
+        """
+        count, frequency = self.rings.count, self.rings.frequency
+        modes = [_modes(reference), _modes(near)]
+        powers = []
+        for flat in (m.reshape(len(m), -1) for m in modes):
+            power = ((flat * flat) @ self._mean).astype(np.float64)
+            powers.append(np.maximum(power, 1e-14 * power.max(axis=1, keepdims=True) + 1e-300))
+        filters = auto_filters(frequency, powers, count)
+        left, right = (p * f**2 for p, f in zip(powers, filters, strict=True))
+        band, roughness = independence(frequency, count, left, right, 2)
+        first = _filtered(modes[0], filters[0].astype(SINGLE) @ self._spreads[0])
+        second = _filtered(_modes(moving), filters[1].astype(SINGLE) @ self._spreads[1])
+        used = _covered(inside, self.wide)
+        partly = np.flatnonzero(np.any(inside != [[0, n] for n in self.wide], axis=(1, 2)))
+        second[partly] *= used[partly]
+        clipped = _clipped(first, None), _clipped(second, used)
+        return self._pick(clipped, (first, second), inside, partly, band, roughness)
+
+    def _pick(
+        self,
+        clipped: tuple[Float, Float],
+        fields: tuple[Float, Float],
+        inside: Ints,
+        partly: Ints,
+        band: Float,
+        roughness: Float,
+    ) -> Found:
+        first, second = clipped
+        n = len(first)
+        correlation, null = self._correlations(first, second)
+        energy, null_energy, pixels = self._energies(first, second, inside, partly)
+        correlation /= energy
+        null /= null_energy
+        samples = pixels * band[:, None, None]
+        least = max(MIN_OVERLAP * first[0].size, MIN_SIDE)
+        allowed = pixels >= least
+        allowed |= (~allowed.any(axis=(1, 2)))[:, None, None]
+        evidence = -0.5 * np.log1p(-(np.clip(correlation, 0.0, 1 - 1e-12) ** 2))
+        score = np.where(allowed, evidence * samples, -1.0)
+        lags = allowed.sum(axis=(1, 2)).astype(np.float64)
+        chance = np.where(allowed, null**2 * samples, 0.0).sum(axis=(1, 2)) / lags
+        scatter = np.maximum(0.8, np.sqrt(chance))
+        widest = samples.max(axis=(1, 2))
+        wide = allowed & (samples > SYMMETRIC_OVERLAP * widest[:, None, None])
+        scatter[np.where(wide, null, -1.0).max(axis=(1, 2)) > SYMMETRIC] = 1.0
+
+        everyone = np.arange(n)
+        best, place = _highest(score)
+        at = (everyone, *place.T)
+        evidence_best, samples_best = evidence[at], samples[at]
+        z = np.sqrt(2 * np.maximum(best, 0.0)) / scatter
+        false_alarm = chance_of_peaks(z, lags, roughness, 2)
+        plain = chance_of_peaks(z * scatter, lags, roughness, 2)
+        same = (correlation[at] > IDENTICAL) & (samples_best > widest / 2)
+        few = _sparse(clipped, inside, band)
+        for i in np.flatnonzero((few | (false_alarm > QUICK_CHANCE)) & ~same):
+            if false_alarm[i] > MAX_FALSE_ALARM:
+                continue  # no match in any case
+            power = SPARSE_POWER if few[i] else GAUSSIAN_POWER
+            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], power)
+            by_null = tail(z[i] * scatter[i])
+            if not few[i]:
+                false_alarm[i] = max(false_alarm[i], by_null)
+                continue
+            (top, bottom), (start, end) = inside[i]
+            by_features = chance_of_features(
+                (fields[0][i], fields[1][i, top:bottom, start:end]),
+                place[i] - np.array([top, start], dtype=np.float64),
+                by_null,
+                lags=lags[i],
+                band=band[i],
+                roughness=roughness[i],
+                periodic=False,
+            )
+            told = float(-np.expm1(SIGNS * np.log1p(-min(by_features, 1 - 1e-12))))
+            false_alarm[i] = max(false_alarm[i], told)
+        offset = place - np.array(self.reach) + _vertices(correlation, place)
+        rows, columns = (
+            np.abs(np.arange(m) - p[:, None]) <= SEPARATION
+            for m, p in zip(score.shape[1:], place.T, strict=True)
+        )
+        others = np.where(rows[:, :, None] & columns[:, None, :], -1.0, score)
+        other, second_place = _highest(others)
+        at = (everyone, *second_place.T)
+        z = np.sqrt(2 * np.maximum(other, 0.0))
+        possible = chance_of_peaks(z, lags, roughness, 2) <= MAX_CHANCE
+        best = evidence_best * samples_best
+        good = (other > REPEATS * best) | (
+            (evidence[at] > RIVAL * evidence_best) & (other > RIVAL / 2 * best)
+        )
+        rival = possible & good
+        rival[rival] = ~_same_hill(score[rival], place[rival], second_place[rival], other[rival])
+        return Found(offset, false_alarm, plain, rival)
+
+    def _correlations(self, first: Float, second: Float) -> tuple[Float, Float]:
+        """Products at every offset, and the same with the reference flipped along its last axis."""
+        full = [scipy.fft.next_fast_len(n, real=True) for n in self.wide]
+        rows, columns = (2 * r + 1 for r in self.reach)
+        target = scipy.fft.rfft2(second, s=full)
+        fields = []
+        for source in (first, first[:, :, ::-1]):
+            product = np.conj(scipy.fft.rfft2(source, s=full))
+            product *= target
+            field = scipy.fft.irfft2(product, s=full)[:, :rows, :columns]
+            fields.append(field.astype(np.float64))
+        return fields[0], fields[1]
+
+    def _energies(
+        self, first: Float, second: Float, inside: Ints, partly: Ints
+    ) -> tuple[Float, Float, Float]:
+        """Root of the product of both energies at every offset, the same flipped, and pixels."""
+        rows, columns = self._boxes
+        moving = (rows @ (second * second) @ columns).astype(np.float64)
+        squares = first.astype(np.float64) ** 2
+        reference = np.broadcast_to(squares.sum(axis=(1, 2))[:, None, None], moving.shape).copy()
+        flipped = reference.copy()
+        pixels = np.full(moving.shape, float(squares[0].size))
+        if partly.size:
+            spans = []
+            for axis, (n, r) in enumerate(zip(self.shape, self.reach, strict=True)):
+                lag = np.arange(2 * r + 1)
+                low = np.clip(inside[partly, axis, :1] - lag, 0, n)
+                spans.append((low, np.maximum(np.clip(inside[partly, axis, 1:] - lag, 0, n), low)))
+            counts = [last - start for start, last in spans]
+            pixels[partly] = counts[0][:, :, None] * counts[1][:, None, :]
+            for target, values in ((reference, squares), (flipped, squares[:, :, ::-1])):
+                total = values[partly]
+                for axis, (start, last) in enumerate(spans, start=1):
+                    total = _sums(total, axis, start, last)
+                target[partly] = total
+        return _root(reference * moving), _root(flipped * moving), pixels
+
+
+def _modes(fields: Float) -> Float:
+    fields = (fields - fields.mean(axis=(1, 2), keepdims=True)).astype(SINGLE)
+    # a unit of its own: single precision has no room for very large and small ones
+    fields /= np.maximum(np.abs(fields).max(axis=(1, 2), keepdims=True), 1e-30)
+    return np.asarray(scipy.fft.dctn(fields, norm="ortho", axes=(1, 2), overwrite_x=True))
+
+
+def _filtered(modes: Float, factor: Float) -> Float:
+    modes *= factor.reshape(modes.shape)
+    return np.asarray(scipy.fft.idctn(modes, norm="ortho", axes=(1, 2), overwrite_x=True))
+
+
+def _covered(inside: Ints, shape: tuple[int, int]) -> Mask:
+    """Pixels that lie in the image."""
+    rows, columns = (
+        (np.arange(n) >= inside[:, a, :1]) & (np.arange(n) < inside[:, a, 1:])
+        for a, n in enumerate(shape)
+    )
+    return np.asarray(rows[:, :, None] & columns[:, None, :])
+
+
+def _clipped(fields: Float, used: Mask | None) -> Float:
+    """See `fill.clipped`."""
+    some = np.abs(fields[:, ::SPARSE_STEP, ::SPARSE_STEP]).reshape(len(fields), -1)
+    energy = np.einsum("nij,nij->n", fields, fields)
+    if used is None:
+        middle, size = np.median(some, axis=1), fields[0].size
+        deviation = np.sqrt(energy / size)
+    else:
+        counted = used[:, ::SPARSE_STEP, ::SPARSE_STEP].reshape(len(fields), -1)
+        missing = counted.shape[1] - counted.sum(axis=1)
+        # what lies outside is 0, at the low end
+        middle = np.quantile(some, 0.5, axis=1)
+        for i in np.flatnonzero(missing):
+            middle[i] = np.median(some[i][counted[i]])
+        deviation = np.sqrt(energy / used.sum(axis=(1, 2)))
+    limit = CLIP_SIGMA * np.maximum(middle / 0.6745, 0.2 * deviation)[:, None, None]
+    return np.clip(fields, -limit, limit)
+
+
+def _sparse(fields: tuple[Float, Float], inside: Ints, band: Float) -> Mask:
+    """See `coregister.search.sparse`."""
+    sizes = [np.full(len(band), fields[0][0].size), np.prod(inside[:, :, 1] - inside[:, :, 0], 1)]
+    moments = []
+    for field, size in zip(fields, sizes, strict=True):
+        squares = field * field
+        second = squares.sum(axis=(1, 2))
+        fourth = np.einsum("nij,nij->n", squares, squares)
+        moments.append(fourth * size / np.maximum(second**2, 1e-300))
+    scatter = SPARSE_SIGMA * np.sqrt(24.0 / np.maximum(band * np.minimum(*sizes), 1.0))
+    return np.asarray(np.sqrt(moments[0] * moments[1]) > np.maximum(SPARSE, 3.0 + scatter))
+
+
+def _sums(values: Float, axis: int, first: Ints, last: Ints) -> Float:
+    """Sums along an axis from `first` up to `last`, one after the other; each may be (n, lags)."""
+    shape = list(values.shape)
+    shape[axis] += 1
+    sums = np.zeros(shape)
+    np.cumsum(values, axis=axis, out=sums[:, 1:] if axis == 1 else sums[:, :, 1:])
+    if first.ndim == 1:
+        return np.asarray(sums.take(last, axis=axis) - sums.take(first, axis=axis))
+    places = [i[:, :, None] if axis == 1 else i[:, None, :] for i in (last, first)]
+    high, low = (np.take_along_axis(sums, place, axis=axis) for place in places)
+    return np.asarray(high - low)
+
+
+def _root(energies: Float) -> Float:
+    """Root of products of two energies, nowhere zero."""
+    energy = np.sqrt(energies)
+    return np.asarray(np.maximum(energy, 1e-9 * energy.max(axis=(1, 2), keepdims=True) + 1e-300))
+
+
+def _highest(score: Float) -> tuple[Float, Ints]:
+    """The highest value of every window, and where it is."""
+    flat = score.reshape(len(score), -1)
+    place = flat.argmax(axis=1)
+    where = np.stack(np.unravel_index(place, score.shape[1:]), axis=1)
+    return flat[np.arange(len(flat)), place], where
+
+
+def _same_hill(score: Float, first: Ints, second: Ints, height: Float) -> Mask:
+    """Where the way from one peak to the other leads through no valley."""
+    lowest = height.copy()
+    for share in np.linspace(0.0, 1.0, ON_THE_WAY):
+        places = np.rint(first + share * (second - first)).astype(np.intp)
+        np.minimum(lowest, score[np.arange(len(score)), *places.T], out=lowest)
+    return np.asarray(lowest > VALLEY * height)
+
+
+def _vertices(values: Float, place: Ints) -> Float:
+    """Where the parabolas through the peaks and their neighbours are highest, from the peaks."""
+    shift = np.zeros(place.shape)
+    everyone = np.arange(len(values))
+    for axis, n in enumerate(values.shape[1:]):
+        index = place.copy()
+        line = []
+        for step in (-1, 0, 1):
+            index[:, axis] = np.clip(place[:, axis] + step, 0, n - 1)
+            line.append(values[everyone, index[:, 0], index[:, 1]])
+        before, here, after = line
+        curvature = 2 * here - before - after
+        peak = (curvature > 0) & (place[:, axis] > 0) & (place[:, axis] < n - 1)
+        ratio = np.divide(after - before, 2 * curvature, out=np.zeros_like(here), where=peak)
+        shift[:, axis] = np.clip(ratio, -0.5, 0.5)
+    return shift

@@ -1,0 +1,257 @@
+"""Many small windows: as true as one by one, and the same numbers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from numpy.typing import NDArray
+
+import coregister as cr
+from coregister.compare import Comparison, MovableImage, Window
+from coregister.images import prepare
+from coregister.stages import Candidate
+from coregister.uncertainty import conclude_fit
+from coregister.windows.descent import descend
+from coregister.windows.kernels import REACH, kernels
+from coregister.windows.measure import _Batch
+from coregister.windows.verdict import conclude
+
+Float = NDArray[np.float64]
+TRUTH = (2.3, -3.4)
+
+
+def pair(seed: int, side: int, noise: float = 0.2, scene: str = "power-law-2") -> Any:
+    rng = np.random.default_rng(seed)
+    whole = cr.random_scene(scene, (side + 64,) * 2, rng=rng)
+    return cr.simulate_pair(whole, TRUTH, noise=noise, rng=rng, shape=(side, side))
+
+
+def quietly(*args: Any, **options: Any) -> cr.WindowsRegistration:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        return cr.register_windows(*args, **options)
+
+
+def chi2_inside(pulls: Float) -> bool:
+    """Sum of squares inside the central 1 - 1e-3 interval of chi^2."""
+    low, high = scipy.stats.chi2.interval(1 - 1e-3, pulls.size)
+    return bool(low < np.sum(pulls**2) < high)
+
+
+@pytest.fixture(scope="module")
+def measured() -> cr.WindowsRegistration:
+    return quietly(*pair(1, 1024), size=32, step=32)
+
+
+def test_the_bars_are_true(measured: cr.WindowsRegistration) -> None:
+    pulls = measured.pull(TRUTH)[measured.trusted]
+    assert len(pulls) > 0.98 * len(measured)
+    assert np.all(np.abs(pulls.mean(axis=0)) < 4 / np.sqrt(len(pulls)))
+    assert chi2_inside(pulls)
+    assert np.abs(pulls).max() < 6
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_bars_that_are_wrong_would_be_seen(measured: cr.WindowsRegistration, factor: float) -> None:
+    assert not chi2_inside(measured.pull(TRUTH)[measured.trusted] / factor)
+
+
+def test_unrelated_windows_are_not_trusted() -> None:
+    (first, _), (_, second) = pair(2, 512), pair(3, 512)
+    result = quietly(first, second, size=32, step=32)
+    assert not result.trusted.any()
+    assert all(cr.Status.NO_MATCH in flags for flags in result.flags)
+    assert quietly(*pair(2, 128), size=32).trusted.all()  # the control: a pair
+
+
+@pytest.mark.parametrize(("scene", "noise", "size"), [("power-law-2", 0.1, 64), ("blobs", 0.3, 48)])
+def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None:
+    """The formulas that work on many windows against those that work on one."""
+    wide = size + 2 * REACH
+    pairs = [pair(10 + seed, wide, noise, scene) for seed in range(6)]
+    patches = tuple(np.stack([images[i] - images[i].mean() for images in pairs]) for i in range(2))
+    patches = patches[0], np.roll(patches[1], -np.rint(TRUTH).astype(int), axis=(1, 2))
+    # what is rolled in stands at the edges, a few pixels from where a window is felt
+    matrices = kernels((size, size))
+    settled = descend(matrices, (patches[0], patches[1]), np.zeros((len(pairs), 2)))
+    verdict = conclude(matrices, settled, (patches[0], patches[1]), np.tile(np.rint(TRUTH), (6, 1)))
+    assert settled.settled.all()
+    for index, offset in enumerate(settled.offset):
+        both = prepare(patches[0][index], patches[1][index])
+        movable = [MovableImage(image.data, periodic=False) for image in both.images]
+        window = Window(
+            offset=np.zeros(2, dtype=int),
+            start=(REACH, REACH),
+            moving_start=(REACH, REACH),
+            shape=(size, size),
+            phase=(0.0, 0.0),
+        )
+        comparison = Comparison(both, movable[0], movable[1], window)
+        equations = comparison.equations(offset)
+        candidate = Candidate(
+            offset=offset, evidence=1.0, samples=1.0, false_alarm=0.0, plain=0.0, at_edge=False
+        )
+        fit = conclude_fit(
+            both,
+            candidate,
+            comparison,
+            equations,
+            offset,
+            whitened=equations.whitened(comparison),
+            amplitude=None,
+            n_iter=1,
+            converged=True,
+        )
+        bars = np.sqrt(np.diag(fit.covariance))
+        # zero of one score: a tenth of a bar
+        assert np.all(np.abs(equations.solve(equations.score)) < 0.1 * bars)
+        assert np.allclose(verdict.covariance[index], fit.covariance, atol=0.1 * bars.min() ** 2)
+
+
+def test_same_answers_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pair(4, 192)
+    together = quietly(first, second, size=48)
+
+    def nothing(self: _Batch, measured: Any) -> Any:
+        return np.ones(self._part.size, dtype=bool)
+
+    monkeypatch.setattr(_Batch, "measure", nothing)
+    alone = quietly(first, second, size=48)
+    assert together.trusted.all()
+    assert alone.trusted.all()
+    apart = (together.offsets - alone.offsets) / alone.stderr
+    # nearly the same pixels: a part of a bar, but not the same computation
+    assert 0 < np.sqrt(np.mean(apart**2)) < 0.5
+    ratio = np.median(together.stderr / alone.stderr)
+    assert 0.8 < ratio < 1.1
+
+
+def test_motion_that_varies_is_followed() -> None:
+    rng = np.random.default_rng(5)
+    whole = cr.random_scene("power-law-2", (256, 256), rng=rng)
+    left = cr.simulate_pair(whole, (3.0, 1.0), noise=0.1, rng=rng, shape=(160, 160))
+    right = cr.simulate_pair(whole, (-2.5, 4.0), noise=0.1, rng=rng, shape=(160, 160))
+    images = [np.hstack(parts) for parts in zip(left, right, strict=True)]
+    result = quietly(*images, size=32, step=32)
+    assert result.shape == (5, 10)
+    offsets, bars = result.on_grid(result.offsets), result.on_grid(result.stderr)
+    for columns, truth in ((slice(0, 4), (3.0, 1.0)), (slice(6, 10), (-2.5, 4.0))):
+        assert np.all(np.abs(offsets[:, columns] - truth) < 5 * bars[:, columns])
+    assert np.allclose(result.on_grid(result.centers)[0, :, 0], 15.5)
+
+
+def test_a_second_pass_finds_what_the_first_could_not() -> None:
+    first, second = pair(6, 192)
+    near = quietly(first, np.roll(second, (9, 0), axis=(0, 1)), size=32, step=32, max_offset=4)
+    inner = near.on_grid(near.trusted)[1:-1, 1:-1]
+    assert not inner.any()
+    guess = np.tile([11.0, -3.0], (len(near), 1))
+    again = quietly(
+        first, np.roll(second, (9, 0), axis=(0, 1)), size=32, step=32, max_offset=4, initial=guess
+    )
+    inside = again.on_grid(again.trusted)[1:-1, 1:-1]
+    assert inside.all()
+    errors = again.on_grid(again.pull((TRUTH[0] + 9, TRUTH[1])))[1:-1, 1:-1]
+    assert np.abs(errors).max() < 5
+
+
+def test_windows_with_holes_are_measured_by_themselves() -> None:
+    first, second = pair(7, 128)
+    holed = first.copy()
+    holed[40:50, 40:50] = np.nan
+    result, whole = quietly(holed, second, size=48), quietly(first, second, size=48)
+    assert result.trusted.all()
+    assert np.abs(result.pull(TRUTH)).max() < 5
+    same = np.all(result.offsets == whole.offsets, axis=1)
+    touched = np.all(np.abs(result.centers - 45) < 31, axis=1)
+    assert touched.any()
+    assert not same[touched].any()
+
+
+def test_what_is_constant_is_flagged() -> None:
+    first, second = pair(8, 128)
+    first[:64, :64] = 3.0
+    result = quietly(first, second, size=64, step=64)
+    assert cr.Status.CONSTANT_IMAGE in result.flags[0]
+    assert np.all(np.isinf(result.stderr[0]))
+    assert result.trusted.tolist() == [False, True, True, True]
+
+
+def test_a_pattern_that_stays_is_flagged() -> None:
+    rng = np.random.default_rng(9)
+    pattern = rng.normal(size=(256, 256))
+    first, second = pair(9, 256, noise=0.05)
+    marked = quietly(first + pattern, second + pattern, size=64, step=64)
+    free = quietly(first, second, size=64, step=64)
+    assert free.trusted.all()
+    assert marked.trusted.sum() <= 1
+
+
+def test_stacks_of_windows() -> None:
+    first, second = pair(11, 256)
+    cut = [
+        image.reshape(4, 64, 4, 64).swapaxes(1, 2).reshape(-1, 64, 64) for image in (first, second)
+    ]
+    result = quietly(*cut)
+    assert result.shape == (16,)
+    assert result.trusted.all()
+    assert np.abs(result.pull(TRUTH)).max() < 5
+    single = cr.register(cut[0][3], cut[1][3])
+    assert np.all(np.abs(single.offset - result.offsets[3]) < 0.6 * single.stderr)
+
+
+def test_inputs_are_not_modified() -> None:
+    first, second = pair(12, 96)
+    kept = first.copy(), second.copy()
+    quietly(first, second, size=48)
+    assert np.array_equal(first, kept[0])
+    assert np.array_equal(second, kept[1])
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30])
+def test_the_unit_does_not_matter(scale: float) -> None:
+    first, second = pair(13, 96)
+    result, other = quietly(first, second, size=48), quietly(scale * first, scale * second, size=48)
+    assert np.allclose(result.offsets, other.offsets, atol=0.05 * result.stderr.min())
+
+
+def test_numbers_and_files(measured: cr.WindowsRegistration, tmp_path: Any) -> None:
+    table = measured.to_table()
+    assert len(table) == len(measured)
+    assert np.allclose(table["offset"].value, measured.offsets)
+    measured.save(tmp_path / "windows.ecsv")
+    with pytest.raises(cr.InputError, match="suffix"):
+        measured.save(tmp_path / "windows.xyz")
+    assert "windows of 32 x 32 trusted" in str(measured)
+    assert measured.plot().axes[0].get_xlabel() == "axis 1 (x), px"
+    with pytest.raises(cr.InputError, match="one value"):
+        measured.on_grid([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 300}, "do not suit"),
+        ({"size": 4}, "do not suit"),
+        ({"size": 2.5}, "whole number"),
+        ({"step": 0}, "above 0"),
+        ({"centers": [[2, 2]]}, "leaves the reference"),
+        ({"centers": [1, 2, 3]}, "shape"),
+        ({"centers": [[64, 64]], "step": 3}, "both given"),
+        ({"initial": [1, 2, 3]}, "initial has shape"),
+        ({"max_offset": -1}, "above 0"),
+    ],
+)
+def test_bad_input_is_refused(options: dict[str, Any], message: str) -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, 128, 128))
+    with pytest.raises(cr.InputError, match=message):
+        cr.register_windows(first, second, **options)
+
+
+def test_volumes_are_refused() -> None:
+    with pytest.raises(cr.InputError, match="two images"):
+        cr.register_windows(np.zeros((16, 16, 16, 16)), np.zeros((16, 16)))
