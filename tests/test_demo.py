@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,11 @@ def test_without_the_frames_a_pair_is_simulated_and_compared_with_the_truth(tmp_
     assert np.all(np.abs(result.pull([1.7, -0.42])) < 4)
     assert np.all(result.stderr < 0.02)
     assert read(folder / "aligned.fits").data.shape == read(folder / "reference.fits").data.shape
-    for name in ("aligned.fits", "result.json", "report.html"):
+    series = cr.read_table(folder / "series.ecsv")
+    assert series.trusted.all()
+    assert len(list((folder / "series").iterdir())) == len(series) == demo.SIMULATED
+    assert np.mean(series.pull(np.outer(np.arange(demo.SIMULATED), (0, 0.05))) ** 2) < 2
+    for name in ("aligned.fits", "result.json", "report.html", "series.ecsv", "series.html"):
         assert (folder / name).is_file() is (name in done.stdout)
 
 
@@ -126,6 +131,24 @@ def test_the_sun_turns_as_fast_as_it_is_known_to(tmp_path):
 
 
 @NEEDS_FRAMES
+def test_the_sun_turns_through_the_day(tmp_path):
+    series = demo.prepare_series(tmp_path / "series")
+    assert len(series.frames) == 11
+    assert series.hours == pytest.approx(12.0, abs=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register_stack(series.frames, reference=series.reference)
+    np.testing.assert_allclose(result.times[-1] / 3600, series.hours)
+    assert result.trusted[[0, -1]].all()
+    assert result.trusted.sum() >= 9  # the corona changes: one frame or the other may be flagged
+    moved, bar = result.offsets[-1, 1], result.stderr[-1, 1]
+    assert abs(moved - series.known) < 3 * bar
+    assert bar < 0.1 * abs(series.known), "it is seen to move"
+    with pytest.raises(InputError, match="exists"):
+        demo.prepare_series(tmp_path / "series")
+
+
+@NEEDS_FRAMES
 def test_the_demo_prints_measured_beside_known(tmp_path):
     done = run("demo", cwd=tmp_path, missing=("matplotlib",))
     assert "SOHO/EIT" in done.stdout
@@ -135,3 +158,4 @@ def test_the_demo_prints_measured_beside_known(tmp_path):
         "pair", "demo-output/reference.fits", "demo-output/moving.fits", cwd=tmp_path
     ).stdout
     assert again in done.stdout
+    assert "11 frames, 00:00 to 12:00 UT" in done.stdout

@@ -218,9 +218,9 @@ def stack_page(tmp_path_factory) -> Path:
     frames[3] = rng.standard_normal((64, 64))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cr.RegistrationWarning)
-        result = cr.register_stack(frames)
+        result = cr.register_stack(frames, times=[f"2004-03-01T02:0{i}:10" for i in range(5)])
     path = tmp_path_factory.mktemp("stack") / "stack.html"
-    result.report(path, frames)
+    result.report(path, frames, provenance={"frames": ["a.tif"], "options": {"drift": "none"}})
     return path
 
 
@@ -232,7 +232,18 @@ def test_the_page_of_a_stack_fits_and_is_read(browser, stack_page, size, scheme)
         for words, behind in (("h1", "body"), (".verdict strong", ".verdict"), ("th", "body")):
             pair = luminance(page, words, "color"), luminance(page, behind, "backgroundColor")
             assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5, words
-        assert "NO_MATCH" in page.locator("table").text_content()
+        flagged, every = page.locator("table").all()
+        assert "NO_MATCH" in flagged.text_content()
+        assert "2004-03-01 02:03:10" in flagged.text_content()
+        assert flagged.locator("img").count() == 1
+        page.locator("summary").click()
+        assert every.locator("tr").count() == 6
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        for picture in page.locator("img.plot").all():  # offsets, and pairs by themselves
+            assert picture.evaluate("e => e.complete && e.naturalWidth") > 500
+            assert picture.bounding_box()["width"] > 500  # readable: a phone scrolls it
+        assert page.locator("img.plot").count() == 2
+        assert "frames: a.tif" in page.locator("footer").text_content()
 
 
 def test_the_film_of_a_stack_plays_stops_and_shows_frames_as_taken(browser, stack_page):
@@ -244,10 +255,10 @@ def test_the_film_of_a_stack_plays_stops_and_shows_frames_as_taken(browser, stac
         play.click()
         frame.focus()
         page.keyboard.press("Home")
-        assert label.text_content() == "frame 0, aligned"
+        assert label.text_content() == "frame 0, 2004-03-01 02:00:10.000, aligned"
         aligned = page.locator("#picture").get_attribute("src")
         blink.click()
-        assert label.text_content() == "frame 0, as taken"
+        assert label.text_content() == "frame 0, 2004-03-01 02:00:10.000, as taken"
         assert blink.get_attribute("aria-pressed") == "true"
         assert page.locator("#picture").get_attribute("src") != aligned
         page.wait_for_timeout(900)

@@ -285,3 +285,42 @@ def test_tables_there_and_back(tmp_path):
     again = cr.StackRegistration.from_dict(strict)
     np.testing.assert_array_equal(again.covariances, result.covariances)
     assert again.flags == result.flags
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".ome.tif", ".fits"])
+@pytest.mark.parametrize("even", [True, False])
+def test_times_there_and_back(tmp_path, movie, suffix, even):
+    times = np.arange(5) * 0.25 if even else np.array([0.0, 0.25, 0.5, 0.75, 2.0])
+    path = tmp_path / f"out{suffix}"
+    write_stack(path, iter(movie), count=5, shape=movie.shape[1:], scale=SCALE, times=times)
+    found = open_stack(path).times
+    if even or suffix == ".ome.tif":
+        np.testing.assert_allclose(found.seconds, times, atol=1e-9)
+    else:
+        assert found is None
+    np.testing.assert_array_equal(open_stack(path)[3], movie[3])
+
+
+def test_times_of_volumes_in_a_tiff(tmp_path):
+    volumes = np.random.default_rng(3).standard_normal((3, 4, 12, 16)).astype("f4")
+    times = np.array([0.0, 1.0, 3.0])
+    write_stack(tmp_path / "v.tif", iter(volumes), count=3, shape=volumes.shape[1:], times=times)
+    stack = open_stack(tmp_path / "v.tif")
+    np.testing.assert_array_equal(stack[2], volumes[2])
+    np.testing.assert_allclose(stack.times.seconds, times)
+
+
+@pytest.mark.parametrize("kind", ["u2", "scaled", "blank"])
+def test_scaled_integers_in_a_cube(tmp_path, kind):
+    data = np.random.default_rng(3).integers(0, 60000, SHAPE).astype("u2" if kind == "u2" else "i4")
+    hdu = fits.PrimaryHDU(data)
+    if kind != "u2":
+        hdu.header["BSCALE"], hdu.header["BZERO"] = 0.5, 7.0
+    if kind == "blank":
+        hdu.data[2, 3, 4] = -1
+        hdu.header["BLANK"] = -1
+    with fits.open(tmp_path / "m.fits", mode="append") as hdus:
+        hdus.append(hdu)
+    expected = fits.getdata(tmp_path / "m.fits")
+    assert np.isnan(expected).sum() == (kind == "blank")
+    np.testing.assert_array_equal(np.stack([*open_stack(tmp_path / "m.fits")]), expected)

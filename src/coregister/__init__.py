@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coregister.posterior import Posterior
     from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
     from coregister.sky import SkyRegistration, register_sky
-    from coregister.stack import StackRegistration, register_stack
+    from coregister.stack import StackRegistration, read_table, register_stack
     from coregister.stack.simulate import simulate_stack
 
 #: imported when they are first asked for: a pair needs none of them
@@ -31,6 +31,7 @@ _LATER = {
     "expected_stderr": "coregister.simulate",
     "pair_bound": "coregister.simulate",
     "random_scene": "coregister.simulate",
+    "read_table": "coregister.stack",
     "register_sky": "coregister.sky",
     "register_stack": "coregister.stack",
     "simulate_pair": "coregister.simulate",
@@ -59,6 +60,7 @@ __all__ = [
     "fourier_shift",
     "pair_bound",
     "random_scene",
+    "read_table",
     "register",
     "register_sky",
     "register_stack",

@@ -238,21 +238,26 @@ def info(
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier demo wrote there.")
 @click.pass_context
 def demo(context: click.Context, output: Path, overwrite: bool) -> None:
-    """Measure the rotation of the Sun from two images taken two hours apart.
+    """Measure the rotation of the Sun, from a pair of images and from a series.
 
-    The images are real (SOHO/EIT) if the package that carries them is installed; else a pair is
+    The images are real (SOHO/EIT) if the package that carries them is installed; else they are
     simulated.
 
     \b
     Example:
       coregister demo --output demo-output
     """
-    from coregister.demo import prepare_demo
+    from coregister.demo import make_folder, prepare_demo, prepare_series, series_files
     from coregister.errors import MissingExtraError
     from coregister.io import read
+    from coregister.stack import register_stack
 
-    paths = {name: output / name for name in ("aligned.fits", "result.json", "report.html")}
-    prepared = prepare_demo(output, also=list(paths.values()), overwrite=overwrite)
+    names = ("aligned.fits", "result.json", "report.html", "series.ecsv", "series.html")
+    paths = {name: output / name for name in names}
+    make_folder(output / "series")
+    also = [*paths.values(), *series_files(output / "series")]
+    prepared = prepare_demo(output, also=also, overwrite=overwrite)
+    series = prepare_series(output / "series", overwrite=overwrite)
     click.echo(prepared.story)
     report: Path | None = paths["report.html"]
     try:
@@ -270,9 +275,20 @@ def demo(context: click.Context, output: Path, overwrite: bool) -> None:
     )
     for line in prepared.compare(result):
         click.echo(line)
+    click.echo(f"The same by hand: coregister pair {prepared.reference} {prepared.moving}\n")
+    click.echo(series.story)
+    moves = register_stack(series.frames, reference=series.reference)
+    moves.save(paths["series.ecsv"], overwrite=overwrite)
+    if report is not None:
+        moves.report(paths["series.html"], series.frames, overwrite=overwrite)
+    click.echo(str(moves))
+    for line in series.compare(moves):
+        click.echo(line)
+    folder = series.frames[0].parent
+    by_hand = f'"{folder}/*.fits" --reference {series.reference}'
+    click.echo(f"The same by hand: coregister stack {by_hand}")
     click.echo("Written: " + ", ".join(str(path) for path in paths.values() if path.exists()))
-    click.echo(f"The same by hand: coregister pair {prepared.reference} {prepared.moving}")
-    if not result.trusted:
+    if not (result.trusted and moves.trusted[[0, -1]].all()):  # a frame between may be flagged
         context.exit(FLAGGED)
 
 

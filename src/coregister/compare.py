@@ -10,7 +10,7 @@ scene in both images: the answer is not pulled towards zero.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from coregister.background import Background
 from coregister.fourier import along, frequencies
 from coregister.images import Pair
 from coregister.spectrum import Spectra, cosine_rings, fit_spectra, photometry
@@ -34,6 +35,8 @@ MARGIN = 2
 TRIM = 0.02
 #: pixels above which half of one does not matter
 LONG = 128
+#: values that are worked on at a time, where many steps follow each other
+PIECE = 8192
 #: how much coarser the first look at a pair may be
 COARSER = 4
 #: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
@@ -73,6 +76,8 @@ class MovableImage:
         Amplitude factor against frequency (cycles/px), applied before anything is cut.
     step : int
         Pixels between the samples that are taken: frequencies too high for them are left out.
+    single : bool
+        Single precision: half the time and half the memory.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class MovableImage:
         periodic: bool,
         amplitude: Callable[[Float], Float] | None = None,
         step: int = 1,
+        single: bool = False,
     ) -> None:
         self.level = float(np.mean(data))
         self.size = data.shape
@@ -92,19 +98,25 @@ class MovableImage:
             n if periodic else unit * scipy.fft.next_fast_len(-(-(n + 2 * p) // unit), real=True)
             for n, p in zip(data.shape, self._pad, strict=True)
         ]
-        data = data - self.level
+        self._real = np.dtype(np.float32 if single else np.float64)
+        # what was subtracted in double precision loses nothing in single precision
+        data = np.subtract(data, self.level, out=np.empty(data.shape, self._real))
         self._k: list[Float] = frequencies(self._shape)
-        if periodic:
-            self._spectrum = scipy.fft.rfftn(data, overwrite_x=True)
-        else:
-            self._spectrum = scipy.fft.rfftn(self._extended(data), overwrite_x=True)
+        if not periodic:
+            data = self._extended(data)
+        self._spectrum: Complex = scipy.fft.rfftn(data, overwrite_x=True)
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
-            self._spectrum *= amplitude(np.asarray(radius))
+            self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
         self.step = 1
         self._fade = [faded(k) for k in self._k]
         if step > 1:
             self._coarsen(step)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values in its windows."""
+        return self._real
 
     @property
     def nbytes(self) -> int:
@@ -121,12 +133,16 @@ class MovableImage:
         """Keep the frequencies that samples further apart by `factor` can hold."""
         self.step *= factor
         self._shape = [n // factor for n in self._shape]
-        self._spectrum = self._spectrum[..., : self._shape[-1] // 2 + 1] / factor ** len(self._k)
+        self._spectrum = self._spectrum[..., : self._shape[-1] // 2 + 1]
         self._k = [*self._k[:-1], self._k[-1][..., : self._shape[-1] // 2 + 1]]
         for axis, n in enumerate(self._shape[:-1]):
             kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
-            self._spectrum = self._spectrum.take(kept, axis)
+            taken: Any = self._spectrum.take(kept, axis)
+            self._spectrum = taken
             self._k[axis] = np.asarray(self._k[axis].take(kept, axis))
+        scale = np.asarray(1.0 / factor ** len(self._k), self._real)
+        scaled: Any = self._spectrum * scale
+        self._spectrum = scaled
         self._fade = [faded(k * self.step) for k in self._k]
 
     def _extended(self, data: Float) -> Float:
@@ -139,7 +155,7 @@ class MovableImage:
             fade = np.ones(self._shape[axis])
             fade[:before] = np.sin(np.pi / 2 * (np.arange(before) + 0.5) / before) ** 2
             fade[-after:] = np.sin(np.pi / 2 * (np.arange(after) + 0.5) / after)[::-1] ** 2
-            extended *= along(fade, axis, data.ndim)
+            extended *= along(fade, axis, data.ndim).astype(self._real, copy=False)
         return extended
 
     def window(
@@ -154,32 +170,44 @@ class MovableImage:
         """Values at ``start + fraction + step * index``, and the derivatives if asked."""
         corners = [divmod(s + p, self.step) for s, p in zip(start, self._pad, strict=True)]
         first = [corner for corner, _ in corners]
-        spectrum = self._spectrum
-        moved = np.empty_like(spectrum)
+        complex_type = self._spectrum.dtype
+        ramps = []
         for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
             ramp = np.exp(1j * k * (f + rest))
-            spectrum = np.multiply(spectrum, fade * ramp if faded else ramp, out=moved)
+            ramps.append((fade * ramp if faded else ramp).astype(complex_type, copy=False))
+        moved = self._spectrum * (ramps[0] if len(ramps) > 1 else 1)
+        for ramp in ramps[1:-1]:
+            moved *= ramp
         slopes = []
         if gradient:
             for k in self._k[:-1]:
-                rows = self._rows(1j * k * moved, first, shape)
+                turned = moved * (1j * k).astype(complex_type, copy=False)
+                rows = self._rows(turned, ramps[-1], first, shape)
                 slopes.append(self._columns(rows, first[-1], shape[-1]))
-        rows = self._rows(moved, first, shape)
+        rows = self._rows(moved, ramps[-1], first, shape)
         field = self._columns(rows, first[-1], shape[-1])
         if gradient:
-            slopes.append(self._columns(1j * self._k[-1] * rows, first[-1], shape[-1]))
+            rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
+            slopes.append(self._columns(rows, first[-1], shape[-1]))
         return [field, *slopes]
 
-    def _rows(self, spectrum: Complex, start: Sequence[int], shape: Sequence[int]) -> Complex:
-        """Inverse transform along all axes but the last, cut to the window along them."""
+    def _rows(
+        self, spectrum: Complex, ramp: Complex, start: Sequence[int], shape: Sequence[int]
+    ) -> Complex:
+        """Inverse transform along all axes but the last, cut to the window along them.
+
+        The spectrum is lost. `ramp` moves along the last axis.
+        """
         axes = tuple(range(spectrum.ndim - 1))
         if not axes:
-            return spectrum
+            return np.asarray(spectrum * ramp)
         rows = scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
         if self._periodic:
-            return np.roll(rows, [-s for s in start[:-1]], axis=axes)
+            rows = np.roll(rows, [-s for s in start[:-1]], axis=axes)
+            rows *= ramp
+            return np.asarray(rows)
         window = tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))
-        return np.asarray(rows[window])
+        return np.asarray(rows[window] * ramp)
 
     def _columns(self, rows: Complex, start: int, length: int) -> Float:
         """Inverse transform along the last axis, cut to the window."""
@@ -311,9 +339,38 @@ def unabsorbed(left: Float, columns: Float) -> Float:
         What was fitted to it.
     """
     flat = columns.reshape(len(columns), -1)
-    inverse = np.linalg.pinv(flat @ flat.T, hermitian=True)
-    leverage = np.sum((inverse @ flat) * flat, axis=0).reshape(left.shape)
-    return np.asarray(left / np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9)))
+    inverse = np.asarray(np.linalg.pinv(products(flat, flat), hermitian=True), np.float64)
+    result = np.empty_like(left)
+    source, target = left.reshape(-1), result.reshape(-1)
+    for part in pieces(source.size):
+        size = np.clip(_absorbed(flat, inverse, part), 0.0, 0.9)
+        np.divide(source[part], np.sqrt(1.0 - size), out=target[part], casting="same_kind")
+    return result
+
+
+def _absorbed(columns: Float, inverse: Float, part: slice) -> Float:
+    """Share of each value that a fit of the columns absorbs, of a part of them."""
+    block = columns[:, part].astype(np.float64, copy=False)
+    mixed = inverse @ block
+    mixed *= block
+    return np.asarray(mixed.sum(axis=0))
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Parts of an array of so many values, small enough to stay in the processor's cache."""
+    for start in range(0, size, PIECE):
+        yield slice(start, start + PIECE)
+
+
+def products(left: Float, right: Float) -> Float:
+    """All products of the rows of two arrays, summed: (len(left), len(right))."""
+    return np.array([[float(a @ b) for b in right] for a in left])
+
+
+def _subtract(values: Float, amplitudes: Float, columns: Sequence[Float] | Float) -> None:
+    """Take so much of each column out of `values`, in place."""
+    for amplitude, column in zip(amplitudes, columns, strict=True):
+        values -= float(amplitude) * column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,25 +428,27 @@ class Equations:
     @cached_property
     def leverage(self) -> Float:
         """Share of each mode's residual that the fit absorbed, (n,)."""
-        spread = np.linalg.pinv(self.information, hermitian=True)
-        share = np.zeros_like(self.weight)
-        for inverse, columns in ((spread, self.gradient), (self.nuisance_inverse, self.nuisance)):
-            for mixed, column in zip(inverse @ columns, columns, strict=True):
-                share += mixed * column
-        share *= self.weight
-        return np.clip(share, 0.0, 0.9, out=share)
+        spread = np.asarray(np.linalg.pinv(self.information, hermitian=True), np.float64)
+        share = np.empty_like(self.weight)
+        for part in pieces(share.size):
+            absorbed = _absorbed(self.gradient, spread, part)
+            absorbed += _absorbed(self.nuisance, self.nuisance_inverse, part)
+            absorbed *= self.weight[part]
+            share[part] = np.clip(absorbed, 0.0, 0.9, out=absorbed)
+        return share
 
     def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
         """Residual (unit variance) and the gradients whose product is the score, in pixels."""
-        white = np.sqrt(comparison.rings.spread(self.spectra.residual))
+        white = np.sqrt(comparison.rings.spread(self.spectra.residual, self.weight.dtype))
         inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-        left = comparison.untransform(self.residual * inverse / np.sqrt(1.0 - self.leverage))
-        columns = np.stack(
-            [
-                comparison.untransform(column * self.weight * white)
-                for column in (*self.gradient, self.scene)
-            ]
-        )
+        inverse *= self.residual
+        inverse /= np.sqrt(1.0 - self.leverage)
+        left = comparison.untransform(inverse, lost=True)
+        white *= self.weight
+        columns = np.empty((len(self.gradient) + 1, *left.shape), left.dtype)
+        for target, column in zip(columns, (*self.gradient, self.scene), strict=True):
+            modes = np.multiply(column, white, out=target.reshape(-1))
+            target[...] = comparison.untransform(modes, lost=True)
         return unabsorbed(left, columns), columns[:-1]
 
     @cached_property
@@ -412,13 +471,29 @@ class Equations:
 
 
 class _Modes(NamedTuple):
-    """Both windows at one offset, mode by mode, in each image's own units."""
+    """Both windows at one offset, mode by mode, in each image's own units.
+
+    The levels are taken out of `x` and `y` and stand beside, with those of their derivatives.
+    """
 
     offset: Float
     x: Float
     y: Float
-    x_slopes: Float
-    y_slopes: Float
+    x_slopes: list[Float]
+    y_slopes: list[Float]
+    levels: tuple[float, float]
+    slope_levels: Float
+
+
+class _Beside(NamedTuple):
+    """Ring averages of both images at one offset, and their derivatives along each axis.
+
+    The two auto-spectra (the second times the gain) and the cross-spectrum.
+    """
+
+    equations: Equations
+    powers: tuple[Float, Float, Float]
+    slopes: list[tuple[Float, Float, Float]]
 
 
 class Comparison:
@@ -467,12 +542,20 @@ class Comparison:
         ]
         self.rings = cosine_rings(shape, self.step)
         self._scene = scene
+        self.dtype = reference.dtype
         weight = pixel_weight(pair, window, rims) if weighted else None
+        if weight is not None:
+            weight = weight.astype(self.dtype, copy=False)
         self.pixel_weight = None if bridged else weight
         self._seen = weight if bridged else None
-        self._background = self._levels_and_slopes()
-        self._level = self._background[0] / (self._background[0] @ self._background[0])
+        self._background = Background(shape, self.pixel_weight, self.dtype)
         self._modes: _Modes | None = None
+        self._beside: _Beside | None = None
+
+    @property
+    def single(self) -> bool:
+        """True in single precision."""
+        return self.dtype == np.float32
 
     @property
     def bridged(self) -> bool:
@@ -484,33 +567,20 @@ class Comparison:
         """Frequency (cycles/px) up to which nothing has faded."""
         return FADE[0] / self.step
 
-    def _levels_and_slopes(self) -> Float:
-        """Modes of a constant and of a slope along each axis: (1 + ndim, n)."""
-        shape = self.window.shape
-        if self.pixel_weight is not None:
-            fields = [np.ones(shape)] + [
-                np.ones(shape) * along(np.linspace(-1, 1, n), a, len(shape))
-                for a, n in enumerate(shape)
-            ]
-            return np.stack([self.transform(field) for field in fields])
-        modes = np.zeros((1 + len(shape), *shape))
-        origin = (0,) * len(shape)
-        root = np.sqrt(float(np.prod(shape)))
-        modes[(0, *origin)] = root
-        for a, n in enumerate(shape):  # along the other axes a slope is constant
-            line = (1 + a, *(slice(None) if b == a else 0 for b in range(len(shape))))
-            modes[line] = scipy.fft.dct(np.linspace(-1, 1, n), norm="ortho") * root / np.sqrt(n)
-        return modes.reshape(len(modes), -1)
+    def transform(self, values: Float, *, lost: bool = False) -> Float:
+        """Orthonormal cosine transform of the weighted values, flattened.
 
-    def transform(self, values: Float) -> Float:
-        """Orthonormal cosine transform of the weighted values, flattened."""
+        With `lost` the values are overwritten, to save memory.
+        """
         if self.pixel_weight is not None:
-            values = values * self.pixel_weight
-        return np.asarray(scipy.fft.dctn(values, norm="ortho")).ravel()
+            values = np.multiply(values, self.pixel_weight, out=values if lost else None)
+            lost = True
+        return np.asarray(scipy.fft.dctn(values, norm="ortho", overwrite_x=lost)).ravel()
 
-    def untransform(self, modes: Float) -> Float:
-        """Field of which the modes are given."""
-        return np.asarray(scipy.fft.idctn(modes.reshape(self.window.shape), norm="ortho"))
+    def untransform(self, modes: Float, *, lost: bool = False) -> Float:
+        """Field of which the modes are given; with `lost` these are overwritten."""
+        modes = modes.reshape(self.window.shape)
+        return np.asarray(scipy.fft.idctn(modes, norm="ortho", overwrite_x=lost))
 
     def fields(
         self, offset: Float, *, gradient: bool = False, faded: bool = True
@@ -529,10 +599,13 @@ class Comparison:
 
     def _evaluate(self, offset: Float) -> _Modes:
         """Modes of both fields and of their derivatives at `offset`."""
-        x_fields, y_fields = self.fields(offset, gradient=True)
-        x, *x_slopes = (self.transform(field) for field in x_fields)
-        y, *y_slopes = (self.transform(field) for field in y_fields)
-        return _Modes(offset, x, y, np.stack(x_slopes), np.stack(y_slopes))
+        x, y = (
+            [self.transform(field, lost=True) for field in fields]
+            for fields in self.fields(offset, gradient=True)
+        )
+        levels = np.array([[self._background.level(v) for v in modes[1:]] for modes in (x, y)])
+        x_level, y_level = (self._background.take_level(modes[0]) for modes in (x, y))
+        return _Modes(offset, x[0], y[0], x[1:], y[1:], (x_level, y_level), levels)
 
     def equations(self, offset: Float, *, within: float = 0.0) -> Equations:
         """Score, information and all behind them at `offset`.
@@ -545,46 +618,58 @@ class Comparison:
         modes = self._modes
         if modes is None or np.max(np.abs(offset - modes.offset)) > within:
             modes = self._modes = self._evaluate(offset)
-        moved = (offset - modes.offset) / 2
-        x_slopes, y_slopes = modes.x_slopes, modes.y_slopes
-        x, y = modes.x, modes.y
-        if np.any(moved):
-            x, y = x - moved @ x_slopes, y + moved @ y_slopes
-        x_level, y_level = float(self._level @ x), float(self._level @ y)
-        x = x - x_level * self._background[0]
-        y = y - y_level * self._background[0]
+        x, y, (x_level, y_level) = self._moved(modes, (offset - modes.offset) / 2)
         gain, spectra, weight = self._weigh(x, y)
-        columns = self._background[:1]
-        tilt = self._tilt(y - gain * x, weight, SLOPE_HINT)
-        if tilt is not None:
+        columns = self._background.columns(tilted=False)
+        slopes = self._tilt(x, y, gain, weight, SLOPE_HINT)
+        if slopes is not None:
             # inside, it sits in the residual's coarse rings, which then count for little
-            first = self._weigh(x, y - tilt)
-            tilt = self._tilt(y - first[0] * x, first[2], SLOPE_SIGMA)
-            if tilt is not None:
-                gain, spectra, weight = self._weigh(x, y - tilt)
-                columns = self._background
+            first = self._weigh(x, self._background.without(y, slopes))
+            slopes = self._tilt(x, y, first[0], first[2], SLOPE_SIGMA)
+            if slopes is not None:
+                gain, spectra, weight = self._weigh(x, self._background.without(y, slopes))
+                columns = self._background.columns(tilted=True)
         self._gain = gain
-        x = gain * x
-        dx, dy = gain * x_slopes, y_slopes
-        share = spectra.share
-        slopes = (1 - share) * dx + share * dy
-        residual = y - x
-        nuisance = np.vstack([(1 - share) * x + share * y, columns])
+        share = float(spectra.share)
+        scene = gain * x
+        residual = y - scene
+        scene += share * residual
+        nuisance = scene[np.newaxis] if columns.shape[0] == 0 else np.vstack([scene, columns])
         weighted = nuisance * weight
-        inverse = np.linalg.pinv(weighted @ nuisance.T, rcond=1e-12, hermitian=True)
-        residual = residual - (inverse @ (weighted @ residual)) @ nuisance
-        coupling = (slopes * weight) @ nuisance.T @ inverse
-        gradient = slopes - coupling @ nuisance
-        cross = (dx * weight) @ dy.T - coupling @ (weighted @ slopes.T)
-        information = (cross + cross.T) / 2
+        inverse = np.asarray(
+            np.linalg.pinv(products(weighted, nuisance), rcond=1e-12, hermitian=True), np.float64
+        )
+        _subtract(residual, inverse @ products(weighted, residual[np.newaxis])[:, 0], nuisance)
+        # gradient: the derivative of the scene, less what the nuisance can do
+        ndim = len(modes.x_slopes)
+        gradient = np.empty((ndim, x.size), self.dtype)
+        spare = np.empty(x.size, self.dtype)
+        cross, pulls, score = (
+            np.empty((ndim, ndim)),
+            np.empty((ndim, len(nuisance))),
+            np.empty(ndim),
+        )
+        for i, (dx, dy, slope) in enumerate(
+            zip(modes.x_slopes, modes.y_slopes, gradient, strict=True)
+        ):
+            np.multiply(dx, gain * (1 - share), out=slope)
+            slope += np.multiply(dy, share, out=spare)
+            pulls[i] = weighted @ slope
+            np.multiply(dx, weight, out=spare)
+            cross[i] = [gain * float(spare @ other) for other in modes.y_slopes]
+        coupling = pulls @ inverse
+        cross -= coupling @ pulls.T
+        for i, slope in enumerate(gradient):
+            _subtract(slope, coupling[i], nuisance)
+            score[i] = np.multiply(slope, weight, out=spare) @ residual
         equations = Equations(
             spectra=spectra,
             weight=weight,
             residual=residual,
             gradient=gradient,
-            score=(gradient * weight) @ residual,
-            information=information,
-            information_noise=self._information_noise(spectra, weight),
+            score=score,
+            information=(cross + cross.T) / 2,
+            information_noise=self._information_noise(spectra),
             nuisance=nuisance,
             nuisance_inverse=inverse,
             gain=gain,
@@ -594,19 +679,69 @@ class Comparison:
             return equations
         return replace(equations, information=self._observed(equations))
 
+    def _moved(self, modes: _Modes, way: Float) -> tuple[Float, Float, Float]:
+        """Modes moved towards each other by their derivatives, and their levels."""
+        levels = np.array(modes.levels)
+        if not np.any(way):
+            return modes.x, modes.y, levels
+        moved = []
+        for values, slopes, sign in ((modes.x, modes.x_slopes, -1), (modes.y, modes.y_slopes, 1)):
+            new = values.copy()
+            _subtract(new, -sign * way, slopes)
+            moved.append(new)
+        levels += np.array([-1.0, 1.0]) * (modes.slope_levels @ way)
+        for values in moved:
+            self._background.take_level(values)
+        return moved[0], moved[1], levels
+
     def weight_beside(self, equations: Equations, away: Float) -> Float:
         """Weight of every mode, had the spectra been read `away` from where `equations` hold."""
         modes = self._modes
         assert modes is not None
-        residual, share = equations.residual, equations.spectra.share
-        x = (equations.scene - share * residual) / equations.gain
+        if self._seen is not None:
+            x, y = self._apart(equations)
+            for way, dx, dy in zip(away, modes.x_slopes, modes.y_slopes, strict=True):
+                x -= float(way) / 2 * dx
+                y += float(way) / 2 * dy
+            return self._weigh(x, y)[2]
+        if self._beside is None or self._beside.equations is not equations:
+            self._beside = self._read_beside(equations, modes)
+        powers = np.array(self._beside.powers)
+        for way, slope in zip(away, self._beside.slopes, strict=True):
+            powers = powers + way * np.array(slope)
+        xx, yy, xy = powers
+        # second order: what is left over gains the power of the scene's derivative
+        count, turn = self.rings.count, (2 * np.pi * self.rings.frequency) ** 2
+        xy = xy - turn * equations.spectra.scene * (away @ away / len(away) / 2 / equations.gain)
+        _, spectra = photometry(
+            xx=xx, yy=yy, xy=xy, count=count, gain=self._gain, scene=equations.spectra.scene
+        )
+        return self._weights(spectra)[1]
+
+    def _apart(self, equations: Equations) -> tuple[Float, Float]:
+        """Modes of either image, what the fit took out aside."""
+        residual, share = equations.residual, float(equations.spectra.share)
         y = equations.scene + (1 - share) * residual
-        return self._weigh(x - away / 2 @ modes.x_slopes, y + away / 2 @ modes.y_slopes)[2]
+        return (y - residual) / equations.gain, y
+
+    def _read_beside(self, equations: Equations, modes: _Modes) -> _Beside:
+        x, y = self._apart(equations)
+        spare = np.empty_like(x)
+
+        def mean(left: Float, right: Float) -> Float:
+            return self.rings.mean(np.multiply(left, right, out=spare))
+
+        slopes = [
+            (-mean(x, dx), mean(y, dy), (mean(x, dy) - mean(y, dx)) / 2)
+            for dx, dy in zip(modes.x_slopes, modes.y_slopes, strict=True)
+        ]
+        return _Beside(equations, (mean(x, x), mean(y, y), mean(x, y)), slopes)
 
     def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra]:
         """Gain and spectra from the modes of both."""
         rings, count = self.rings, self.rings.count
-        xx, yy, xy = rings.mean(x * x), rings.mean(y * y), rings.mean(x * y)
+        spare = np.empty_like(x)
+        xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
             return photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
@@ -639,33 +774,38 @@ class Comparison:
     def _weigh(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
         """Gain, spectra, and the weight of every mode."""
         gain, spectra = self._photometry(x, y)
+        return gain, *self._weights(spectra)
+
+    def _weights(self, spectra: Spectra) -> tuple[Spectra, Float]:
+        """Spectra, the scene's as it is known, and the weight of every mode."""
         if self._scene is not None and self.pixel_weight is not None:
             known = self._scene(self.rings.frequency) * float(np.mean(self.pixel_weight**2))
             spectra = replace(spectra, scene=known)
-        return gain, spectra, self.rings.spread(spectra.weight)
+        return spectra, self.rings.spread(spectra.weight, self.dtype)
 
-    def _tilt(self, residual: Float, weight: Float, sigma: float) -> Float | None:
-        """The slope of the background, its level aside; None if it is less significant."""
-        slopes = self._background[1:]
-        weighted = slopes * weight
-        amplitude = weighted @ residual
-        solved = np.linalg.pinv(weighted @ slopes.T, hermitian=True) @ amplitude
-        if amplitude @ solved <= len(slopes) - 1 + sigma**2:
+    def _tilt(self, x: Float, y: Float, gain: float, weight: Float, sigma: float) -> Float | None:
+        """Slopes of the background, its level aside; None if they are less significant."""
+        slopes, squares = self._background.slopes(y - gain * x, weight)
+        if squares <= len(slopes) - 1 + sigma**2:
             return None
-        tilt = solved @ slopes
-        return np.asarray(tilt - float(self._level @ tilt) * self._background[0])
+        return slopes
 
-    def _information_noise(self, spectra: Spectra, weight: Float) -> Float:
+    def _information_noise(self, spectra: Spectra) -> Float:
         """Fourth moments of frequency, weighted by the noise of both images."""
-        noise = self.rings.spread(spectra.noise_product) * weight**2
-        field = noise.reshape(self.window.shape)
-        squares = [k.ravel() ** 2 for k in self.k]
+        frequency = self.rings.frequency
+
+        def noise(where: Float) -> Float:
+            product = np.interp(where, frequency, spectra.noise_product)
+            return np.asarray(product * np.interp(where, frequency, spectra.weight) ** 2)
+
+        field = self.rings.spread_function(noise, self.dtype).reshape(self.window.shape)
+        squares = [(k.ravel() ** 2).astype(self.dtype, copy=False) for k in self.k]
         ndim = len(squares)
         moments = np.empty((ndim, ndim))
         for i in range(ndim):
             for j in range(i, ndim):
                 others = tuple(a for a in range(ndim) if a not in (i, j))
-                plane = field.sum(axis=others)
+                plane = field.sum(axis=others) if others else field
                 value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
                 moments[i, j] = moments[j, i] = value
         return moments

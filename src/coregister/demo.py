@@ -1,4 +1,4 @@
-"""The main job on real images: how fast does the Sun turn?
+"""The main jobs on real images: how fast does the Sun turn, from a pair and from a series?
 
 The package dkist carries frames of SOHO/EIT (195 Angstrom, 1 March 2004, an hour apart). They are
 128 px wide, resampled from 1024 px of 2.63 arcsec, while their headers kept that number. Only the
@@ -13,22 +13,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
 from coregister.io import Loaded, check_output, read, write
 from coregister.simulate import random_scene, simulate_pair
+from coregister.stack.simulate import simulate_stack
 
 if TYPE_CHECKING:
     from coregister.result import Registration
+    from coregister.stack import StackRegistration
+
+Float = NDArray[np.float64]
 
 #: the first two frames that are two hours apart, inside the package dkist: the Sun turns by 0.8 px
 PACKAGE = "dkist"
 FRAMES = ("data/test/EIT/efz20040301.020010_s.fits", "data/test/EIT/efz20040301.040010_s.fits")
 #: side of a resampled pixel in pixels of the camera
 REBINNED = 8
+#: frames that are simulated instead
+SIMULATED = 24
 #: half-width of the window around the middle of the disc, px
 HALF_WINDOW = 20
 #: sidereal rotation in microradian/s: constant, sin^2 and sin^4 of the latitude;
@@ -79,6 +86,48 @@ class Demo:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A series of files and what is known about it.
+
+    Attributes
+    ----------
+    frames : list of Path
+        The files.
+    story : str
+        What they show.
+    reference : str
+        How they are to be registered.
+    known : float
+        How far the content moves along x from the first to the last, px.
+    known_from : str
+        Where it is known from.
+    hours : float or None
+        Time from the first to the last, if it is a motion.
+    """
+
+    frames: list[Path]
+    story: str
+    reference: str
+    known: float
+    known_from: str
+    hours: float | None = None
+
+    def compare(self, result: StackRegistration) -> list[str]:
+        """Measured beside known, one line each."""
+        from coregister.result import round_pdg
+
+        per = 1.0 if self.hours is None else self.hours
+        unit = "px" if self.hours is None else "px/h"
+        last = len(result) - 1
+        moved = (result.offsets[last] - result.offsets[0])[1] / per
+        bar = float(np.sqrt(result.covariance_between(0, last)[1, 1])) / per
+        return [
+            f"Measured along x  {round_pdg(moved, bar)} {unit}, first to last",
+            f"Known             {self.known / per:.3f} {unit} ({self.known_from})",
+        ]
+
+
 def prepare_demo(folder: Path, *, also: Sequence[Path] = (), overwrite: bool = False) -> Demo:
     """Write the two images of the demo into `folder`, which is made if need be.
 
@@ -123,6 +172,32 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+def prepare_series(folder: Path, *, overwrite: bool = False) -> Series:
+    """Write the frames of the series into `folder`, which is made if need be.
+
+    Raises
+    ------
+    InputError
+        If a file exists and `overwrite` is false, or the folder cannot be written to.
+    """
+    paths = series_files(folder)
+    make_folder(folder)
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    found = find_frames()
+    if found is None:
+        return simulated_series(paths, overwrite=overwrite)
+    return solar_series([found[0].parent / path.name for path in paths], paths, overwrite=overwrite)
+
+
+def series_files(folder: Path) -> list[Path]:
+    """The files that `prepare_series` writes."""
+    found = find_frames()
+    if found is None:
+        return [folder / f"frame-{t:02d}.fits" for t in range(SIMULATED)]
+    return [folder / path.name for path in sorted(found[0].parent.glob("*.fits"))]
+
+
 def find_frames() -> tuple[Path, Path] | None:
     """The two frames of the Sun, if the package that carries them is installed.
 
@@ -159,6 +234,26 @@ def solar_pair(
         axis=1,
         known=-speed * hours,
         known_from="rotation of Howard et al. 1990, seen from the Earth, mean over the window",
+        hours=hours,
+    )
+
+
+def solar_series(frames: Sequence[Path], paths: list[Path], *, overwrite: bool) -> Series:
+    """Cut the same window out of all frames; neighbours are compared, since the scene changes."""
+    cuts = [middle_of_disc(read(frame)) for frame in frames]
+    for path, cut in zip(paths, cuts, strict=True):
+        write(path, cut.data, like=cut, overwrite=overwrite)
+    header, last = cuts[0].header, cuts[-1].header
+    first, end = (datetime.fromisoformat(h["DATE_OBS"]) for h in (header, last))
+    hours = (end - first).total_seconds() / 3600
+    radius = float(header["SOLAR_R"]) / REBINNED
+    speed = mean_rotation(radius, np.radians(float(header["SOLAR_B0"])))
+    return Series(
+        frames=paths,
+        story=f"The same through the day: {len(paths)} frames, {first:%H:%M} to {end:%H:%M} UT",
+        reference="previous",
+        known=-speed * hours,
+        known_from="rotation, as above",
         hours=hours,
     )
 
@@ -205,17 +300,7 @@ def simulated_pair(reference: Path, moving: Path, *, overwrite: bool) -> Demo:
     scene = random_scene("band-limited", (320, 320), rng=rng)
     images = simulate_pair(scene, truth, noise=0.2, rng=rng)
     for path, image in zip((reference, moving), images, strict=True):
-        data = image.astype(np.float32)
-        like = Loaded(
-            path=path,
-            format="FITS",
-            part="",
-            data=data,
-            header=header,
-            stored_shape=data.shape,
-            details={"primary": None},
-        )
-        write(path, data, like=like, overwrite=overwrite)
+        _write_plain(path, image, header, overwrite=overwrite)
     return Demo(
         reference=reference,
         moving=moving,
@@ -227,3 +312,37 @@ def simulated_pair(reference: Path, moving: Path, *, overwrite: bool) -> Demo:
         known=truth[1],
         known_from="put in",
     )
+
+
+def simulated_series(paths: list[Path], *, overwrite: bool) -> Series:
+    """Frames of one scene that drifts by less than its pairs can see."""
+    header = optional("astropy.io.fits", "io").Header()
+    count, step = len(paths), 0.05
+    rng = np.random.default_rng(2004)
+    scene = random_scene("band-limited", (192, 192), rng=rng)
+    truth = np.outer(np.arange(count), (0.0, step))
+    movie = simulate_stack(scene, truth, noise=1.0, rng=rng, shape=(96, 96))
+    for path, image in zip(paths, movie, strict=True):
+        _write_plain(path, image, header, overwrite=overwrite)
+    return Series(
+        frames=paths,
+        story=f"A simulated series: {count} frames that drift by {step} px each",
+        reference="all",
+        known=step * (count - 1),
+        known_from="put in",
+    )
+
+
+def _write_plain(path: Path, image: Float, header: Any, *, overwrite: bool) -> None:
+    """A FITS file of nothing but an image."""
+    data = image.astype(np.float32)
+    like = Loaded(
+        path=path,
+        format="FITS",
+        part="",
+        data=data,
+        header=header,
+        stored_shape=data.shape,
+        details={"primary": None},
+    )
+    write(path, data, like=like, overwrite=overwrite)

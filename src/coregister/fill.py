@@ -24,6 +24,8 @@ Places = tuple[NDArray[np.intp], ...]
 SPIKE_SIGMA = 10.0
 #: and one of a track by so many: looked for where they are only felt, a tenth of them, beside
 TRACK_SIGMA = 30.0
+#: pixels that are looked at in one go
+BLOCK = 2**14
 #: pixels from which the noise beside them is read
 NOISE_SAMPLE = 2048
 #: and its neighbours by no more than this share of that
@@ -36,6 +38,8 @@ OUTLIER_SIGMA = 7.0
 CLIP_SIGMA = 5.0
 #: rounds of the conditional mean; each leaves about the share of pixels that are missing
 ROUNDS = 12
+#: pixels from which this is done in single precision, whose rounding is far below what is not known
+MANY = 2**17
 #: pixels around the holes from which they are filled, or half of what they extend over
 SURROUNDINGS = 32
 #: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
@@ -70,8 +74,11 @@ def fill(image: Image) -> Float:
 def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
     missing = ~valid
     values = _local_means(data, valid)
-    level = float(np.mean(values))
+    level, size = float(np.mean(values)), float(np.std(values)) or 1.0
     values -= level
+    values /= size
+    if values.size >= MANY:
+        values = values.astype(np.float32)
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
     known = float(np.mean(valid))
@@ -81,13 +88,15 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         # filled pixels hold no noise, so the floor seen is that of the valid ones
         floor = float(np.min(power[high])) / known
         gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
-        modes *= rings.spread(gain).reshape(modes.shape)
+        modes *= rings.spread(gain, modes.dtype).reshape(modes.shape)
         guess = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
         change = float(np.max(np.abs(guess[missing] - values[missing])))
         values[missing] = guess[missing]
         if change < 1e-4 * float(np.std(values)):
             break
-    return np.asarray(values + level)
+    filled = data.copy()
+    filled[missing] = values[missing] * np.float64(size) + level
+    return filled
 
 
 def _around(missing: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -133,7 +142,15 @@ def suspects(data: Float) -> Suspects:
     noise = float(np.median(np.abs(data[sample] - _ring_median(data, sample)))) / 0.6745
     if noise == 0.0:
         return Suspects(noise, tuple(np.empty((data.ndim, 0), dtype=np.intp)))
-    return Suspects(noise, np.nonzero(_out_of_line(data) > (SPIKE_SIGMA / 2) * noise))
+    found = []
+    rows = max(1, BLOCK * len(data) // data.size)
+    for start in range(0, len(data), rows):
+        # with one more on each side, mirrored at the edges
+        lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
+        lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
+        first, *others = np.nonzero(_out_of_line(data[lines]) > (SPIKE_SIGMA / 2) * noise)
+        found.append((first + start, *others))
+    return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
 
 
 def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
@@ -194,17 +211,22 @@ def outliers(residual: Float) -> Places:
 def _out_of_line(data: Float) -> Float:
     """How far every pixel is above or below both its neighbours, along the axis of the most.
 
-    A line of pixels is crossed by one axis at least.
+    A line of pixels is crossed by one axis at least. The first and the last line along the first
+    axis are neighbours only.
     """
-    padded = np.pad(data, 1, mode="reflect")
+    padded = np.pad(data, [(0, 0)] + [(1, 1)] * (data.ndim - 1), mode="reflect")
+    data = data[1:-1]
     most = np.full(data.shape, -np.inf)
+    spare = np.empty(data.shape)
     for axis in range(data.ndim):
         low, high = (
             padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
             for part in (slice(None, -2), slice(2, None))
         )
-        np.maximum(most, data - np.maximum(low, high), out=most)
-        np.maximum(most, np.minimum(low, high) - data, out=most)
+        np.subtract(data, np.maximum(low, high, out=spare), out=spare)
+        np.maximum(most, spare, out=most)
+        np.subtract(np.minimum(low, high, out=spare), data, out=spare)
+        np.maximum(most, spare, out=most)
     return most
 
 

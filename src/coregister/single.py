@@ -21,6 +21,11 @@ from coregister.spectrum import Rings, cosine_rings
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+#: root mean square power of an image, and one over it, up to which its values are of common size
+COMMON_SIZE = 1e5
+#: share of the variance of an image that its faintest ring exceeds, for single precision: its
+#: rounding makes about 5e-14 of the variance; and pixels from which the time saved counts
+ROUNDING, MANY = 1e-10, 2**17
 #: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
 HIGH_MEAN = 10.0
 #: largest value, and inverse of the smallest one, whose square single precision holds with ease
@@ -43,7 +48,7 @@ class Single:
         self.given = image
         self._periodic = periodic
         self._clean = clean
-        self._movable: dict[int, MovableImage] = {}
+        self._movable: dict[tuple[int, bool], MovableImage] = {}
         self._known_suspects: tuple[Float, Suspects] | None = None
 
     @cached_property
@@ -91,9 +96,17 @@ class Single:
         data = self.filled
         if not self._periodic:
             data = data[tuple(slice(0, _whole_samples(n)) for n in data.shape)]
-        return np.asarray(scipy.fft.dctn(data - data.mean(), norm="ortho", overwrite_x=True))
+        data = data - data.mean()
+        variance = float(np.vdot(data, data)) / data.size
+        if data.size >= MANY and COMMON_SIZE**-2 < variance < COMMON_SIZE**2:
+            modes = scipy.fft.dctn(data.astype(np.float32), norm="ortho", overwrite_x=True)
+            power = ring_power(modes * modes, cosine_rings(modes.shape))
+            if float(power.min()) > ROUNDING * variance:
+                self.__dict__["power"] = power
+                return np.asarray(modes)
+        return np.asarray(scipy.fft.dctn(data, norm="ortho", overwrite_x=True))
 
-    @property
+    @cached_property
     def rings(self) -> Rings:
         """Rings of these modes."""
         return cosine_rings(self.modes.shape)
@@ -103,14 +116,28 @@ class Single:
         """Spectrum, ring by ring."""
         return ring_power(self.modes * self.modes, self.rings)
 
-    def movable(self, step: int, amplitude: Callable[[Float], Float] | None = None) -> MovableImage:
-        """The image as one that can be moved, of samples `step` px apart."""
-        if amplitude is None and step in self._movable:
-            return self._movable[step]
-        movable = MovableImage(self.filled, periodic=self._periodic, amplitude=amplitude, step=step)
+    def movable(
+        self, step: int, amplitude: Callable[[Float], Float] | None = None, *, rough: bool = False
+    ) -> MovableImage:
+        """The image as one that can be moved, of samples `step` px apart.
+
+        With `rough` single precision will do.
+        """
+        single = rough and self._of_common_size
+        if amplitude is None and (step, single) in self._movable:
+            return self._movable[step, single]
+        movable = MovableImage(
+            self.filled, periodic=self._periodic, amplitude=amplitude, step=step, single=single
+        )
         if amplitude is None:
-            self._movable[step] = movable
+            self._movable[step, single] = movable
         return movable
+
+    @cached_property
+    def _of_common_size(self) -> bool:
+        """True if products of a few values and their inverses are numbers in single precision."""
+        size = float(np.sqrt(np.mean(self.power)))
+        return 1 / COMMON_SIZE < size < COMMON_SIZE
 
     @cached_property
     def spectrum(self) -> Complex:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from coregister.fourier import along
 
@@ -24,6 +25,8 @@ Float = NDArray[np.float64]
 MIN_MODES = 8
 #: modes up to which rings are kept for the next pair of that shape
 LARGEST_KEPT = 2**19
+#: modes from which sums over the rings are done run by run
+LONG_RUNS = 2**17
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -42,8 +45,10 @@ LEAKAGE = 1e-5
 def cosine_frequency(shape: Sequence[int], step: int = 1) -> Float:
     """Frequency (cycles/px) of every mode of a cosine transform of samples `step` px apart."""
     ndim = len(shape)
-    squares = (along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2 for a, n in enumerate(shape))
-    return np.asarray(np.sqrt(sum(squares)))
+    total = np.zeros(tuple(shape))
+    for a, n in enumerate(shape):
+        total += along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2
+    return np.sqrt(total, out=total)
 
 
 class Counted(Protocol):
@@ -67,7 +72,7 @@ class Rings:
     Parameters
     ----------
     frequency : array
-        Frequency of every mode, cycles/px; zero frequency belongs to no ring.
+        Frequency of every mode, cycles/px; zero frequency, the first, belongs to no ring.
     multiplicity : array, optional
         How many modes of the full plane an entry stands for; default 1.
     half : bool
@@ -97,11 +102,13 @@ class Rings:
         self._shape = frequency.shape
         self._weight, self._half = multiplicity, half
         top = float(flat.max())
-        fine = np.minimum((flat * (FINE_BINS / top)).astype(np.intp), FINE_BINS - 1)
+        fine = np.multiply(flat, FINE_BINS / top, dtype=np.float64).astype(np.intp)
+        np.minimum(fine, FINE_BINS - 1, out=fine)
         # zero frequency and modes that count for nothing: a bin of their own, in no sum
-        fine[flat < 1e-12] = FINE_BINS
-        if multiplicity is not None:
-            fine[(multiplicity == 0).ravel()] = FINE_BINS
+        if flat[0] < 1e-12:
+            fine[0] = FINE_BINS
+        if multiplicity is not None and not multiplicity.all():
+            fine[np.broadcast_to(multiplicity == 0, self._shape).ravel()] = FINE_BINS
         for place in without:
             fine.reshape(self._shape)[place] = FINE_BINS
         self._keep(fine, FINE_BINS)
@@ -156,19 +163,36 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        return self.average(self.sums(values))
+        if self._weight is not None or self._fine.size < LONG_RUNS:
+            return self.average(self.sums(values))
+        ring, start = self._runs
+        sums = np.add.reduceat(values.ravel(), start)
+        return np.bincount(ring, weights=sums, minlength=self.size + 1)[:-1] / self.count
+
+    @cached_property
+    def _runs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Ring and start of every run of modes, one after the other in memory, of one ring."""
+        ring = np.zeros(self._used + 1, dtype=np.int16)
+        ring[self._starts] = 1
+        ring[0], ring[-1] = 0, 1
+        ring = np.cumsum(ring, dtype=np.int16)  # those of no ring last
+        of_mode = ring.take(self._fine)
+        start = np.append(0, np.flatnonzero(of_mode[1:] != of_mode[:-1]) + 1)
+        return of_mode[start].astype(np.intp), start
 
     def average(self, sums: Float) -> Float:
         """Average over each ring, from the `sums` over the narrow bins."""
         return np.asarray(np.add.reduceat(sums, self._starts) / self.count)
 
-    def spread(self, ring_values: Float) -> Float:
+    def spread(self, ring_values: Float, dtype: DTypeLike = np.float64) -> Float:
         """Ring values interpolated to every mode; 0 at zero frequency."""
-        return self.at_modes(self.at_bins(ring_values))
+        return self.at_modes(self.at_bins(ring_values), dtype)
 
-    def spread_function(self, values: Callable[[Float], Float]) -> Float:
+    def spread_function(
+        self, values: Callable[[Float], Float], dtype: DTypeLike = np.float64
+    ) -> Float:
         """Values of a function of frequency at every mode; 0 at zero frequency."""
-        return self.at_modes(values(self._centre))
+        return self.at_modes(values(self._centre), dtype)
 
     @property
     def bin_frequency(self) -> Float:
@@ -179,7 +203,7 @@ class Rings:
         """Ring values interpolated to the narrow bins."""
         return np.asarray(np.interp(self._centre, self.frequency, ring_values), dtype=np.float64)
 
-    def at_modes(self, bin_values: Float, dtype: Any = np.float64) -> NDArray[Any]:
+    def at_modes(self, bin_values: Float, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
         return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
 
@@ -207,11 +231,19 @@ def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))
 
 
+#: large ones that are in use
+_large_cosine_rings: WeakValueDictionary[tuple[tuple[int, ...], int], Rings] = WeakValueDictionary()
+
+
 def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
     """Rings of a cosine transform of samples `step` px apart; small ones are kept for the next."""
-    if np.prod(shape) > LARGEST_KEPT:
-        return Rings(cosine_frequency(shape, step))
-    return _small_cosine_rings(tuple(shape), step)
+    key = tuple(int(n) for n in shape), step
+    if np.prod(shape) <= LARGEST_KEPT:
+        return _small_cosine_rings(*key)
+    rings = _large_cosine_rings.get(key)
+    if rings is None:
+        rings = _large_cosine_rings[key] = Rings(cosine_frequency(*key))
+    return rings
 
 
 @dataclass(frozen=True, kw_only=True)

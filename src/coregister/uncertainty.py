@@ -21,6 +21,7 @@ from coregister.compare import (
     Comparison,
     Equations,
     faded,
+    pieces,
 )
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
@@ -234,33 +235,33 @@ def spread_of(left: Real, pulls: Real, bread: Float) -> Spread:
     """
     from scipy.special import gammainc, gammaincc
 
-    flat = pulls.reshape(len(pulls), -1)
-    plain = products(flat)
+    flat, values = pulls.reshape(len(pulls), -1), left.reshape(-1)
+    ndim = len(flat)
+    power = 0.0
+    products, seen = np.zeros((2, ndim, ndim))
+    fourth, squares = np.zeros((2, ndim))
+    for part in pieces(values.size):
+        pulled = bread @ flat[:, part]
+        some = values[part].astype(np.float64, copy=False)
+        power += float(some @ some)
+        products += pulled @ pulled.T
+        squares += np.sum((pulled**2) ** 2, axis=1)
+        pulled *= some
+        seen += pulled @ pulled.T
+        fourth += np.sum((pulled**2) ** 2, axis=1)
     # near 1; less where the residual is below the floor of its spectrum: no noise at all
-    level = float(products(left.reshape(1, -1))[0, 0]) / left.size
-    even = level * (bread @ plain @ bread.T)
-    # each in units of its own size: their fourth powers stay within what floats can hold
-    total = np.diag(bread @ plain @ bread.T)
-    unit = np.sqrt(np.where(total > 0, total, 1.0) / left.size)
-    turn = (bread / unit[:, None]).astype(flat.dtype)
-    seen, fourths, fourth = np.zeros_like(bread), np.zeros(len(bread)), np.zeros(len(bread))
-    for start in range(0, left.size, BLOCK):
-        moved = turn @ flat[:, start : start + BLOCK]
-        squares = moved * moved
-        fourths += np.einsum("ij,ij->i", squares, squares)
-        moved *= left.reshape(-1)[start : start + BLOCK]
-        seen += np.einsum("ij,kj->ik", moved, moved)
-        moved *= moved
-        fourth += np.einsum("ij,ij->i", moved, moved)
+    level = power / values.size
+    even = level * products
     pixels = float(np.max(2 * np.diag(seen) ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
+    total = np.diag(products)
+    dof = total**2 / np.maximum(squares, 1e-300)
     known = level * total > 0
-    sizes = (total / unit**2)[known]
-    dof = sizes**2 / np.maximum(fourths[known], 1e-300)
-    chi2 = np.diag(seen)[known] / (level * sizes) * dof
+    dof = dof[known]
+    chi2 = np.diag(seen)[known] / (level * total[known]) * dof
     tails = np.minimum(gammainc(dof / 2, chi2 / 2), gammaincc(dof / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
-    return Spread(seen * np.outer(unit, unit), even, pixels, chance)
+    return Spread(seen, even, pixels, chance)
 
 
 def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> float:
@@ -271,7 +272,9 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     """
     modes = bread @ (equations.gradient * (equations.weight * equations.residual))
     pixels = bread @ pulls.reshape(len(pulls), -1)
-    return float(np.sum(modes**2) / (np.mean(left**2) * np.sum(pixels**2)))
+    independent = float(np.mean(left**2) * np.sum(pixels**2))
+    # 0 where nothing is known: images that have nothing in common
+    return float(np.sum(modes**2)) / independent if independent > 0 else 1.0
 
 
 def distortion(left: Float, pulls: Float) -> float:
@@ -283,7 +286,7 @@ def distortion(left: Float, pulls: Float) -> float:
     from scipy.special import gammaincc
 
     ndim = len(pulls)
-    energy = np.sum(pulls**2, axis=0)
+    energy = np.einsum("i...,i...->...", pulls, pulls)
     arms = []
     for axis, n in enumerate(left.shape):
         arm = np.linspace(-1.0, 1.0, n)
@@ -311,7 +314,8 @@ def distortion(left: Float, pulls: Float) -> float:
 def _moment(field: Float, arms: list[Float], a: int, b: int | None) -> float:
     """Sum of a field times the arms along one axis, or two."""
     others = tuple(axis for axis in range(field.ndim) if axis not in (a, b))
-    plane = field.sum(axis=others)
+    plane = field.sum(axis=others) if others else field
+    arms = [arm.astype(field.dtype, copy=False) for arm in arms]
     if b is None:
         return float(plane @ arms[a])
     if a == b:
@@ -331,20 +335,25 @@ def echo(left: Real) -> float:
     left : array
         Whitened residual, in pixels.
     """
-    spectrum = np.abs(scipy.fft.rfftn(left)) ** 2
+    transformed = scipy.fft.rfftn(left)
+    spectrum = transformed.real**2
+    spectrum += transformed.imag**2
     for k in frequencies(left.shape):  # what the shift has faded would ring
-        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2))
+        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2)).astype(left.dtype, copy=False)
     correlation = scipy.fft.irfftn(spectrum, s=left.shape, overwrite_x=True)
-    near = np.ones(left.shape, dtype=bool)
-    for axis, n in enumerate(left.shape):
-        lag = np.minimum(np.arange(n), n - np.arange(n))
-        near &= along(lag, axis, left.ndim) < ECHO_LAG
-    far = correlation[~near]
-    scatter = float(np.std(far)) if far.size else 0.0
+    near = np.ix_(*(np.unique(np.arange(1 - ECHO_LAG, ECHO_LAG) % n) for n in left.shape))
+    size = correlation.size - correlation[near].size
+    correlation[near] = 0.0
+    if size == 0:
+        return 1.0
+    mean = float(correlation.mean(dtype=np.float64)) * correlation.size / size
+    square = float(np.vdot(correlation, correlation)) / size
+    scatter = float(np.sqrt(max(square - mean**2, 0.0)))
     if scatter == 0.0:
         return 1.0
+    lowest = -float(correlation.min())
     # each lag and its opposite are one
-    return chance_of_peak(-float(far.min()) / scatter, far.size / 2, np.pi * ECHO_BAND, left.ndim)
+    return chance_of_peak(lowest / scatter, size / 2, np.pi * ECHO_BAND, left.ndim)
 
 
 def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
@@ -363,19 +372,19 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
         Whitened residual, in pixels.
     """
     gradient, weight = equations.gradient, equations.weight
-    ndim = len(gradient)
-    white = np.sqrt(comparison.rings.spread(equations.spectra.residual))
+    ndim, shape = len(gradient), comparison.window.shape
+    white = np.sqrt(comparison.rings.spread(equations.spectra.residual, weight.dtype))
     weighted = gradient * weight
     pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
 
-    def sums(add: Callable[[Float], Float]) -> tuple[Float, Float, Float]:
+    def sums(add: Callable[[Float, Float], Float]) -> tuple[Float, Float, Float]:
         """Score, its variance with even noise, and information, of groups of modes."""
-        score = np.stack([add(row * equations.residual) for row in weighted], axis=1)
+        score = np.stack([add(row, equations.residual) for row in weighted], axis=1)
         even, parts = np.empty((2, len(score), ndim, ndim))
         for i in range(ndim):
             for j in range(i, ndim):
-                even[:, i, j] = even[:, j, i] = add(pulls[i] * pulls[j])
-                parts[:, i, j] = parts[:, j, i] = add(weighted[i] * gradient[j])
+                even[:, i, j] = even[:, j, i] = add(pulls[i], pulls[j])
+                parts[:, i, j] = parts[:, j, i] = add(weighted[i], gradient[j])
         return score, even, parts
 
     def in_pixels(member: NDArray[np.bool_]) -> Float:
@@ -385,7 +394,21 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
     count = np.bincount(band, minlength=len(BANDS) + 2)[1:]
     inside = np.flatnonzero(count) + 1
-    bands = sums(lambda v: np.bincount(band, v, len(BANDS) + 2)[inside].astype(np.float64))
+    # all modes beyond it belong to the last band
+    corner = tuple(
+        slice(0, int(np.count_nonzero(k < 2 * np.pi * BANDS[-1])) + 1) for k in comparison.k
+    )
+    inner = band.reshape(shape)[corner].ravel()
+
+    def in_bands(one: Float, other: Float) -> Float:
+        one, other = one.reshape(shape), other.reshape(shape)
+        total = np.bincount(inner, (one[corner] * other[corner]).ravel(), len(BANDS) + 2)
+        for axis, part in enumerate(corner):
+            beyond = (*corner[:axis], slice(part.stop, None))
+            total[-1] += np.einsum("...i,...i->...", one[beyond], other[beyond]).sum()
+        return np.asarray(total[inside], dtype=np.float64)
+
+    bands = sums(in_bands)
     probability = _disagreement(bands, lambda: [in_pixels(band == m) for m in inside])
     if ndim == 1:
         return probability
@@ -393,7 +416,7 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     place = np.arange(band.size).reshape(comparison.window.shape)
     for axis in range(ndim):
         line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
-        there = sums(lambda v, line=line: v[line].sum(keepdims=True))  # type: ignore[misc]
+        there = sums(lambda u, v, line=line: (u[line] * v[line]).sum(keepdims=True))  # type: ignore[misc]
         rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
 
         def pieces(line: NDArray[np.intp] = line) -> list[Float]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import chi2
 
 import coregister as cr
+from coregister.demo import middle_of_disc
+from coregister.io import read
 from coregister.simulate import Observation
 
 SIDE = 64
@@ -260,7 +265,7 @@ def test_progress_is_told():
     told = []
     quiet(taken, progress=lambda done, total: told.append((done, total)))
     assert told[-1][0] >= 4
-    assert all(total == 5 for _, total in told)
+    assert all(0 < done <= total <= 5 for done, total in told)
 
 
 def test_frames_are_brought_together():
@@ -327,6 +332,69 @@ def test_a_pattern_on_the_detector_is_told():
     assert sum("FIXED_PATTERN" in map(str, flags) for flags in result.flags) >= 4
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_frames_that_follow_the_pattern_are_not_trusted(seed):
+    """Most frames do not fit; those that agree follow the pattern, not the scene."""
+    taken, truth, _ = movie("power-law-3", 8, 0.1, seed, side=96)
+    scatter = float(np.std(taken[0]))
+    assert quiet(taken).trusted.all()
+    taken += 0.1 * scatter * np.random.default_rng(seed).normal(size=taken[0].shape)
+    result = quiet(taken)
+    good = result.trusted
+    if good.any():
+        assert np.sqrt(np.mean(result.pull(truth)[good] ** 2)) < 2
+    assert good.sum() <= 2
+
+
+def test_frames_that_stand_twice_are_no_pattern():
+    taken, truth, _ = movie("power-law-3", 6, 0.1)
+    for frames, where in (
+        (np.concatenate([taken, taken[2:3]]), [0, 1, 2, 3, 4, 5, 2]),
+        (np.repeat(taken, 2, axis=0), np.repeat(np.arange(6), 2)),
+    ):
+        result = quiet(frames)
+        assert result.trusted.all()
+        assert np.all(np.abs(result.pull(truth[where])) < 5)
+
+
+def test_a_pattern_is_not_claimed_more_often_than_it_should():
+    """The probability of a pattern is one: small ones are rare where there is none."""
+    from coregister.stack.bench import Common
+    from coregister.stack.pattern import Canvas
+
+    rng = np.random.default_rng(8)
+    chances, twice = [], []
+    for _ in range(400):
+        starts = rng.integers(0, 4, (8, 2))
+        canvas, doubled = (Canvas(Common(starts, starts, (32, 32), 1)) for _ in range(2))
+        for row in range(8):
+            left = rng.normal(size=(32, 32))
+            canvas.add(row, left)
+            doubled.add(row, left + gaussian_filter(left, 1))  # not white
+            doubled.add(row, left + gaussian_filter(left, 1))
+        chances.append(canvas.chance())
+        twice.append(doubled.chance())
+    for found in (chances, twice):
+        assert np.mean(np.array(found) < 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+        assert np.mean(np.array(found) < 0.3) > 0.1  # nor hardly ever
+
+
+def test_the_turning_sun_is_no_pattern():
+    found = importlib.util.find_spec("dkist")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("the package dkist carries the frames")
+    folder = Path(found.submodule_search_locations[0]) / "data" / "test" / "EIT"
+    files = [read(path) for path in sorted(folder.glob("*.fits"))]
+    result = quiet([middle_of_disc(file).data for file in files])
+    assert not any(cr.Status.FIXED_PATTERN in flags for flags in result.flags)
+    assert result.trusted.sum() >= 4  # active regions change; the frames at both ends say so
+    times = [datetime.fromisoformat(file.header["DATE_OBS"]) for file in files]
+    hours = [(time - times[0]).total_seconds() / 3600 for time in times]
+    slope, *_ = line = np.polyfit(hours, result.offsets[:, 1], 1)
+    assert abs(slope) == pytest.approx(0.41, abs=0.04)  # px an hour, from the rotation of the Sun
+    assert np.all(np.abs(result.offsets[:, 1] - np.polyval(line, hours)) < 0.15)
+
+
 def test_nothing_alike_is_nothing():
     rng = np.random.default_rng(1)
     for frames in (
@@ -359,8 +427,44 @@ def test_errors_and_masks_of_frames():
     assert np.all(np.abs(result.pull(truth)) < 5)
     outside = quiet(taken[1:], reference=taken[0], valid=valid[1:], err=[0.1] * 4)
     np.testing.assert_allclose(outside.offsets, truth[1:] - truth[0], atol=0.1)
-    with pytest.raises(cr.InputError, match="one a frame, is needed"):
-        quiet(taken, err=np.ones((64, 64)))
+    for wrong in (np.ones((64, 63)), [0.1] * 4, np.ones((4, 64, 64))):
+        with pytest.raises(cr.InputError, match=r"err has shape .* one for each of 5 frames"):
+            quiet(taken, err=wrong)
+
+
+def uneven(seed, frames=5, each=False):
+    """A movie whose noise is much larger in one part, of all frames or of each another."""
+    taken, truth, _ = movie("power-law-2", frames, 0.3, seed)
+    rng = np.random.default_rng([seed, 3])
+    least = 0.3 * np.std(taken)
+    err = np.full(taken.shape, least)
+    for t, sigma in enumerate(err):
+        first = int(rng.integers(0, 32)) if each else 20
+        sigma[:, first : first + 32] *= 5
+        taken[t] += np.sqrt(sigma**2 - least**2) * rng.normal(size=sigma.shape)
+    return taken, truth, err if each else err[0]
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("each", [False, True])
+def test_errors_that_vary_are_honoured(each):
+    """Bars are true with errors and without, and smaller with them."""
+    total, square, without = 0.0, 0.0, 0.0
+    movies, frames = 30, 5
+    for seed in range(movies):
+        taken, truth, err = uneven(seed, frames, each)
+        result = quiet(taken, err=err)
+        assert result.trusted.all()
+        total += np.sum(result.pull(truth) ** 2) * (frames - 1) / frames
+        plain = quiet(taken)
+        if plain.trusted.all():
+            square += np.mean(errors(result, truth) ** 2)
+            without += np.mean(errors(plain, truth) ** 2)
+    low, high = chi2.ppf([0.0005, 0.9995], movies * (frames - 1) * 2)
+    assert low < total < high
+    assert square < 0.5 * without
+    listed = quiet(taken, err=list(err) if each else err)
+    np.testing.assert_array_equal(listed.offsets, result.offsets)
 
 
 @pytest.mark.calibration

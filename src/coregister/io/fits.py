@@ -137,6 +137,40 @@ def write_header(path: Path, like: Loaded, correct: Callable[[Any], Any]) -> Non
             hdus.writeto(path, overwrite=True, output_verify="silentfix+ignore")
 
 
+def write_plane(path: Path, like: Loaded, number: int, correct: Callable[[Any], Any]) -> None:
+    """Write one plane of the cube in the file of `like`, bit for bit, with a header of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    like : Loaded
+        The cube, from a file.
+    number : int
+        Of the plane, along the first axis of the array.
+    correct : callable
+        Takes the header of the cube and returns that of the plane.
+    """
+    fits = optional("astropy.io.fits", "io")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(like.path, memmap=True, do_not_scale_image_data=True) as hdus:
+            hdu = hdus[like.details["number"]]
+            if isinstance(hdu, fits.CompImageHDU):
+                raise InputError(
+                    f"{like.path} is compressed, and its pixels would not stay bit for bit; "
+                    "unpack it first, with funpack for instance"
+                )
+            plane = np.array(hdu.section[number])
+            header = correct(hdu.header)
+            kind = fits.ImageHDU if like.details["number"] else fits.PrimaryHDU
+            made = kind(plane, header, do_not_scale_image_data=True)
+            # astropy takes them out, as it does for values that were scaled
+            made.header.update({k: header[k] for k in ("BSCALE", "BZERO", "BLANK") if k in header})
+            kept = [hdus[0].copy(), made] if like.details["number"] else [made]
+            fits.HDUList(kept).writeto(path, overwrite=True, output_verify="silentfix+ignore")
+
+
 def held(source: Any, name: str) -> Loaded:
     """An image in memory: an HDU, or the first image of a list of HDUs.
 

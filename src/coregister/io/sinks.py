@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.errors import InputError, OutputError, optional
+from coregister.errors import InputError, optional
 from coregister.io.atomic import atomic_write, check_output
+from coregister.io.ngff import STORES, write_image
 
-#: what the folder of a zarr store holds
-STORES = ("zarr.json", ".zgroup", ".zarray")
+#: share of the step by which times may differ from even ones
+EVEN = 0.01
 SUFFIXES = (".zarr", ".tif", ".tiff", ".fits", ".npy")
 
 
@@ -27,6 +26,9 @@ def write_stack(
     count: int,
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None = None,
+    times: NDArray[np.float64] | None = None,
+    header: Any = None,
+    channels: bool = False,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -45,6 +47,12 @@ def write_stack(
         Of each.
     scale : sequence of (float, str), optional
         Size of a pixel along each axis of a frame, and its unit.
+    times : (T,) array, optional
+        Seconds; OME-TIFF keeps all of them, OME-Zarr and FITS the step of frames at even distances.
+    header : astropy.io.fits.Header, optional
+        World coordinates of a frame, for FITS.
+    channels : bool
+        The first axis of a frame counts channels.
     about : dict, optional
         Kept where the format has room for it.
     overwrite : bool
@@ -61,7 +69,8 @@ def write_stack(
     suffix = Path(path).suffix.lower()
     frames = _counted(frames, count, shape)
     if suffix == ".zarr":
-        _write_zarr(Path(path), frames, count, shape, scale, about or {})
+        step = _step(times)
+        write_image(Path(path), frames, count, shape, scale, step, about or {}, channels=channels)
         return
     with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".npy":
@@ -72,9 +81,18 @@ def write_stack(
                 out[index] = frame
             out.flush()
         elif suffix == ".fits":
-            _write_fits(temporary, frames, count, shape, about or {})
+            _write_fits(temporary, frames, count, shape, _step(times), header, about or {})
         else:
-            _write_tiff(temporary, frames, count, shape, scale)
+            _write_tiff(temporary, frames, count, shape, scale, times, channels=channels)
+
+
+def _step(times: NDArray[np.float64] | None) -> float | None:
+    """Seconds from frame to frame, if it is the same throughout."""
+    if times is None or len(times) < 2:
+        return None
+    steps = np.diff(times)
+    step = float(np.mean(steps))
+    return step if step > 0 and np.max(np.abs(steps - step)) < EVEN * step else None
 
 
 def _counted(
@@ -123,20 +141,27 @@ def _write_tiff(
     count: int,
     shape: tuple[int, ...],
     scale: Sequence[tuple[float, str]] | None,
+    times: NDArray[np.float64] | None,
+    *,
+    channels: bool,
 ) -> None:
     tifffile = optional("tifffile", "io")
-    axes = "T" + "ZYX"[-len(shape) :]
-    about: dict[str, Any] = {"axes": axes}
-    for letter, (size, unit) in zip(axes[1:], scale or (), strict=False):
+    space = "ZYX"[-(len(shape) - channels) :]
+    about: dict[str, Any] = {"axes": "TC" + space if channels else "T" + space}
+    for letter, (size, unit) in zip(space, scale or (), strict=False):
         about[f"PhysicalSize{letter}"] = abs(size)
         about[f"PhysicalSize{letter}Unit"] = unit.replace("micrometer", "µm") or "µm"
+    if times is not None:
+        planes = int(np.prod(shape[:-2]))
+        seconds = np.repeat(times, planes).tolist()
+        about["Plane"] = {"DeltaT": seconds, "DeltaTUnit": ["s"] * len(seconds)}
     tifffile.imwrite(
         path,
         (page for frame in frames for page in _planes(frame)),
         shape=(count, *shape),
         dtype=np.float32,
         photometric="minisblack",
-        ome=scale is not None,
+        ome=channels or scale is not None or times is not None,
         metadata=about,
         bigtiff=4 * count * float(np.prod(shape)) > 3.9e9,
         software="coregister",
@@ -154,6 +179,8 @@ def _write_fits(
     frames: Iterable[NDArray[Any]],
     count: int,
     shape: tuple[int, ...],
+    step: float | None,
+    world: Any,
     about: dict[str, Any],
 ) -> None:
     fits = optional("astropy.io.fits", "io")
@@ -161,6 +188,13 @@ def _write_fits(
     header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -32, 1 + len(shape)
     for axis, n in enumerate((count, *shape)[::-1], start=1):
         header[f"NAXIS{axis}"] = n
+    if world is not None:
+        header.extend(world.cards, update=True)
+        header["WCSAXES"] = 1 + len(shape)
+    if step is not None:
+        n = 1 + len(shape)
+        header[f"CTYPE{n}"], header[f"CUNIT{n}"] = "TIME", "s"
+        header[f"CRPIX{n}"], header[f"CRVAL{n}"], header[f"CDELT{n}"] = 1.0, 0.0, step
     for name, value in about.items():
         header["HISTORY"] = f"{name}: {value}"
     hdu = fits.StreamingHDU(str(path), header)
@@ -169,58 +203,3 @@ def _write_fits(
             hdu.write(np.asarray(frame, dtype=">f4"))
     finally:
         hdu.close()
-
-
-def _write_zarr(
-    path: Path,
-    frames: Iterable[NDArray[Any]],
-    count: int,
-    shape: tuple[int, ...],
-    scale: Sequence[tuple[float, str]] | None,
-    about: dict[str, Any],
-) -> None:
-    """A folder is renamed when it is whole; a stopped run leaves one whose name says so."""
-    zarr = optional("zarr", "stack")
-    token = secrets.token_hex(4)
-    beside, old = (path.with_name(f".{word}-{token}-{path.name}") for word in ("partial", "old"))
-    letters = "zyx"[-len(shape) :]
-    sizes = [1.0] * len(shape) if scale is None else [abs(size) for size, _ in scale]
-    units = [""] * len(shape) if scale is None else [unit for _, unit in scale]
-    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}]
-    for letter, unit in zip(letters, units, strict=True):
-        axes.append({"name": letter, "type": "space", **({"unit": unit} if unit else {})})
-    image = {
-        "name": path.stem,
-        "axes": axes,
-        "datasets": [
-            {
-                "path": "0",
-                "coordinateTransformations": [{"type": "scale", "scale": [1.0, *sizes]}],
-            }
-        ],
-    }
-    try:
-        group = zarr.open_group(beside, mode="w", zarr_format=3)
-        array = group.create_array(
-            "0", shape=(count, *shape), chunks=(1, *shape), dtype="float32", fill_value=np.nan
-        )
-        for index, frame in enumerate(frames):
-            array[index] = np.asarray(frame, dtype=np.float32)
-        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
-        group.attrs["coregister"] = about
-        if path.exists():
-            path.rename(old)
-        beside.rename(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}) and was left as it was; "
-            "free some space or write elsewhere"
-        ) from error
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in (beside, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
 from coregister.io.loaded import channel_number, refusing
+from coregister.io.times import Times, of_fits_axis, of_imagej, of_ome, spaced
 
 #: letters of axes that are those of one frame
 SPACE = "zyx"
@@ -102,6 +103,20 @@ class StackFile:
             )
         return others[0], colour, number
 
+    @cached_property
+    def times(self) -> Times | None:
+        """When the frames were taken, if the file says so."""
+        number, colour, channel = self._layout
+        if self.axes[number] != "t":
+            return None
+        try:
+            return self._times(len(self), 0 if colour is None else channel)
+        except (LookupError, TypeError, ValueError):  # frames are there, whatever is said of them
+            return None
+
+    def _times(self, count: int, channel: int) -> Times | None:
+        return None
+
     def __len__(self) -> int:
         return int(self._open[0].shape[self._layout[0]])
 
@@ -113,6 +128,12 @@ class StackFile:
             key[colour] = number
         with refusing(self.path, "stack"):
             return np.squeeze(np.asarray(self._open[0][tuple(key)]))
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        colour = self._layout[1]
+        return 1 if colour is None else int(self._open[0].shape[colour])
 
     @property
     def ndim(self) -> int:
@@ -177,6 +198,12 @@ class TiffStack(StackFile):
         scale = tuple(sizes[a.upper()] for a in axes if a in SPACE and a.upper() in sizes)
         return zarr.open(store, mode="r"), axes, scale or None
 
+    def _times(self, count: int, channel: int) -> Times | None:
+        with optional("tifffile", "io").TiffFile(self.path) as file:
+            if file.ome_metadata:
+                return of_ome(file.ome_metadata, count, channel)
+            return of_imagej(file.imagej_metadata or {}, count)
+
 
 class FitsStack(StackFile):
     """The cube in a FITS file: planes along its last FITS axis, the first of the array."""
@@ -192,9 +219,17 @@ class FitsStack(StackFile):
             size = abs(hdus[number].header["BITPIX"]) // 8 * int(np.prod(shape))
         if info["datLoc"] + size > self.path.stat().st_size:
             raise InputError(f"{self.path} is truncated: it ends within its image; fetch it again")
-        hdus = fits.open(self.path, memmap=True)
+        hdus = fits.open(
+            self.path, memmap=False
+        )  # scaled integers cannot be mapped; parts are read
         weakref.finalize(self, hdus.close)
         return _Section(hdus[number].section, shape), _unnamed(shape, self.path), None
+
+    def _times(self, count: int, channel: int) -> Times | None:
+        from coregister.io.fits import first_image, opened
+
+        with opened(self.path) as hdus:
+            return of_fits_axis(hdus[first_image(hdus, self.path)].header, count)
 
 
 class _Section:
@@ -223,23 +258,44 @@ class ZarrStack(StackFile):
     """A zarr array, or the finest level of an OME-Zarr image (NGFF 0.4, 0.5)."""
 
     def _source(self) -> tuple[Any, str, Any]:
-        zarr = optional("zarr", "stack")
-        node = zarr.open(self.path, mode="r")
-        if not hasattr(node, "keys"):
+        node, image = self._image
+        if image is None:
             return node, _unnamed(node.shape, self.path), None
+        axes = "".join(axis["name"] for axis in image["axes"])
+        scales = _scales(image)
+        units = [axis.get("unit", "") for axis in image["axes"]]
+        sizes = list(zip(scales, units, strict=True)) if scales else []
+        array = node[image["datasets"][0]["path"]]
+        return array, axes, _without_frames(sizes, axes) if sizes else None
+
+    def _times(self, count: int, channel: int) -> Times | None:
+        image = self._image[1]
+        if image is None or not _scales(image):
+            return None
+        number = self.axes.index("t")
+        return spaced(_scales(image)[number], image["axes"][number].get("unit"), count)
+
+    @property
+    def _image(self) -> tuple[Any, dict[str, Any] | None]:
+        """The node, and what it says of its first image; an array says nothing."""
+        node = optional("zarr", "stack").open(self.path, mode="r")
+        if not hasattr(node, "keys"):
+            return node, None
         about = dict(node.attrs)
         about = about.get("ome", about)
         if "multiscales" not in about:
             raise InputError(
                 f"{self.path} is a zarr group and no OME-Zarr image; name an array inside it"
             )
-        image = about["multiscales"][0]
-        axes = "".join(axis["name"] for axis in image["axes"])
-        level = image["datasets"][0]
-        scales = [t["scale"] for t in level["coordinateTransformations"] if t["type"] == "scale"]
-        units = [axis.get("unit", "") for axis in image["axes"]]
-        sizes = list(zip(scales[0], units, strict=True)) if scales else []
-        return node[level["path"]], axes, _without_frames(sizes, axes) if sizes else None
+        return node, about["multiscales"][0]
+
+
+def _scales(image: dict[str, Any]) -> list[float]:
+    """Steps along the axes of the finest level; those of all levels come on top."""
+    whole = [*image["datasets"][0].get("coordinateTransformations", [])]
+    whole += image.get("coordinateTransformations", [])
+    scales = [t["scale"] for t in whole if t["type"] == "scale"]
+    return [float(np.prod(steps)) for steps in zip(*scales, strict=True)]
 
 
 READERS: dict[str, type[StackFile]] = {
@@ -249,6 +305,35 @@ READERS: dict[str, type[StackFile]] = {
     **dict.fromkeys((".mrc", ".mrcs"), MrcStack),
     ".zarr": ZarrStack,
 }
+
+
+class ImageFiles(Sequence[NDArray[Any]]):
+    """One channel of images, one a file, read when they are asked for.
+
+    Attributes
+    ----------
+    paths : list of Path
+    """
+
+    def __init__(self, paths: Sequence[Path], channel: int | str) -> None:
+        self.paths, self._channel = list(paths), channel
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index], self._channel)
+        from coregister.io import read
+
+        loaded = read(self.paths[index], channel=self._channel)
+        return loaded.data if loaded.valid is None else np.ma.array(loaded.data, mask=~loaded.valid)
+
+
+def _files(paths: Sequence[str | os.PathLike[str]], channel: int | str | None) -> Any:
+    """Images, one a file: their paths, or one channel of them."""
+    places = [Path(path) for path in paths]
+    return places if channel is None else ImageFiles(places, channel)
 
 
 def open_stack(
@@ -264,7 +349,7 @@ def open_stack(
         NPY, TIFF (OME, ImageJ), FITS cube, MRC or zarr (OME-Zarr); or images, one a file, as
         ``"night1/*.fits"`` or a list.
     channel : int or str, optional
-        Channel of a stack that has several.
+        Channel of a stack, or of images, that have several.
 
     Raises
     ------
@@ -274,13 +359,13 @@ def open_stack(
     if not isinstance(source, (str, os.PathLike)):
         if len(source) == 1:
             return open_stack(source[0], channel=channel)
-        return [Path(path) for path in source]
+        return _files(source, channel)
     name = os.fspath(source)
     if glob.has_magic(name) and not Path(name).exists():
         found = sorted(glob.glob(name))
         if len(found) < 2:
             raise InputError(f"{name} matches {len(found)} files; at least 2 are needed")
-        return [Path(path) for path in found]
+        return _files(found, channel)
     suffix = Path(name).suffix.lower()
     if suffix not in READERS:
         raise InputError(

@@ -32,6 +32,9 @@ Float = NDArray[np.float64]
 LOOK_STDERR, FEWEST_LOOK = 0.1, 8
 #: noise whose spectrum varies by more than this factor is made white first
 COLOUR = 30.0
+#: share of the power of the images that what is left over exceeds at all frequencies, for single
+#: precision: its rounding makes about 5e-14 of that power
+ROUNDING = 1e-8
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 4
 
@@ -48,6 +51,8 @@ class OverlapRoute:
         How often pixels that only one image shows may be looked for and left out.
     every_pixel : bool
         Samples are pixels, whatever the images hold.
+    rough : bool
+        Single precision will do, as far as is known.
     """
 
     def __init__(
@@ -57,19 +62,23 @@ class OverlapRoute:
         *,
         rounds: int = 4,
         every_pixel: bool = False,
+        rough: bool = False,
     ) -> None:
         self._rounds = rounds
         self._every_pixel = every_pixel
         self._singles = singles
         self._pair = replace(pair, reference=singles[0].image, moving=singles[1].image)
         self._search = OverlapSearch(self._pair, singles, every_pixel=every_pixel)
+        self._rough = rough
 
     @property
     def _step(self) -> int:
         return self._search.steps[0]
 
     def _movables(self, amplitude: Callable[[Float], Float] | None = None) -> Movables:
-        first, second = (single.movable(self._step, amplitude) for single in self._singles)
+        first, second = (
+            single.movable(self._step, amplitude, rough=self._rough) for single in self._singles
+        )
         return first, second
 
     @cached_property
@@ -93,12 +102,15 @@ class OverlapRoute:
                 closer = self._first_look(candidates[0], step)
                 if closer is not None:
                     return [closer]
+                self._rough = False
         return self._search.candidates(1)
 
     def _first_look(self, candidate: Candidate, step: int) -> Candidate | None:
         """The candidate closer to the optimum; None where it should have come closer."""
         offset, uniform = candidate.offset, self._pair.uniform
         state = None
+        # in single precision, until it is known that the noise is no smaller than its rounding
+        self._rough = True
         while step > self._step or state is None:
             movable = self._movables()
             if step > self._step:
@@ -110,12 +122,14 @@ class OverlapRoute:
                 self._sampled_pair, movable, offset, MARGIN, weighted=uniform, rough=True
             )
             offset = state.offset
-            step //= 2
+            # known to a small part of a sample, it may be looked at much closer at once
+            step = 2 * self._step if step > 2 * self._step else step // 2
         values, _ = state.equations.directions
         if not state.converged or np.min(values) * LOOK_STDERR**2 < 1:
             return None
         if np.max(np.abs(offset - candidate.offset)) > QUICK_STEPS[0]:
             return None
+        self._rough = _noisy(state)
         return replace(candidate, offset=offset)
 
     def refine(self, candidate: Candidate) -> Fit:
@@ -123,6 +137,9 @@ class OverlapRoute:
         pair, uniform = self._sampled_pair, self._pair.uniform
         around: Rims = (None, None)
         state = descend(pair, self._movables(), candidate.offset, MARGIN, weighted=uniform)
+        if self._rough and not _noisy(state):
+            self._rough = False
+            state = descend(pair, self._movables(), state.offset, MARGIN, weighted=uniform)
         told = with_learnt_noise(pair, state)
         cleaned = self._without_outliers(state, told)
         if cleaned is not None:
@@ -175,7 +192,7 @@ class OverlapRoute:
             return state
         # what only one image lacks, the other knows
         first, second = (
-            MovableImage(data, periodic=pair.boundary == "periodic")
+            MovableImage(data, periodic=pair.boundary == "periodic", single=state.comparison.single)
             for data in filled_from_both(pair, filled, state)
         )
         return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
@@ -187,7 +204,11 @@ class OverlapRoute:
             for single, image in zip(self._singles, pair.images, strict=True)
         )
         return OverlapRoute(
-            self._pair, (first, second), rounds=self._rounds, every_pixel=self._every_pixel
+            self._pair,
+            (first, second),
+            rounds=self._rounds,
+            every_pixel=self._every_pixel,
+            rough=self._rough,
         )
 
     def _without_outliers(self, state: State, learnt: Pair | None) -> OverlapRoute | None:
@@ -196,11 +217,18 @@ class OverlapRoute:
             return None
         bad = seen_once(self._sampled_pair, self._singles, state, learnt)
         if bad is None:
-            return OverlapRoute(self._pair, self._singles, every_pixel=True)
+            return OverlapRoute(self._pair, self._singles, every_pixel=True, rough=self._rough)
         if not any(mask.any() for mask in bad):
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
-        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1)
+        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1, rough=self._rough)
+
+
+def _noisy(state: State) -> bool:
+    """True if single precision is enough: what is left over is far above its rounding."""
+    spectra, count = state.equations.spectra, state.comparison.rings.count
+    power = count @ (spectra.scene + spectra.residual) / count.sum()
+    return bool(np.min(spectra.residual) > ROUNDING * power)
 
 
 def _first_bars(state: State) -> tuple[Float, Float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import scipy.fft
@@ -20,6 +21,8 @@ Float = NDArray[np.float64]
 #: passes over offset and holes, steps towards the conditional mean in each, and the step (in
 #: bars) that ends them
 MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
+#: distance from the conditional mean, in units of what is not known of a pixel, that is no matter
+NEAR_ENOUGH = 0.01
 
 
 def scene_of(state: State) -> Callable[[Float], Float]:
@@ -55,7 +58,8 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     for n_iter in range(MAX_BRIDGES):
         filled = filled_from_both(pair, filled, state)
         first, second = (
-            MovableImage(data, periodic=pair.boundary == "periodic") for data in filled
+            MovableImage(data, periodic=pair.boundary == "periodic", single=state.comparison.single)
+            for data in filled
         )
         comparison = Comparison(
             pair,
@@ -96,6 +100,7 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     fraction = state.offset - window.offset
     starts = (window.start, window.moving_start)
     wrap = pair.boundary == "periodic"
+    real = state.comparison.dtype
     missing = np.stack(
         [
             np.zeros(window.shape, bool)
@@ -111,38 +116,48 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     shift = np.reshape([0.0, equations.background], scale.shape)
     fields = fields * scale - shift
     level = float(np.mean(fields))
-    fields -= level
-    frequency = state.comparison.rings.frequency
-    rings = cosine_rings(window.shape)
+    fields = (fields - level).astype(real, copy=False)
     scene, residual = (
-        rings.spread_function(interpolator(frequency, v)).reshape(window.shape)
-        for v in (spectra.scene, spectra.residual)
+        interpolator(state.comparison.rings.frequency, v) for v in (spectra.scene, spectra.residual)
     )
     share = float(np.clip(spectra.share, 0.01, 0.99))
-    noises = share * residual, (1 - share) * residual
-    determinant = scene * residual + noises[0] * noises[1]
-    determinant.flat[0] = np.inf  # the mean is that of the valid pixels
-    own = np.stack([(scene + noise) / determinant for noise in noises[::-1]])
-    other = scene / determinant
+
+    def over_determinant(shares: float, frequency: Float) -> Float:
+        """Power of the scene, and so much of that of the residual, over that of the pair."""
+        s, r = scene(frequency), residual(frequency)
+        return np.asarray((s + shares * r) / (s * r + share * (1 - share) * r**2))
+
+    # 0 at zero frequency: the mean is that of the valid pixels
+    rings = cosine_rings(window.shape)
+    *own, other = (
+        rings.spread_function(partial(over_determinant, s), real).reshape(window.shape)
+        for s in (1 - share, share, 0.0)
+    )
     origin = (0,) * fields[0].ndim
 
     def precision(values: Float) -> Float:
         result = np.empty_like(values)
         for i, way in enumerate((fraction, -fraction)):
-            moved = MovableImage(values[1 - i], periodic=wrap).window(origin, window.shape, way)[0]
-            own_modes, moved_modes = (scipy.fft.dctn(v, norm="ortho") for v in (values[i], moved))
-            result[i] = scipy.fft.idctn(own[i] * own_modes - other * moved_modes, norm="ortho")
+            movable = MovableImage(values[1 - i], periodic=wrap, single=real == np.float32)
+            moved = movable.window(origin, window.shape, way)[0]
+            modes = scipy.fft.dctn(moved, norm="ortho", overwrite_x=True)
+            modes *= other
+            own_modes = scipy.fft.dctn(values[i], norm="ortho")
+            own_modes *= own[i]
+            own_modes -= modes
+            result[i] = scipy.fft.idctn(own_modes, norm="ortho", overwrite_x=True)
         result *= missing
         return result
 
-    diagonal = np.reshape([np.mean(o) for o in own], scale.shape)
+    diagonal = np.reshape([np.mean(o) for o in own], scale.shape).astype(real)
+    enough = NEAR_ENOUGH**2 * np.count_nonzero(missing)
     left = -precision(fields)
     direction = left / diagonal
     norm = float(np.vdot(left, direction))
     for _ in range(CONJUGATE_STEPS):
         image = precision(direction)
         curvature = float(np.vdot(direction, image))
-        if not curvature > 0 or norm == 0:
+        if not curvature > 0 or norm <= enough:
             break
         fields += (norm / curvature) * direction
         left -= (norm / curvature) * image

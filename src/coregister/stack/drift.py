@@ -46,7 +46,9 @@ class Drift:
         return replace(self, offsets=self.offsets - origin)
 
 
-def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
+def smooth(
+    offsets: Float, variances: Float, good: NDArray[np.bool_], times: Float | None = None
+) -> Drift:
     """The smooth motion behind offsets with independent errors.
 
     The size of the random walk is that of the largest marginal likelihood, axis by axis (Wahba
@@ -58,6 +60,8 @@ def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
         px, px^2.
     good : (T,) bool array
         Frames that count.
+    times : (T,) array, optional
+        When they were taken; at even distances if not given.
 
     Raises
     ------
@@ -74,6 +78,8 @@ def smooth(offsets: Float, variances: Float, good: NDArray[np.bool_]) -> Drift:
             f"a drift of {count} frames was asked; up to {MOST_FRAMES} can be had: smooth the table"
         )
     time = np.linspace(0.0, 1.0, count)
+    if times is not None and np.ptp(times[good]) > 0:
+        time = (times - times.min()) / np.ptp(times)
     low = np.minimum(time[:, None], time[None, :])
     high = np.maximum(time[:, None], time[None, :])
     walk = low**2 * (3 * high - low) / 6  # of a twice integrated random walk

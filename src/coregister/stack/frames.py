@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.images import Image, as_image
+from coregister.io.times import Times, times_of
 
 Float = NDArray[np.float64]
 
@@ -23,8 +24,8 @@ class Frames:
     source : sequence or array
         An array whose first axis counts frames (numpy, dask, zarr, a memory map), or a sequence of
         images or of paths of files. Only ``len`` and indexing are asked of it.
-    err : float or sequence of float, optional
-        1-sigma noise: one number, or one a frame.
+    err : float or array_like, optional
+        1-sigma noise: one number or array for all frames, or one a frame along the first axis.
     valid : array_like of bool, optional
         One mask for all frames, or one a frame along the first axis.
     before : image or path, optional
@@ -51,22 +52,19 @@ class Frames:
                 "a list of images or paths, is needed"
             )
         self._source, self._before = source, before
-        self._err, self._valid = err, valid
+        self._valid = valid
         if len(self) < 2:
             raise InputError(f"a stack of {len(source)} frames was given; at least 2 are needed")
         if getattr(source, "ndim", 3) < 2:
             raise InputError(
                 f"frames has shape {source.shape}; a first axis that counts frames is needed"
             )
-        if err is not None and np.ndim(err) not in (0, 1):
-            raise InputError(
-                f"err has shape {np.shape(err)}; one number, or one a frame, is needed: a stack "
-                "learns how noise varies over the field; mark bad pixels with valid"
-            )
-        if np.ndim(err) == 1 and len(err) != len(source):
-            raise InputError(f"err has {len(err)} entries for {len(source)} frames; give one each")
         self.shape: tuple[int, ...] = ()
+        self._err: Any = None  # until the shape is known
+        self._err_each = False
         self.shape = self.read(0).data.shape
+        self._err = err
+        self._err_each = self._one_err_each()
 
     def __len__(self) -> int:
         return len(self._source) + (self._before is not None)
@@ -77,9 +75,46 @@ class Frames:
             return self._source[index], index
         return (self._before, None) if index == 0 else (self._source[index - 1], index - 1)
 
+    def must_match(self, count: int, shape: tuple[int, ...]) -> None:
+        """Refuse frames that cannot be those that were registered.
+
+        Raises
+        ------
+        InputError
+            If their number or shape is another.
+        """
+        if len(self) != count:
+            raise InputError(
+                f"{len(self)} frames were given and {count} registered; they must agree"
+            )
+        if self.shape != tuple(shape):
+            raise InputError(
+                f"frames of shape {self.shape} were given and {tuple(shape)} registered; offsets "
+                "count pixels of one grid: give frames on that grid"
+            )
+
+    @property
+    def scale(self) -> tuple[tuple[float, str], ...] | None:
+        """Size of a pixel along each axis of a frame and its unit, if the source says so."""
+        found = getattr(self._source, "scale", None)
+        return found if isinstance(found, tuple) else None
+
+    def times(self) -> Times | None:
+        """When the frames of the source were taken, if it says so."""
+        return times_of(self._source)
+
     def array(self, index: int) -> NDArray[Any]:
         """One frame as it stands in the source."""
         return np.asarray(self._at(index)[0])
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """One frame as it stands in the source, also in a file."""
+        frame = self._at(index)[0]
+        if isinstance(frame, (str, os.PathLike)):
+            from coregister.io import read
+
+            frame = read(frame).data
+        return np.asarray(getattr(frame, "data", frame) if hasattr(frame, "is_image") else frame)
 
     def read(self, index: int) -> Image:
         """One validated frame; one without a usable pixel comes as a constant image.
@@ -92,14 +127,13 @@ class Frames:
         name = f"frame {index}"
         frame, number = self._at(index)
         plain = not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray))
-        if plain and not hasattr(frame, "uncertainty"):
+        if plain and not hasattr(frame, "uncertainty") and not hasattr(frame, "is_image"):
             frame = np.asarray(frame)
             if frame.dtype.kind == "f" and not np.isfinite(frame).any():
                 frame = np.zeros(frame.shape)
-        err = self._err if np.ndim(self._err) == 0 or number is None else self._err[number]
         image = as_image(
             frame,
-            err=None if np.ndim(err) else err,
+            err=self._errors(number),
             valid=self._mask(number),
             name=name,
             err_name="err",
@@ -110,6 +144,28 @@ class Frames:
                 "frames of one shape: crop them, or register them pair by pair"
             )
         return image
+
+    def _one_err_each(self) -> bool:
+        """False if one number, or one array, holds for all frames."""
+        if self._err is None:
+            return False
+        err, count = self._err, len(self._source)
+        listed = isinstance(err, Sequence) and len(err) > 0
+        shape = (len(err), *np.shape(err[0])) if listed else np.shape(err)
+        if shape in ((count,), (count, *self.shape)):
+            return True
+        if shape in ((), self.shape):
+            return False
+        raise InputError(
+            f"err has shape {shape}; one number, one for each of {count} frames, an array of the "
+            f"shape of a frame, {self.shape}, or one such array a frame is needed"
+        )
+
+    def _errors(self, number: int | None) -> Any:
+        """The errors of one frame; the one before has those that hold for all."""
+        if not self._err_each:
+            return self._err
+        return None if number is None else self._err[number]
 
     def _mask(self, number: int | None) -> Any:
         """The mask of one frame."""

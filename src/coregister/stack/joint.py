@@ -1,468 +1,309 @@
-"""The joint optimum: every frame against what all of them show together.
-
-All frames are moved by their offsets, cut to the window that all of them show, and compared in
-its cosine transform with their weighted mean. With ``M`` frames, a scene of power ``S`` and noise
-``N``, the maximum-likelihood weight of a mode is ``(M - 1) S / (N (M S + N))``; the step of a
-frame is that of the score against the mean. The noise of the mean is shared by all frames: what
-is theirs alone is kept apart (`own`), so that differences between frames have true bars too.
-"""
+"""The answer of a stack: links, the joint optimum, and what is flagged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, MARGIN, MovableImage, fast_length, known_directions
-from coregister.fill import MAX_SPIKES, outliers
-from coregister.spectrum import Rings, cosine_rings, fit_spectra
-from coregister.uncertainty import distortion, spread_of
+from coregister.stack.chain import linked
+from coregister.stack.faint import found_in_mean, offsets_from_means
+from coregister.stack.frames import Frames
+from coregister.stack.links import Centre, Options, choose_centre, link_block, offsets_of_all
+from coregister.stack.passes import settled
+from coregister.stack.result import StackRegistration, unknown
+from coregister.stack.run import Run
+from coregister.stack.windows import Placed, placed, roomy
+from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
 
-#: passes over all frames, and the step (in bars) that ends them
-MAX_PASSES, TOLERANCE = 10, 0.03
-#: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
-MISFIT = 1e-7
-#: weight of a frame over the median one that is not exceeded
-MOST_WEIGHT = 4.0
-#: bars from its place within which what stands out of a frame is believed
-SETTLED = 3.0
-#: pixels around an invalid one that are felt when a frame is moved
-FELT = 2
-#: fewest samples along an axis of the window that all frames show
-FEWEST = 24
+#: loops of three frames that are measured pair by pair
+LOOPS = 3
+#: probability of what is left over adding up so at the same pixels, below which it is a pattern
+MAX_PATTERN = 1e-6
+#: share of their covariances that a pair and the joint answer may differ by besides
+UNLIKE = 0.06
+#: probability of pairs so far from the joint answer, below which bars are widened
+MAX_EXCESS = 0.005
+#: how much wider bars may become before nothing is believed
+WIDEST = 5.0
+#: share of the frames with a flag that casts doubt, beyond which the whole is not believed
+MOST_DOUBTFUL = 2 / 3
+UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
+#: flags of pairs that hold for the stack where most pairs have them
+SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
+#: bars that a last step may have
+UNSETTLED = 0.5
 
 
-class Common(NamedTuple):
-    """The window that all frames show: where it begins in each, and its samples."""
+def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
+    """All frames at the joint optimum; those of the links where no window is common to all."""
+    centre = run.remember("centre", lambda: choose_centre(frames, options))
+    offsets, flags, part, clean = offsets_of_all(
+        frames, centre, options, partial(run.links, link_block, frames, options)
+    )
+    ndim = len(frames.shape)
+    _find_faint(frames, offsets, flags, part, options, run)
+    if np.count_nonzero(part == 0) < 2:
+        part[part == 0] = -1
+    good = np.flatnonzero(part == 0)
+    own = np.zeros((len(frames), ndim, ndim))
+    for t in range(len(frames)):
+        if part[t] > 0:
+            flags[t] = frozenset({Status.DISCONNECTED})
+        elif part[t] < 0 and not flags[t]:
+            flags[t] = frozenset({Status.NO_MATCH})
+    together = options.boundary == "periodic" or good.size < 3
+    known = None
+    if together or roomy(offsets[good], frames.shape):
+        known = settled(frames, offsets, good, clean, centre, options, run, memory)
+    if known is None and not together:
+        spread = placed(frames, offsets, good, clean, options, run, memory)
+        if spread is not None:
+            return _spread(frames, offsets, own, flags, part, spread, options)
+        known = settled(frames, offsets, good, clean, centre, options, run, memory)
+    if known is None and good.size >= 2:
+        return linked(frames, offsets, flags, part, good, options, run)
+    if known is None:
+        return _nothing(frames, offsets, flags, part, options)
+    members, misfits, pattern = known
+    for t, frame in members.items():
+        offsets[t], own[t] = frame.offset, frame.own
+        flags[t] = frozenset()  # the link's were those of one pair
+        if t in misfits:
+            flags[t] = frozenset({Status.MISFIT})
+        elif not np.all(np.diag(frame.own) > 0):
+            flags[t] = flags[t] | {Status.UNDETERMINED_AXIS}
+        if pattern < MAX_PATTERN:
+            flags[t] = flags[t] | {Status.FIXED_PATTERN}
+        if frame.step > UNSETTLED:
+            flags[t] = flags[t] | {Status.NOT_CONVERGED}
+    trusted = np.array([t for t in good if t not in misfits])
+    closure = _judged(frames, offsets, own, flags, list(members), trusted, options)
+    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
 
-    whole: NDArray[np.int_]
-    starts: NDArray[np.int_]
-    shape: tuple[int, ...]
-    step: int
+
+def _judged(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    members: Sequence[int],
+    together: NDArray[np.intp],
+    options: Options,
+    common: Float | None = None,
+) -> float:
+    """What pairs say, and what holds for all: widens bars, adds flags; how far loops close."""
+    closure, excess, everywhere = _closed(frames, offsets, own, together, options, common)
+    own *= 1 + excess
+    if common is not None:
+        common *= np.sqrt(1 + excess)
+    doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
+    if doubtful > MOST_DOUBTFUL * len(members) or 1 + excess > WIDEST**2:
+        # frames that agree among themselves while most others do not: on a pattern, say
+        everywhere |= {Status.MISFIT}
+    for t in members:
+        flags[t] = flags[t] | everywhere
+    return closure
 
 
-def common_window(
-    offsets: Float, shape: tuple[int, ...], step: int, *, periodic: bool
-) -> Common | None:
-    """The window at the nearest whole offsets; None if hardly anything is left of it."""
-    whole = np.rint(offsets).astype(int)
-    if periodic:
-        return Common(whole, whole, tuple(n // step for n in shape), step)
-    first = np.maximum(0, -whole.min(axis=0)) + MARGIN * step
-    last = np.array(shape) - np.maximum(0, whole.max(axis=0)) - MARGIN * step
-    sizes = tuple(fast_length(max(int(n), 1), parity=False) for n in (last - first) // step)
-    if min(sizes) < FEWEST:
-        return None
-    return Common(whole, whole + first, sizes, step)
+def _spread(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    spread: Placed,
+    options: Options,
+) -> StackRegistration:
+    """Frames that are placed by many windows."""
+    for t in spread.misfits:
+        flags[t] = frozenset({Status.MISFIT})
+    shared = np.zeros((*offsets.shape, next(iter(spread.shared.values())).shape[1]))
+    for t, place in spread.offsets.items():
+        offsets[t], own[t], shared[t] = place, spread.own[t], spread.shared[t]
+        flags[t] = frozenset()
+        if spread.pattern < MAX_PATTERN:
+            flags[t] = flags[t] | {Status.FIXED_PATTERN}
+        if any(frame.step > UNSETTLED for frame in spread.members[t]):
+            flags[t] = flags[t] | {Status.NOT_CONVERGED}
+    members = sorted(spread.offsets)
+    nearby = np.array(spread.together)
+    closure = _judged(frames, offsets, own, flags, members, nearby, options, shared)
+    part[sorted(spread.misfits)] = 0
+    trusted = np.array(members)
+    return _centred(frames, offsets, own, flags, part, trusted, closure, options, shared)
 
 
-class Ready(NamedTuple):
-    """A frame that can be moved, and where it is valid (None: everywhere)."""
+def _centred(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    trusted: NDArray[np.intp],
+    closure: float,
+    options: Options,
+    common: Float | None = None,
+) -> StackRegistration:
+    """Offsets that sum to zero over the trusted frames, and the bars that these have."""
+    count = trusted.size
+    offsets = offsets - offsets[trusted].mean(axis=0)
+    shared = own[trusted].sum(axis=0) / count**2
+    covariances = own + shared
+    covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
+    if common is not None:
+        common = common - common[trusted].mean(axis=0)
+        covariances += common @ common.transpose(0, 2, 1)
+    lost = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
+    if lost.any():
+        known = np.flatnonzero(~lost)
+        for axis in range(offsets.shape[1]):
+            offsets[lost, axis] = np.interp(np.flatnonzero(lost), known, offsets[known, axis])
+        covariances[lost] = own[lost] = unknown(1, offsets.shape[1])
+    for t in np.flatnonzero(~lost):
+        if np.any(np.diag(own[t]) <= 0):
+            blind = np.diag(own[t]) <= 0
+            covariances[t][np.ix_(blind, blind)] = unknown(1, int(blind.sum()))[0]
+    return StackRegistration(
+        offsets=offsets,
+        covariances=covariances,
+        flags=tuple(flags),
+        reference="all",
+        own=own,
+        shared=common,
+        closure=closure,
+        part=part,
+        shape=frames.shape,
+        periodic=options.boundary == "periodic",
+    )
 
-    movable: MovableImage
-    valid: NDArray[np.bool_] | None
+
+def _find_faint(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    options: Options,
+    run: Run,
+) -> None:
+    """Look for frames that no other matches in the mean of many: it is less noisy."""
+    usable = [t for t in range(len(frames)) if Status.CONSTANT_IMAGE not in flags[t]]
+    known = [t for t in usable if part[t] == 0]
+    wanted = [t for t in usable if part[t] != 0]
+    if not wanted:
+        return
+    found = {}
+    if len(known) > 1:
+        found = found_in_mean(frames, offsets, known, wanted, options, run)
+    if len(known) + len(found) <= len(usable) / 2:  # where most lie is found from means too
+        rough = offsets_from_means(frames, usable, options)
+        if rough is None:
+            return
+        again = found_in_mean(frames, rough, usable, usable, options, run)
+        if len(again) > len(known) + len(found):
+            part[known] = -1
+            found = again
+    for t, link in found.items():
+        offsets[t], flags[t], part[t] = link.offset, frozenset(), 0
 
 
-class Template(NamedTuple):
-    """What the frames show together.
+class Loops(NamedTuple):
+    """What pairs, each measured by itself, say about the joint answer.
 
     Attributes
     ----------
-    fields : (1 + ndim, ...) array
-        The mean and its derivatives, in pixels: what stands in holes.
-    mean : (n,) array
-        Modes.
-    gradient : (ndim, n) array
-        Of the mean, made insensitive to the gain.
-    weight : (n,) array
-        Of a mode.
-    white : (n,) array
-        Root of the noise power of a frame of weight 1.
-    pulls : (ndim, ...) array
-        Gradients whose product with a whitened residual is the score, in pixels.
-    values, vectors : array
-        Information along its principal directions.
-    noise : array
-        Ring by ring, of a frame of weight 1.
-    total : float
-        Sum of the weights.
+    closure : float
+        How far they differ from it, over what they may; NaN where none can be built upon.
+    excess : float
+        Variance that the joint answer has beyond its bars, in units of theirs; 0 where chance
+        makes as much.
+    flags : frozenset of Status
+        What more than half of them are flagged with.
     """
 
-    fields: Float
-    mean: Float
-    gradient: Float
-    weight: Float
-    white: Float
-    pulls: Float
-    values: Float
-    vectors: Float
-    noise: Float
-    total: float
+    closure: float
+    excess: float
+    flags: frozenset[Status]
 
 
-@dataclass
-class Frame:
-    """What is known of one frame.
+def _closed(
+    frames: Frames,
+    offsets: Float,
+    own: Float,
+    trusted: NDArray[np.intp],
+    options: Options,
+    common: Float | None,
+) -> Loops:
+    """Loops of three pairs against the joint answer.
 
-    Attributes
-    ----------
-    offset : (ndim,) array
-        px.
-    gain, weight : float
-        Gain against the mean; inverse of its noise power over that of the median frame.
-    own : (ndim, ndim) array
-        Covariance that its noise alone brings.
-    misfit : float
-        Probability of a residual like its own, if it shows the scene.
-    odd : float
-        How far the spectrum of its residual is from that of the others: 1 within the noise.
-    step : float
-        Length of the last step, in bars.
-    lost : bool array or None
-        Pixels that no other frame shows so: cosmic rays, say.
+    Both are read from the same noise, and the joint answer from more: what they may differ by is
+    the difference of their covariances (Hausman 1978, doi:10.2307/1913827), and a little, since
+    windows and weights are not quite the same.
     """
+    from scipy.stats import chi2
 
-    offset: Float
-    gain: float
-    weight: float
-    own: Float
-    misfit: float
-    odd: float
-    step: float
-    lost: NDArray[np.bool_] | None = None
-
-
-class Sums(NamedTuple):
-    """Weighted sums over a block of frames.
-
-    Attributes
-    ----------
-    halves : (2, 1 + ndim, ...) array
-        Of two halves of them, values and derivatives, where they are seen.
-    filled : (1 + ndim, ...) array
-        Of what stands in their holes.
-    weights : (2, ...) array
-        Of those that are seen.
-    total : array
-        Of the weights of all.
-    whole : (n,) array
-        Of the modes of those without holes.
-    power : array
-        Of their ring powers.
-    plain : (2,) array
-        How many they are, and the sum of their weights.
-    """
-
-    halves: Float
-    filled: Float
-    weights: Float
-    total: Float
-    whole: Float
-    power: Float
-    plain: Float
-
-    def plus(self, other: Sums) -> Sums:
-        """Those of two blocks."""
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+    ratios, excess = [], []
+    seen: Counter[Status] = Counter()
+    pairs = _loops(trusted.tolist())
+    ndim = offsets.shape[1]
+    hubs = {i: Centre(frames, i, options) for i in {i for pair in pairs for i in pair}}
+    for i, j in pairs:
+        link = hubs[i].beside(hubs[j], full=True)
+        seen.update(link.flags)
+        if link.covariance is None or not link.good:
+            continue
+        error = link.offset - (offsets[j] - offsets[i])
+        if options.boundary == "periodic":
+            error -= np.rint(error / frames.shape) * frames.shape
+        joint_one = own[i] + own[j]
+        if common is not None:
+            joint_one = joint_one + (common[i] - common[j]) @ (common[i] - common[j]).T
+        values, vectors = np.linalg.eigh(link.covariance - joint_one)
+        may = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        may += UNLIKE * (link.covariance + joint_one)
+        ratios.append(float(error @ np.linalg.pinv(may) @ error) / ndim)
+        excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
+    everywhere = frozenset(f for f in SHARED if seen[f] > len(pairs) / 2)
+    if len(pairs) < 2 or not ratios:
+        return Loops(float("nan"), 0.0, everywhere)
+    freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
+    chance = float(chi2.sf(freedom * float(np.mean(ratios)), freedom))
+    beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
+    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere)
 
 
-class Bench:
-    """The frames of one window, and how they are moved.
-
-    Parameters
-    ----------
-    ready : callable
-        The frame of a number as one that can be moved, without the pixels that are lost.
-    common : Common
-    template : Template, optional
-        What stands in holes; without one, what they are filled with.
-    last : bool
-        Samples are fine enough to tell in which pixel something stands.
-    """
-
-    def __init__(
-        self,
-        ready: Callable[[int, NDArray[np.bool_] | None], Ready],
-        common: Common,
-        template: Template | None = None,
-        *,
-        last: bool = True,
-    ) -> None:
-        self._ready = ready
-        self.common = common
-        self._last = last
-        self._known = None if template is None else template.fields
-        self.rings: Rings = cosine_rings(common.shape, common.step)
-        self.ndim = len(common.shape)
-        self.k = [np.pi * np.arange(n) / (n * common.step) for n in common.shape]
-
-    def fields(
-        self, index: int, row: int, frame: Frame, *, gradient: bool
-    ) -> tuple[list[Float], NDArray[np.bool_] | None]:
-        """A frame moved onto the window, over its gain, its derivatives, and its holes there."""
-        common = self.common
-        movable, valid = self._ready(index, frame.lost)
-        fields = movable.window(
-            common.starts[row],
-            common.shape,
-            frame.offset - common.whole[row],
-            gradient=gradient,
-        )
-        fields = [field / frame.gain for field in fields]
-        holes = self._holes(row, valid)
-        if holes is None or self._known is None:
-            fields[0] -= float(np.mean(fields[0]))
-        else:
-            fields[0] -= float(np.mean((fields[0] - self._known[0])[~holes]))
-            for field, known in zip(fields, self._known, strict=False):
-                field[holes] = known[holes]
-        return fields, holes
-
-    def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        """Samples of the window that an invalid pixel is felt in; None if there is none."""
-        if valid is None:
-            return None
-        from scipy import ndimage
-
-        common, bad = self.common, ~valid
-        wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
-        places = [
-            (s + common.step * np.arange(n)) % full
-            for s, n, full in zip(common.starts[row], common.shape, bad.shape, strict=True)
-        ]
-        holes = wide[np.ix_(*places)]
-        return holes if holes.any() and not holes.all() else None
-
-    @staticmethod
-    def _transform(fields: Sequence[Float]) -> Float:
-        modes = np.stack(
-            [scipy.fft.dctn(f, norm="ortho", overwrite_x=True).ravel() for f in fields]
-        )
-        modes[:, 0] = 0.0
-        return modes
-
-    def add(self, members: Sequence[tuple[int, int, int, Frame]]) -> Sums:
-        """Sums over some frames: (number, row of the window's starts, half, what is known)."""
-        shape = self.common.shape
-        halves = np.zeros((2, 1 + self.ndim, *shape))
-        filled = np.zeros((1 + self.ndim, *shape))
-        weights = np.zeros((2, *shape))
-        whole = np.zeros(int(np.prod(shape)))
-        power = np.zeros(self.rings.size)
-        count = np.zeros(2)
-        total = 0.0
-        for index, row, half, frame in members:
-            fields, holes = self.fields(index, row, frame, gradient=True)
-            seen = np.full(shape, frame.weight)
-            if holes is not None:
-                seen[holes] = 0.0
-            for which, field in enumerate(fields):
-                halves[half, which] += seen * field
-                if holes is not None:
-                    filled[which][holes] += frame.weight * field[holes]
-            weights[half] += seen
-            total += frame.weight
-            if holes is None:
-                modes = self._transform(fields[:1])[0]
-                whole += frame.weight * modes
-                power += frame.weight * self.rings.mean(modes * modes)
-                count += (1, frame.weight)
-        return Sums(halves, filled, weights, np.array(total), whole, power, count)
-
-    def template(self, sums: Sums, count: int) -> Template:
-        """The mean of all frames, its spectra and what is known about an offset from it."""
-        rings, total = self.rings, float(sums.total)
-        seen = sums.weights.sum(axis=0)
-        fields = sums.halves.sum(axis=0)
-        blind = seen <= 0  # what no frame shows is what they are filled with
-        fields = np.where(blind, sums.filled, fields) / np.where(blind, total, seen)
-        mean, *slopes = self._transform(list(fields.copy()))
-        coupled = []
-        for half, weights in zip(sums.halves, sums.weights, strict=True):
-            own = np.where(weights > 0, half / np.where(weights > 0, weights, 1.0), fields)
-            coupled.append(self._transform(list(own)))
-        number, weight_of_whole = sums.plain
-        if number > 1:
-            # what is left of w (x - mean)^2, mode by mode; the mean took its part of each
-            left = sums.power + weight_of_whole * rings.mean(mean * mean)
-            left -= 2 * rings.mean(mean * sums.whole)
-            noise_raw = left / (number - weight_of_whole / total)
-        else:  # holes in all of them: by the difference of two halves
-            shares = [float(np.mean(weights)) for weights in sums.weights]
-            apart = coupled[0][0] - coupled[1][0]
-            noise_raw = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
-        noise_raw = np.maximum(noise_raw, 1e-300)
-        scene_raw = rings.mean(mean * mean) - noise_raw / total
-        both = np.maximum(scene_raw, 0.0) + noise_raw
-        spectra = fit_spectra(
-            xx=both, yy=both, xy=scene_raw, residual=2 * noise_raw, count=rings.count * (count - 1)
-        )
-        noise, scene = spectra.residual / 2, spectra.scene
-        weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
-        gradient = np.stack(slopes)
-        energy = float((weight * mean) @ mean)
-        coupling = (gradient * weight) @ mean / max(energy, 1e-300)
-        gradient = gradient - coupling[:, None] * mean
-        parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
-        cross = (parts[0] * weight) @ parts[1].T
-        information = (cross + cross.T) / 2
-        squares = [k**2 for k in self.k]
-        field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(self.common.shape)
-        moments = np.empty((self.ndim, self.ndim))
-        for i in range(self.ndim):
-            for j in range(i, self.ndim):
-                plane = field.sum(axis=tuple(a for a in range(self.ndim) if a not in (i, j)))
-                value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
-                moments[i, j] = moments[j, i] = value
-        values, vectors = known_directions(information, moments)
-        white = np.sqrt(rings.spread(noise))
-        pulls = np.stack([self._field(g * weight * white) for g in gradient])
-        return Template(fields, mean, gradient, weight, white, pulls, values, vectors, noise, total)
-
-    def _field(self, modes: Float) -> Float:
-        return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
-
-    def improve(
-        self, index: int, row: int, frame: Frame, template: Template
-    ) -> tuple[Frame, Float]:
-        """One frame against the others: its step, gain, noise, bars, and whether it fits.
-
-        Also what is left of it, whitened, over its scatter.
-        """
-        fields, holes = self.fields(index, row, frame, gradient=False)
-        left = self._transform(fields)[0] - template.mean
-        energy = float((template.weight * template.mean) @ template.mean)
-        excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
-        left -= excess * template.mean
-        inverse = np.divide(
-            1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
-        )
-        seen_share = 1.0
-        if holes is not None:  # no news from there: less is known
-            energy_at = np.einsum("i...,i...->...", template.pulls, template.pulls)
-            seen_share = max(1 - float(energy_at[holes].sum() / energy_at.sum()), 0.02)
-        bread = (template.vectors * inverse) @ template.vectors.T / seen_share
-        step = -bread @ ((template.gradient * template.weight) @ left)
-        share = min(frame.weight / template.total, 0.9)
-        rings = self.rings
-        # of what is left the step takes its part: what stays is looked at
-        rest = left + step @ template.gradient
-        power = rings.mean(rest * rest) * frame.weight / (1 - share) / template.noise
-        inside = rings.frequency < FADE[0] / self.common.step
-        level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
-        chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
-        white = np.divide(
-            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
-        )
-        scale = np.sqrt(frame.weight / (1 - share))
-        residual = self._field(rest * white)
-        seen = spread_of(residual, template.pulls, bread)
-        student = seen.dof / (seen.dof - 2)
-        uneven = distortion(residual * scale, template.pulls)
-        bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
-        improved = Frame(
-            offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
-            gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
-            weight=frame.weight / max(level, 1e-12),
-            own=student * seen.seen / (1 - share),
-            misfit=min(uneven, _tail(chi2, int(inside.sum()))),
-            odd=chi2 / int(inside.sum()),
-            step=bars,
-            lost=self._lost(
-                index, row, frame, residual if holes is None else residual * ~holes, bars
-            ),
-        )
-        return improved, residual / max(float(np.std(residual)), 1e-300)
-
-    def _lost(
-        self, index: int, row: int, frame: Frame, residual: Float, bars: float
-    ) -> NDArray[np.bool_] | None:
-        """Pixels of a frame that stand far out of what is left over."""
-        if not self._last or bars > SETTLED:  # a frame in the wrong place has many
-            return frame.lost
-        places = outliers(residual)
-        count = places[0].size
-        if count == 0 or count > MAX_SPIKES * residual.size:
-            return frame.lost
-        shape = self._ready(index, frame.lost).movable.size
-        lost = np.zeros(shape, bool) if frame.lost is None else frame.lost.copy()
-        step = self.common.step
-        for shift in np.ndindex(*(step,) * self.ndim):
-            at = (
-                (s + step * p + d) % n
-                for s, p, d, n in zip(self.common.starts[row], places, shift, shape, strict=True)
-            )
-            lost[tuple(at)] = True
-        return lost
+def _loops(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of frames that make loops of three."""
+    third = len(numbers) // 3
+    if third == 0:
+        return [(numbers[0], numbers[1])] if len(numbers) == 2 else []
+    triples = [numbers[loop::third][:3] for loop in range(min(LOOPS, third))]
+    return [pair for a, b, c in triples for pair in ((a, b), (b, c), (c, a))]
 
 
-def _tail(chi2: float, rings: int) -> float:
-    """Probability of a spectrum so far from that of the noise."""
-    from scipy.special import gammaincc
-
-    return float(gammaincc(rings / 2, chi2 / 2))
-
-
-class Canvas:
-    """What is left over of many frames, added up at the pixels of the detector.
-
-    Parameters
-    ----------
-    common : Common
-    """
-
-    def __init__(self, common: Common) -> None:
-        self._starts = common.starts // common.step
-        self._starts = self._starts - self._starts.min(axis=0)
-        self._shape = common.shape
-        self.total = np.zeros(np.array(common.shape) + self._starts.max(axis=0))
-        self.count = np.zeros(self.total.shape)
-
-    def add(self, row: int, left: Float) -> None:
-        """One more frame."""
-        start = self._starts[row]
-        place = tuple(slice(s, s + n) for s, n in zip(start, self._shape, strict=True))
-        self.total[place] += left
-        self.count[place] += 1
-
-    def chance(self) -> float:
-        """Probability that it adds up so much at the same pixels, if it is noise.
-
-        A pattern on the detector does: it stays where the scene moves. Where nothing moves, nothing
-        tells it from the scene.
-        """
-        from scipy.special import gammaincc
-
-        seen = self.count > 1
-        if not seen.any() or np.all(self._starts == self._starts[0]):
-            return 1.0
-        power = float(np.mean(self.total[seen] ** 2 / self.count[seen]))
-        return float(gammaincc(seen.sum() / 2, power * seen.sum() / 2))
-
-
-def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:
-    """Frames that do not fit and stand out: one that is odd makes all others look so, a little."""
-    counted = {t: frame for t, frame in frames.items() if t not in out}
-    most = max(frame.odd for frame in counted.values())
-    usual = float(np.median([frame.odd for frame in counted.values()]))
-    return {
-        t
-        for t, frame in counted.items()
-        if frame.misfit < MISFIT and (frame.odd > max(most / 2, 1.5 * usual) or frame.odd < 2)
-    }
-
-
-def settle(frames: Sequence[Frame]) -> None:
-    """Weights in units of the median one, none of which rules; gains of mean 1."""
-    weights = np.array([frame.weight for frame in frames])
-    gains = np.array([frame.gain for frame in frames])
-    middle, gain = float(np.median(weights)), float(np.mean(gains))
-    for frame in frames:
-        frame.weight = min(frame.weight / middle, MOST_WEIGHT)
-        frame.gain /= gain
+def _nothing(
+    frames: Frames,
+    offsets: Float,
+    flags: list[frozenset[Status]],
+    part: NDArray[np.int_],
+    options: Options,
+) -> StackRegistration:
+    """No two frames match."""
+    nothing = unknown(*offsets.shape)
+    return StackRegistration(
+        offsets=0 * offsets,
+        covariances=nothing,
+        flags=tuple(f or frozenset({Status.NO_MATCH}) for f in flags),
+        reference="all",
+        own=nothing,
+        closure=float("nan"),
+        part=part,
+        shape=frames.shape,
+        periodic=options.boundary == "periodic",
+    )

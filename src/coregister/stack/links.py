@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
-from coregister.images import Pair, together
+from coregister.images import Image, Pair, together
 from coregister.overlap.search import OverlapSearch
 from coregister.register import measure, route_of
 from coregister.search import QUICK_CHANCE, beyond_doubt
@@ -23,6 +23,8 @@ Float = NDArray[np.float64]
 
 #: frames that are tried as the one that the others are linked to, and how many it is tried with
 CENTRES, PROBES = 5, 6
+#: how far frames may be apart in the series that are looked for in parts without the centre
+NEIGHBOURS = 4
 #: share of a frame that an overlap with it must have: with less, a nearer frame is used
 FAR = 0.6
 
@@ -61,16 +63,20 @@ class Link(NamedTuple):
 
 
 class Centre:
-    """One frame, which others are linked to."""
+    """One frame, or an image made of several, which others are linked to."""
 
-    def __init__(self, frames: Frames, index: int, options: Options) -> None:
-        self.image = frames.read(index)
+    def __init__(self, frames: Frames, index: int | Image, options: Options) -> None:
+        self.image = index if isinstance(index, Image) else frames.read(index)
         self._options = options
         self._single = Single(self.image, periodic=options.boundary == "periodic")
 
     def link(self, frames: Frames, index: int, *, full: bool = False) -> Link:
         """Link a frame: by the search alone where that leaves no doubt."""
-        image = frames.read(index)
+        return self.beside(Centre(frames, index, self._options), full=full)
+
+    def beside(self, other: Centre, *, full: bool = False) -> Link:
+        """Link another of its kind."""
+        image = other.image
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
@@ -82,7 +88,7 @@ class Centre:
             max_offset=options.max_offset,
             initial=None,
         )
-        singles = self._single, Single(image, periodic=options.boundary == "periodic")
+        singles = self._single, other._single
         clean = singles[1].image is image
         if not full:
             best = clear_candidate(pair, singles)
@@ -115,6 +121,11 @@ def link_block(
     """Links of some frames to one of them."""
     hub = Centre(frames, centre, options)
     return [(index, hub.link(frames, index)) for index in block]
+
+
+def pair_link(frames: Frames, options: Options, i: int, j: int) -> Link:
+    """Frame `j` against frame `i`, in full, with bars."""
+    return Centre(frames, i, options).link(frames, j, full=True)
 
 
 def choose_centre(frames: Frames, options: Options) -> int:
@@ -217,7 +228,7 @@ def _spread_from(
             if known.size == 0 or Status.CONSTANT_IMAGE in flags[index]:
                 continue
             nearest = int(known[np.argmin(np.abs(known - index))])
-            if (index, nearest) in tried:
+            if (index, nearest) in tried or (number > 0 and abs(index - nearest) > NEIGHBOURS):
                 continue
             tried.add((index, nearest))
             ((_, link),) = run(nearest, [index])

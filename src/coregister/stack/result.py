@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coregister.errors import InputError, optional
+from coregister.errors import InputError
 from coregister.resample import translate
 from coregister.result import Interpolation, axis_names, round_pdg
 from coregister.stack.drift import Drift
@@ -46,9 +43,12 @@ class StackRegistration:
     own : (T, ndim, ndim) array
         Covariance that the noise of each frame alone brings; those of two frames add up to the
         covariance of their difference.
+    shared : (T, ndim, n) array or None
+        Where the frames have no window in common: factors of the covariance that they share. That
+        of a difference has the square of the difference of two besides.
     closure : float
-        How far loops of three frames, each pair measured by itself, fail to close, over what the
-        bars say: 1 if they are true. NaN where no loop was measured.
+        How far pairs that make loops of three, each measured by itself, differ from the joint
+        answer, over what they may: about 1, or less, if bars are true. NaN where none was measured.
     part : (T,) array of int
         0: the frames that belong together; others of one number match each other only; -1: none.
     shape : tuple of int
@@ -57,6 +57,10 @@ class StackRegistration:
         The smooth motion that was asked for.
     periodic : bool
         Frames wrap around.
+    times : (T,) array or None
+        Seconds from the first frame to each, as the files or the caller say.
+    start : str or None
+        Date and time of the first frame, ISO 8601, if known.
     """
 
     offsets: Float
@@ -70,6 +74,9 @@ class StackRegistration:
     drift: Drift | None = None
     periodic: bool = False
     steps: Float | None = field(default=None, repr=False)
+    shared: Float | None = field(default=None, repr=False)
+    times: Float | None = None
+    start: str | None = None
 
     # ---------------------------------------------------------------- what it says
 
@@ -109,6 +116,9 @@ class StackRegistration:
         if self.steps is not None:  # pairs in a chain: all between
             low, high = sorted((self._index(i), self._index(j)))
             return np.asarray(self.steps[low + 1 : high + 1].sum(axis=0))
+        if self.shared is not None:  # many windows: what those between add
+            apart = self.shared[i] - self.shared[j]
+            return np.asarray(self.own[i] + self.own[j] + apart @ apart.T)
         return np.asarray(self.own[i] + self.own[j])
 
     def relative_to(self, i: int) -> StackRegistration:
@@ -184,10 +194,7 @@ class StackRegistration:
     def aligned(self, frames: Any, *, interpolation: Interpolation = "cubic") -> Iterator[Float]:
         """The aligned frames one after the other; see `apply`."""
         source = frames if isinstance(frames, Frames) else Frames(frames)
-        if len(source) != len(self):
-            raise InputError(
-                f"{len(source)} frames were given and {len(self)} registered; they must agree"
-            )
+        source.must_match(len(self), self.shape)
         for t, good in enumerate(self.trusted):
             if not good:
                 yield np.full(source.shape, np.nan)
@@ -233,24 +240,35 @@ class StackRegistration:
 
         return plot_stack(self)
 
-    def report(self, path: str | os.PathLike[str], frames: Any, *, overwrite: bool = False) -> None:
-        """Write a self-contained HTML page: verdict, drift, frames before and after, flagged ones.
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        frames: Any,
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a self-contained HTML page: verdict, drift, checks, film, flagged frames, table.
+
+        Some loops of three frames are measured pair by pair for it.
 
         Parameters
         ----------
         path : path
         frames : as for `coregister.register_stack`
             The stack that was registered.
+        provenance : mapping, optional
+            Where the frames came from.
         overwrite : bool
             Replace an existing file.
         """
         from coregister.stack.report import write_report
 
-        write_report(self, frames, path, overwrite=overwrite)
+        write_report(self, frames, path, provenance=provenance, overwrite=overwrite)
 
     def save_headers(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         folder: str | os.PathLike[str],
         *,
         overwrite: bool = False,
@@ -263,10 +281,10 @@ class StackRegistration:
 
         Parameters
         ----------
-        paths : sequence of path
-            The files that were registered, in their order.
+        paths : path or sequence of path
+            The files that were registered, in their order; or the cube, whose planes become files.
         folder : path
-            Where the copies go, under their own names.
+            Where the copies go, under their own names; planes get a number.
         overwrite : bool
             Replace existing files.
 
@@ -279,37 +297,45 @@ class StackRegistration:
 
         return write_pointings(self, paths, folder, overwrite=overwrite)
 
+    def save_ngff(
+        self,
+        path: str | os.PathLike[str],
+        frames: Any,
+        *,
+        scale: Sequence[tuple[float, str]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write an OME-Zarr 0.5 store of frames as they are, each with its translation.
+
+        Nothing is resampled. NGFF has one translation for an array, so every frame is an image,
+        ``0`` to ``T-1``, in a collection; frames that are not trusted are left out.
+
+        Parameters
+        ----------
+        path : path
+            ``.zarr``.
+        frames : as for `coregister.register_stack`
+            The stack that was registered, or another channel of it.
+        scale : sequence of (float, str), optional
+            Size of a pixel along each axis of a frame, and its unit. Default: what the file says.
+        provenance : mapping, optional
+            Where the frames came from.
+        overwrite : bool
+            Replace an existing store.
+        """
+        from coregister.stack.pointing import write_places
+
+        about = None if provenance is None else dict(provenance)
+        write_places(self, path, frames, scale=scale, about=about, overwrite=overwrite)
+
     # ---------------------------------------------------------------- files
 
     def to_table(self) -> Any:
         """An `astropy.table.QTable` with one row a frame, units and provenance (extra ``io``)."""
-        table = optional("astropy.table", "io")
-        px = optional("astropy.units", "io").pix
-        columns = {
-            "frame": np.arange(len(self)),
-            "offset": self.offsets * px,
-            "stderr": self.stderr * px,
-            "covariance": self.covariances * px**2,
-            "own": self.own * px**2,
-            "trusted": self.trusted,
-            "status": [str(s) for s in self.status],
-            "flags": [" ".join(sorted(map(str, f))) for f in self.flags],
-            "part": self.part,
-        }
-        return table.QTable(columns, meta={"coregister": self._about()})
+        from coregister.stack.table import to_table
 
-    def _about(self) -> dict[str, Any]:
-        from coregister import __version__
-
-        return {
-            "version": __version__,
-            "axes": axis_names(self.ndim),
-            "reference": self.reference,
-            "closure": self.closure,
-            "shape": list(self.shape),
-            "periodic": self.periodic,
-            "convention": "content of a frame lies at +offset from the reference; array-axis order",
-        }
+        return to_table(self)
 
     def save(
         self,
@@ -320,6 +346,8 @@ class StackRegistration:
     ) -> None:
         """Write the table: ``.ecsv``, ``.csv``, ``.parquet`` or ``.json``, whole or not at all.
 
+        All but ``.csv`` can be read by `coregister.read_table`.
+
         Parameters
         ----------
         path : path
@@ -329,88 +357,34 @@ class StackRegistration:
             Replace an existing file.
         """
         from coregister.io.atomic import atomic_write
+        from coregister.stack.table import SUFFIXES, write_table
 
         suffix = Path(path).suffix.lower()
-        if suffix not in (".ecsv", ".csv", ".parquet", ".json"):
+        if suffix not in SUFFIXES:
             raise InputError(
-                f"{path} has the suffix {suffix!r}; .ecsv, .csv, .parquet or .json is needed"
+                f"{path} has the suffix {suffix!r}; one of {', '.join(SUFFIXES)} is needed"
             )
-        more = {} if provenance is None else {"provenance": dict(provenance)}
         with atomic_write(path, overwrite=overwrite) as temporary:
-            if suffix in (".ecsv", ".parquet"):
-                table = self.to_table()
-                table.meta.update(more)
-                if suffix == ".parquet":
-                    optional("pyarrow", "stack")
-                form = "ascii.ecsv" if suffix == ".ecsv" else "parquet"
-                table.write(temporary, format=form, overwrite=True)
-            elif suffix == ".json":
-                record = {**self.to_dict(), **more}
-                temporary.write_text(json.dumps(record, allow_nan=False) + "\n", "utf-8")
-            else:
-                temporary.write_text(self._csv())
-
-    def _csv(self) -> str:
-        letters = [name.split()[-1].strip("()") for name in axis_names(self.ndim)]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        pairs = [(i, j) for i in range(self.ndim) for j in range(i, self.ndim)]
-        writer.writerow(
-            ["frame"]
-            + [f"offset_{a}_px" for a in letters]
-            + [f"stderr_{a}_px" for a in letters]
-            + [f"cov_{letters[i]}{letters[j]}_px2" for i, j in pairs]
-            + ["trusted", "status", "flags"]
-        )
-        for t in range(len(self)):
-            writer.writerow(
-                [t, *map(repr, map(float, self.offsets[t])), *map(repr, map(float, self.stderr[t]))]
-                + [repr(float(self.covariances[t][i, j])) for i, j in pairs]
-                + [bool(self.trusted[t]), str(self.status[t])]
-                + [" ".join(sorted(map(str, self.flags[t])))]
-            )
-        return text.getvalue()
+            write_table(self, temporary, suffix, provenance)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON knows; infinity becomes ``"inf"``."""
-        return {
-            "format": "coregister.StackRegistration",
-            "offsets": self.offsets.tolist(),
-            "covariances": _plain(self.covariances),
-            "own": _plain(self.own),
-            "flags": [sorted(map(str, flags)) for flags in self.flags],
-            "part": self.part.tolist(),
-            "steps": None if self.steps is None else _plain(self.steps),
-            **self._about(),
-            "closure": _plain(np.array(self.closure)),
-        }
+        from coregister.stack.table import to_record
+
+        return to_record(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> StackRegistration:
-        """The result that `to_dict` wrote; a drift is not kept.
+        """The result that `to_dict` wrote.
 
         Raises
         ------
         InputError
             If the record is not one of ours.
         """
-        if record.get("format") != "coregister.StackRegistration":
-            raise InputError(
-                f"found a record of format {record.get('format')!r}; "
-                "'coregister.StackRegistration' is needed: give what to_dict() wrote"
-            )
-        return cls(
-            offsets=np.array(record["offsets"], dtype=np.float64),
-            covariances=np.array(record["covariances"], dtype=np.float64),
-            own=np.array(record["own"], dtype=np.float64),
-            flags=tuple(frozenset(Status[n] for n in names) for names in record["flags"]),
-            reference=record["reference"],
-            closure=float(record["closure"]),
-            part=np.array(record["part"]),
-            shape=tuple(record["shape"]),
-            periodic=bool(record["periodic"]),
-            steps=None if record["steps"] is None else np.array(record["steps"], dtype=np.float64),
-        )
+        from coregister.stack.table import from_record
+
+        return from_record(record)
 
     # ---------------------------------------------------------------- printed form
 
@@ -425,7 +399,7 @@ class StackRegistration:
                 lines.append(f"  {name:<12}  moves over {round_pdg(size, max(bar, 1e-12))} px")
             lines.append(f"  counted from  {self.reference}")
         if np.isfinite(self.closure):
-            lines.append(f"  loops close   within {self.closure:.2f} of their bars")
+            lines.append(f"  loops close   within {self.closure:.2f} of what they may")
         if self.part.max() > 0:
             lines.append(
                 f"  ! DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
@@ -441,8 +415,6 @@ class StackRegistration:
     __repr__ = __str__
 
 
-def _plain(values: Float) -> Any:
-    if values.ndim:
-        return [_plain(v) for v in values]
-    number = float(values)
-    return number if np.isfinite(number) else repr(number)
+def unknown(count: int, ndim: int) -> Float:
+    """Covariances of offsets of which nothing is known."""
+    return np.tile(np.diag(np.full(ndim, np.inf)), (count, 1, 1))

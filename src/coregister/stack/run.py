@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coregister.errors import InputError
+from coregister.images import Image
 from coregister.stack.frames import Frames, blocks
 from coregister.stack.links import Link, Options
+from coregister.stack.state import State
 from coregister.status import Status
 
 T = TypeVar("T")
+K = TypeVar("K")
 Progress = Callable[[int, int], None]
 
 #: frames in a block
@@ -42,6 +46,7 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str] | None, key: str) -> None:
         self._path = None if path is None else Path(path)
+        self._digests: dict[int, str] = {}
         self._record: dict[str, Any] = {"key": key, "values": {}, "links": {}}
         if self._path is not None and self._path.exists():
             try:
@@ -57,17 +62,22 @@ class Checkpoint:
                 )
             self._record = record
 
+    @property
+    def kept(self) -> bool:
+        """True if there is a file."""
+        return self._path is not None
+
     def value(self, name: str) -> Any:
         """Something that was kept, or None."""
         return self._record["values"].get(name)
 
-    def link(self, centre: int, index: int, frames: Frames) -> Link | None:
+    def link(self, name: str, pair: tuple[int, int], frames: Frames) -> Link | None:
         """A link that was kept, or None; also where the frames are no longer those it is of."""
-        entry = self._record["links"].get(f"{centre}-{index}")
+        entry = self._record["links"].get(name)
         if entry is None:
             return None
         offset, covariance, flags, clean, digest = entry
-        if digest != _digest(frames, centre, index):
+        if digest != self._digest(frames, pair):
             return None
         return Link(
             np.array(offset, dtype=np.float64),
@@ -76,38 +86,46 @@ class Checkpoint:
             bool(clean),
         )
 
-    def keep(
-        self,
-        centre: int,
-        links: Sequence[tuple[int, Link]],
-        frames: Frames | None,
-        /,
-        **values: Any,
-    ) -> None:
-        """Add to the file: written beside and renamed."""
+    def keep_links(self, links: dict[str, tuple[tuple[int, int], Link]], frames: Frames) -> None:
+        """Add links, with what the frames hold that they are of."""
         if self._path is None:
             return
-        for index, link in links:
-            self._record["links"][f"{centre}-{index}"] = (
+        for name, (pair, link) in links.items():
+            self._record["links"][name] = (
                 link.offset.tolist(),
                 None if link.covariance is None else np.asarray(link.covariance).tolist(),
                 [flag.name for flag in link.flags],
                 link.clean,
-                "" if frames is None else _digest(frames, centre, index),
+                self._digest(frames, pair),
             )
-        self._record["values"].update(values)
+        self._write()
+
+    def keep(self, **values: Any) -> None:
+        """Add something else."""
+        if self._path is not None:
+            self._record["values"].update(values)
+            self._write()
+
+    def _write(self) -> None:
+        """Written beside and renamed: whole at any moment."""
+        assert self._path is not None
         beside = self._path.with_name(self._path.name + ".part")
         beside.write_text(json.dumps(self._record))
         os.replace(beside, self._path)
 
+    def _digest(self, frames: Frames, pair: tuple[int, int]) -> str:
+        """What two frames hold, in short; each is read once for it."""
+        for index in pair:
+            if index not in self._digests:
+                self._digests[index] = _digest(frames.read(index))
+        return "".join(self._digests[index] for index in pair)
 
-def _digest(frames: Frames, *indices: int) -> str:
-    """What frames hold, in short."""
-    digest = hashlib.blake2b(digest_size=12)
-    for index in indices:
-        image = frames.read(index)
-        digest.update(image.data.tobytes())
-        digest.update(b"" if image.valid is None else image.valid.tobytes())
+
+def _digest(image: Image) -> str:
+    """Pixels, mask and errors."""
+    digest = hashlib.blake2b(image.data.tobytes(), digest_size=12)
+    for more in (image.valid, image.sigma):
+        digest.update(b"-" if more is None else np.asarray(more).tobytes())
     return digest.hexdigest()
 
 
@@ -119,8 +137,6 @@ class Run:
     executor : Executor or None
     checkpoint : Checkpoint
     progress : callable or None
-    count : int
-        Frames in all.
     """
 
     def __init__(
@@ -128,13 +144,13 @@ class Run:
         executor: Executor | None,
         checkpoint: Checkpoint,
         progress: Progress | None,
-        count: int,
     ) -> None:
         self._executor = executor
         self._checkpoint = checkpoint
         self._progress = progress
-        self._count = count
-        self._done = 0
+        self._done = self._count = 0
+        # links were made anew: states of before are not believed, and go
+        self._changed = self._fresh = False
 
     @property
     def local(self) -> bool:
@@ -146,7 +162,7 @@ class Run:
         value = self._checkpoint.value(name)
         if value is None:
             value = make()
-            self._checkpoint.keep(0, [], None, **{name: value})
+            self._checkpoint.keep(**{name: value})
         return int(value)
 
     def links(
@@ -158,31 +174,79 @@ class Run:
         indices: Sequence[int],
     ) -> list[tuple[int, Link]]:
         """Links of some frames to one of them, those that are known already from the file."""
-        known = [(i, self._checkpoint.link(centre, i, frames)) for i in indices]
-        found = {i: entry for i, entry in known if entry is not None}
-        self._tell(len(found))
-        missing = [i for i in indices if i not in found]
-        parts = [[missing[k] for k in block] for block in blocks(len(missing), BLOCK)]
-        for block in self._each(_Linker(link, frames, centre, options), parts):
-            found.update(block)
-            self._checkpoint.keep(centre, block, frames)
-            self._tell(len(block))
+        names = {i: (f"{centre}-{i}", (centre, i)) for i in indices}
+        found = self._found(_Linker(link, frames, centre, options), frames, names)
         return [(i, found[i]) for i in indices]
+
+    def pairs(
+        self,
+        link: Callable[[Any, Sequence[Any]], list[tuple[Any, Link]]],
+        frames: Frames,
+        options: Options,
+        pairs: Sequence[tuple[int, int]],
+    ) -> dict[tuple[int, int], Link]:
+        """Links in full of some pairs, those that are known already from the file."""
+        names = {(i, j): (f"{i}={j}", (i, j)) for i, j in pairs}
+        return self._found(_Shared(link, (frames, options)), frames, names)
+
+    def _found(
+        self,
+        work: Callable[[Sequence[K]], list[tuple[K, Link]]],
+        frames: Frames,
+        names: dict[K, tuple[str, tuple[int, int]]],
+    ) -> dict[K, Link]:
+        known = {k: self._checkpoint.link(*name, frames) for k, name in names.items()}
+        found = {k: entry for k, entry in known.items() if entry is not None}
+        missing = [k for k in names if k not in found]
+        self._begin(len(names))
+        self._tell(len(found))
+        if missing:
+            self._changed = self._fresh = True
+        parts = [[missing[i] for i in block] for block in blocks(len(missing), BLOCK)]
+        for block in self._each(work, parts):
+            found.update(block)
+            kept = {names[k][0]: (names[k][1], link) for k, link in block}
+            self._checkpoint.keep_links(kept, frames)
+            self._tell(len(block))
+        return {k: found[k] for k in names}
 
     def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
         """``work(shared, part)`` for every part, in order, as they are done."""
-        results: Iterator[T] = iter(self._each(_Shared(work, shared), parts))
-        return results
+        self._begin(sum(map(len, parts)))
+        for part, result in zip(parts, self._each(_Shared(work, shared), parts), strict=True):
+            yield result
+            self._tell(len(part))
+
+    def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
+        """Where a stopped run was in its passes over some frames, if its links are still those."""
+        states = None if self._changed else self._checkpoint.value("states")
+        record = None if states is None else states.get(_name(members))
+        return None if record is None else State.unpacked(record)
+
+    def keep_state(self, members: Sequence[int] | NDArray[np.intp], state: State) -> None:
+        """Remember where the passes over some frames are."""
+        if self._checkpoint.kept:
+            states = {} if self._fresh else self._checkpoint.value("states") or {}
+            self._fresh = False
+            self._checkpoint.keep(states={**states, _name(members): state.packed()})
 
     def _each(self, work: Callable[[Any], T], parts: Sequence[Any]) -> Any:
         if self._executor is None:
             return map(work, parts)
         return self._executor.map(work, parts)
 
+    def _begin(self, count: int) -> None:
+        self._done, self._count = 0, count
+
     def _tell(self, more: int) -> None:
         self._done += more
         if self._progress is not None and more:
-            self._progress(min(self._done, self._count), self._count)
+            self._progress(self._done, self._count)
+
+
+def _name(members: Sequence[int] | NDArray[np.intp]) -> str:
+    """Of a set of frames."""
+    return hashlib.blake2b(np.asarray(members, dtype="<i8").tobytes(), digest_size=8).hexdigest()
 
 
 class _Linker:

@@ -1,0 +1,58 @@
+"""A pattern of the detector: what is left over of many frames, added up at its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.stack.bench import Common
+
+Float = NDArray[np.float64]
+
+
+class Canvas:
+    """What is left over of many frames, added up at the pixels of the detector.
+
+    A pattern on the detector adds up there: it stays where the scene moves. So does a scene that
+    changes while it hardly moves, and frames that stand twice in a stack. These add up as much
+    where every frame is moved the other way, the mirror: only what the detector has beyond that
+    is a pattern. Where nothing moves both are the same, and nothing tells it from the scene.
+
+    Parameters
+    ----------
+    common : Common
+    """
+
+    def __init__(self, common: Common) -> None:
+        starts = common.starts // common.step
+        self._starts = [starts - starts.min(axis=0), starts.max(axis=0) - starts]
+        self._shape = common.shape
+        size = (2, *(np.array(common.shape) + self._starts[0].max(axis=0)))
+        self.total = np.zeros(size)
+        self.count = np.zeros(size)
+
+    def add(self, row: int, left: Float) -> None:
+        """One more frame."""
+        for which, starts in enumerate(self._starts):
+            corner = zip(starts[row], self._shape, strict=True)
+            place: tuple[int | slice, ...] = (which, *(slice(s, s + n) for s, n in corner))
+            self.total[place] += left
+            self.count[place] += 1
+
+    def chance(self) -> float:
+        """Probability that so much more adds up at the detector than in the mirror.
+
+        The squares that a frame, or frames that start at one place, have with themselves are the
+        same in both and cancel. The scatter of a sum of squares is that of the mirror, whatever
+        its spectrum: twice the sum of the squared powers of its modes.
+        """
+        from scipy.special import ndtr
+
+        size = self.count[0].size
+        excess = float(np.sum(self.total[0] ** 2) - np.sum(self.total[1] ** 2))
+        if excess <= 0:
+            return 1.0
+        power = np.abs(np.fft.fftn(self.total[1], norm="ortho")) ** 2
+        uneven = size * np.sum(self.count[1] ** 2) / np.sum(self.count[1]) ** 2
+        scatter = np.sqrt(2 * uneven * float(np.sum(power**2)))
+        return float(ndtr(-excess / max(scatter, 1e-300)))
