@@ -64,6 +64,7 @@ OTHERS = (
     "image_registration",
     "io",
     "napari",
+    "place",
     "plotting",
     "posterior",
     "regrid",
@@ -72,6 +73,7 @@ OTHERS = (
     "sky",
     "stack",
     "transforms",
+    "windows",
     "world",
 )
 #: columns of words; all others hold numbers

@@ -35,7 +35,9 @@ SPARSE_SIGMA = 4.0
 NULL_PEAKS = 30
 NULL_BLOCK = 8
 #: power of the height of which the tail is an exponential
-SPARSE_POWER, GAUSSIAN_POWER = 1.0, 2.0
+SPARSE_POWER, GAUSSIAN_POWER = 1.25, 2.0
+#: chance of a Gaussian peak below which thirty peaks of the null say less than theory
+FAR_TAIL = 1e-4
 #: the best of several places, told by several signs, is as likely by chance as that of so many
 SIGNS = 1.2
 #: two features may be one if their brightness agrees to this factor
@@ -643,7 +645,7 @@ def pick(
         plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
         rival = plain
         same = correlation[best] > IDENTICAL and count > most / 2
-        if not same and (coincidence is not None or false_alarm > QUICK_CHANCE):
+        if not same and (coincidence is not None or false_alarm > FAR_TAIL):
             by_null = tail()(z * scatter)
             if coincidence is not None:
                 sign = coincidence(offset, by_null)
