@@ -247,12 +247,7 @@ def pictures() -> list[Cell]:
     cells = []
     for name, values, noise, shape in found:
         image = np.asarray(values, dtype=np.float64)
-        # a quarter of this picture is sky, whose own light is hardly above the noise of the cell
-        note = (
-            "crops of plain sky, where one bound in ten is beyond 0.05 px"
-            if "camera" in name
-            else ""
-        )
+        note = "some crops are plain sky, with bounds up to 0.06 px" if "camera" in name else ""
         cells.append(cell(image / image.std(), noise, shape, name=name, note=note))
     return cells
 
