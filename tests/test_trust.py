@@ -497,3 +497,25 @@ def test_a_star_on_an_empty_sky_is_not_rounded():
         for dy, dx in ((0.0, 0.0), (3.3, -2.2))
     ]
     assert Status.COARSE_LEVELS not in flags(*images)
+
+
+def test_a_first_look_does_not_settle_a_few_stars():
+    """On coarse samples one wrong place looked beyond doubt, 88 px away, and was trusted."""
+    for seed in range(6):
+        rng = np.random.default_rng([17, seed])
+        places = rng.uniform(0, 128, (21, 2))
+        light = np.append([36.0, 33.0, 25.0, 22.0], rng.uniform(0.5, 8.0, 17))
+        y, x = np.mgrid[:128, :128]
+        images = [
+            sum(
+                b * np.exp(-((y - p) ** 2 + (x - q) ** 2) / 2)
+                for b, (p, q) in zip(light, places + shift, strict=True)
+            )
+            + 0.1 * rng.normal(size=y.shape)
+            for shift in ((0, 0), (1.07, -7.26))
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cr.RegistrationWarning)
+            result = cr.register(*images)
+        assert result.trusted
+        assert np.all(np.abs(result.pull((1.07, -7.26))) < 5)

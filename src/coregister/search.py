@@ -58,6 +58,8 @@ CLEAR_FEATURE = 1.25
 BETWEEN_SIGMA = 2.0
 #: pixels around a feature that its light may reach
 WINGS = 4
+#: sigma from which the ripples that the filter leaves around a feature count, and how far
+GLARING, GLARE = 30.0, 16
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -547,6 +549,7 @@ def _agreement_between(
         sigma = np.median(size[size > 0]) / 0.6745
         # the wings of two stars that are laid on one another agree, too
         near = ndimage.maximum_filter(size > FEATURE_SIGMA * sigma, 2 * WINGS + 1)
+        near |= ndimage.maximum_filter(size > GLARING * sigma, 2 * GLARE + 1)
         plain &= (size > 0) & (size < BETWEEN_SIGMA * sigma) & ~near
     x, y = first[plain], second[plain]
     energy = float(np.sqrt((x @ x) * (y @ y)))

@@ -98,7 +98,7 @@ class OverlapRoute:
         step = self._search.steps[1]
         if step is not None:
             candidates = self._search.candidates(step)
-            if beyond_doubt(candidates):
+            if candidates and beyond_doubt(candidates):
                 closer = self._first_look(candidates[0], step)
                 if closer is not None:
                     return [closer]

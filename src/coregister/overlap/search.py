@@ -114,7 +114,10 @@ class OverlapSearch:
         )
 
     def candidates(self, step: int) -> list[Candidate]:
-        """The best first; between samples `step` px apart by interpolation."""
+        """The best first; between samples `step` px apart by interpolation.
+
+        None in a first look at a sparse scene: a few stars on coarse samples are too few to tell.
+        """
         pair = self._pair
         fields, band, roughness = self._filtered(step)
         shapes = [field.shape for field in fields]
@@ -156,6 +159,9 @@ class OverlapSearch:
             field.ravel() if valid is None else field[valid]
             for field, valid in zip(filtered, valids, strict=True)
         ]
+        few = sparse(samples, band)
+        if few and step > 1:
+            return []
         return pick(
             correlation,
             count * band,
@@ -164,7 +170,7 @@ class OverlapSearch:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
-            coincidence=coincidence if sparse(samples, band) else None,
+            coincidence=coincidence if few else None,
         )
 
     def _valid_samples(self, step: int) -> list[Mask | None]:

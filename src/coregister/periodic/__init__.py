@@ -133,12 +133,12 @@ class PeriodicRoute:
         quick = self._steps[1]
         if quick is not None:
             candidates = self._search(self._samples(quick))
-            if beyond_doubt(candidates):
+            if candidates and beyond_doubt(candidates):
                 return candidates[:1]
         return self._search(self._pixels)
 
     def _search(self, images: Sampled) -> list[Candidate]:
-        """Candidates on whole samples."""
+        """Candidates on whole samples; none in a first look at a sparse scene."""
         rings, powers, shape, step = images.rings, images.powers, images.shape, images.modes.step
         ndim = self._pair.ndim
         filters = auto_filters(rings.frequency, powers, rings.count)
@@ -176,6 +176,9 @@ class PeriodicRoute:
             )
 
         rows = [_rows(spectrum, shape) for spectrum in (first, second)]
+        few = sparse(rows, band)
+        if few and images is not self._pixels:
+            return []
         return pick(
             correlation,
             float(images.size * band),
@@ -184,7 +187,7 @@ class PeriodicRoute:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
-            coincidence=coincidence if sparse(rows, band) else None,
+            coincidence=coincidence if few else None,
         )
 
     def _at_edge(self, offset: Float) -> bool:
