@@ -75,15 +75,7 @@ class Demo:
 
     def compare(self, result: Registration) -> list[str]:
         """Measured beside known, one line each."""
-        from coregister.result import round_pdg
-
-        per = 1.0 if self.hours is None else self.hours
-        unit = "px" if self.hours is None else "px/h"
-        measured, bar = result.offset[self.axis] / per, result.stderr[self.axis] / per
-        return [
-            f"Measured along x  {round_pdg(measured, bar)} {unit}",
-            f"Known             {self.known / per:.3f} {unit} ({self.known_from})",
-        ]
+        return _beside(result.offset[self.axis], result.stderr[self.axis], self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +107,21 @@ class Series:
 
     def compare(self, result: StackRegistration) -> list[str]:
         """Measured beside known, one line each."""
-        from coregister.result import round_pdg
-
-        per = 1.0 if self.hours is None else self.hours
-        unit = "px" if self.hours is None else "px/h"
         last = len(result) - 1
-        moved = (result.offsets[last] - result.offsets[0])[1] / per
-        bar = float(np.sqrt(result.covariance_between(0, last)[1, 1])) / per
-        return [
-            f"Measured along x  {round_pdg(moved, bar)} {unit}, first to last",
-            f"Known             {self.known / per:.3f} {unit} ({self.known_from})",
-        ]
+        moved = (result.offsets[last] - result.offsets[0])[1]
+        bar = float(np.sqrt(result.covariance_between(0, last)[1, 1]))
+        return _beside(moved, bar, self, ", first to last")
+
+
+def _beside(measured: float, bar: float, truth: Demo | Series, between: str = "") -> list[str]:
+    """An offset along x and what is known of it: a speed, where it is a motion."""
+    from coregister.result import round_pdg
+
+    per, unit = (1.0, "px") if truth.hours is None else (truth.hours, "px/h")
+    return [
+        f"Measured along x  {round_pdg(measured / per, bar / per)} {unit}{between}",
+        f"Known             {truth.known / per:.3f} {unit} ({truth.known_from})",
+    ]
 
 
 def prepare_demo(folder: Path, *, also: Sequence[Path] = (), overwrite: bool = False) -> Demo:

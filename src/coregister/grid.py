@@ -70,6 +70,7 @@ OTHERS = (
     "regrid",
     "report",
     "resample",
+    "several",
     "sky",
     "stack",
     "transforms",

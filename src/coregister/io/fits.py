@@ -127,12 +127,7 @@ def write_header(path: Path, like: Loaded, correct: Callable[[Any], Any]) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with fits.open(like.path, memmap=False, do_not_scale_image_data=True) as hdus:
-            hdu = hdus[like.details["number"]]
-            if isinstance(hdu, fits.CompImageHDU):
-                raise InputError(
-                    f"{like.path} is compressed, and its pixels would not stay bit for bit; "
-                    "unpack it first, with funpack for instance"
-                )
+            hdu = _uncompressed(hdus, like)
             hdu.header = correct(hdu.header)
             hdus.writeto(path, overwrite=True, output_verify="silentfix+ignore")
 
@@ -155,12 +150,7 @@ def write_plane(path: Path, like: Loaded, number: int, correct: Callable[[Any], 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with fits.open(like.path, memmap=True, do_not_scale_image_data=True) as hdus:
-            hdu = hdus[like.details["number"]]
-            if isinstance(hdu, fits.CompImageHDU):
-                raise InputError(
-                    f"{like.path} is compressed, and its pixels would not stay bit for bit; "
-                    "unpack it first, with funpack for instance"
-                )
+            hdu = _uncompressed(hdus, like)
             plane = np.array(hdu.section[number])
             header = correct(hdu.header)
             kind = fits.ImageHDU if like.details["number"] else fits.PrimaryHDU
@@ -169,6 +159,17 @@ def write_plane(path: Path, like: Loaded, number: int, correct: Callable[[Any], 
             made.header.update({k: header[k] for k in ("BSCALE", "BZERO", "BLANK") if k in header})
             kept = [hdus[0].copy(), made] if like.details["number"] else [made]
             fits.HDUList(kept).writeto(path, overwrite=True, output_verify="silentfix+ignore")
+
+
+def _uncompressed(hdus: Any, like: Loaded) -> Any:
+    """The HDU of an image, whose pixels can be copied bit for bit."""
+    hdu = hdus[like.details["number"]]
+    if isinstance(hdu, optional("astropy.io.fits", "io").CompImageHDU):
+        raise InputError(
+            f"{like.path} is compressed, and its pixels would not stay bit for bit; "
+            "unpack it first, with funpack for instance"
+        )
+    return hdu
 
 
 def held(source: Any, name: str) -> Loaded:

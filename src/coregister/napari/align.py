@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from coregister.result import Registration, round_pdg
 LayerData = tuple[Any, dict[str, Any], str]
 #: units of a layer that say nothing
 NO_UNITS = ("", "pixel")
+#: attributes of a layer that say how it is shown
+LOOKS = ("colormap", "contrast_limits", "gamma", "blending", "opacity")
 
 
 def align_layers(
@@ -84,12 +86,7 @@ def align_layers(
         "translate": corner if resample else corner - result.offset * scale,
         "metadata": {"coregister": result},
     }
-    for key in ("units", "axis_labels"):
-        if hasattr(reference, key):
-            attributes[key] = getattr(reference, key)
-    for key in ("colormap", "contrast_limits", "gamma", "blending", "opacity"):
-        if hasattr(moving, key):
-            attributes[key] = getattr(moving, key)
+    attributes |= kept(reference, ("units", "axis_labels")) | kept(moving, LOOKS)
     return (result.apply(moving.data) if resample else moving.data), attributes, "image"
 
 
@@ -130,6 +127,11 @@ def align_widget() -> Any:
         lambda form, result: described(result, form.reference.value),
         {"resample": {"tooltip": "off: the pixels stay as they are, the layer is moved"}},
     )
+
+
+def kept(layer: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those attributes of a layer that it has, for the one that is made of it."""
+    return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
 
 
 def form_with_panel(

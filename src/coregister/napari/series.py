@@ -7,7 +7,14 @@ from typing import Any, Literal
 import numpy as np
 
 from coregister.errors import InputError
-from coregister.napari.align import LayerData, form_with_panel, one_channel, units_of
+from coregister.napari.align import (
+    LOOKS,
+    LayerData,
+    form_with_panel,
+    kept,
+    one_channel,
+    units_of,
+)
 from coregister.result import axis_names, round_pdg
 from coregister.stack import StackRegistration, register_stack
 
@@ -76,10 +83,7 @@ def align_frames(
         "name": f"{series.name} aligned",
         "metadata": {"coregister": result},
     }
-    kept = ("scale", "translate", "units", "axis_labels")
-    for key in (*kept, "colormap", "contrast_limits", "gamma", "blending", "opacity"):
-        if hasattr(series, key):
-            attributes[key] = getattr(series, key)
+    attributes |= kept(series, ("scale", "translate", "units", "axis_labels", *LOOKS))
     return result.apply(series.data), attributes, "image"
 
 

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.resample import translate
 from coregister.result import Interpolation, axis_names, round_pdg
+from coregister.several import Several
 from coregister.stack.drift import Drift
 from coregister.stack.frames import Frames
-from coregister.status import ADVISORY, Status
+from coregister.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StackRegistration:
+class StackRegistration(Several):
     """Where the content of every frame lies, and how well that is known.
 
     Attributes
@@ -63,9 +64,6 @@ class StackRegistration:
         Date and time of the first frame, ISO 8601, if known.
     """
 
-    offsets: Float
-    covariances: Float
-    flags: tuple[frozenset[Status], ...]
     reference: str | int
     own: Float
     closure: float
@@ -80,31 +78,10 @@ class StackRegistration:
 
     # ---------------------------------------------------------------- what it says
 
-    def __len__(self) -> int:
-        return len(self.offsets)
-
     @property
     def ndim(self) -> int:
         """Number of axes of a frame."""
         return int(self.offsets.shape[1])
-
-    @property
-    def stderr(self) -> Float:
-        """Marginal 1-sigma bars, (T, ndim), px."""
-        return np.asarray(np.sqrt(np.einsum("tii->ti", self.covariances)))
-
-    @property
-    def status(self) -> NDArray[Any]:
-        """The first flag of each frame, or OK: (T,) array of Status."""
-        first = [next((s for s in Status if s in flags), Status.OK) for flags in self.flags]
-        array = np.empty(len(first), dtype=object)
-        array[:] = first
-        return array
-
-    @property
-    def trusted(self) -> NDArray[np.bool_]:
-        """Frames whose offset and bars may be used as they are: (T,)."""
-        return np.array([flags <= ADVISORY for flags in self.flags])
 
     def covariance_between(self, i: int, j: int) -> Float:
         """Covariance of ``offsets[i] - offsets[j]``, (ndim, ndim), px^2.

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
 from coregister.result import axis_names, round_pdg
-from coregister.status import ADVISORY, Status
+from coregister.several import Several
+from coregister.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WindowsRegistration:
+class WindowsRegistration(Several):
     """Where the content of every window lies, and how well that is known.
 
     Attributes
@@ -43,35 +44,11 @@ class WindowsRegistration:
     """
 
     centers: Float
-    offsets: Float
-    covariances: Float
-    flags: tuple[frozenset[Status], ...]
     false_alarm: Float
     size: tuple[int, int]
     shape: tuple[int, ...]
 
     # ---------------------------------------------------------------- what it says
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    @property
-    def stderr(self) -> Float:
-        """Marginal 1-sigma bars, (n, 2), px."""
-        return np.asarray(np.sqrt(np.einsum("nii->ni", self.covariances)))
-
-    @property
-    def status(self) -> NDArray[Any]:
-        """The first flag of each window, or OK: (n,) array of Status."""
-        first = [next((s for s in Status if s in flags), Status.OK) for flags in self.flags]
-        array = np.empty(len(first), dtype=object)
-        array[:] = first
-        return array
-
-    @property
-    def trusted(self) -> NDArray[np.bool_]:
-        """Windows whose offset and bars may be used as they are: (n,)."""
-        return np.array([flags <= ADVISORY for flags in self.flags], dtype=bool)
 
     def on_grid(self, values: ArrayLike) -> NDArray[Any]:
         """Values, one a window, on the grid: ``(rows, columns, ...)``.

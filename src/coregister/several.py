@@ -1,0 +1,53 @@
+"""Offsets with their covariances and flags, one a row: what series and windows have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.status import ADVISORY, Status
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Several:
+    """Offsets in array-axis order, one a row, and how well each is known.
+
+    Attributes
+    ----------
+    offsets : (n, ndim) array
+        Pixels.
+    covariances : (n, ndim, ndim) array
+        px^2; infinite along an axis of which nothing is known.
+    flags : tuple of frozenset of Status
+        What holds besides OK, row by row.
+    """
+
+    offsets: Float
+    covariances: Float
+    flags: tuple[frozenset[Status], ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def stderr(self) -> Float:
+        """Marginal 1-sigma bars, (n, ndim), px."""
+        return np.asarray(np.sqrt(np.einsum("nii->ni", self.covariances)))
+
+    @property
+    def status(self) -> NDArray[Any]:
+        """The first flag of each row, or OK: (n,) array of Status."""
+        first = [next((s for s in Status if s in flags), Status.OK) for flags in self.flags]
+        array = np.empty(len(first), dtype=object)
+        array[:] = first
+        return array
+
+    @property
+    def trusted(self) -> NDArray[np.bool_]:
+        """Rows whose offset and bars may be used as they are: (n,)."""
+        return np.array([flags <= ADVISORY for flags in self.flags], dtype=bool)
