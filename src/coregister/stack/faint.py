@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.images import Image
-from coregister.stack.frames import Frames, blocks
+from coregister.stack.frames import Frames
 from coregister.stack.links import Centre, Link, Options, choose_centre, link_block, offsets_of_all
-from coregister.stack.run import BLOCK, Run
+from coregister.stack.run import Run, in_blocks
 
 Float = NDArray[np.float64]
 
@@ -157,10 +157,12 @@ def found_in_mean(
         for t, place in whole.items():
             _add(total, count, frames.read(t), place, wrap=options.boundary == "periodic")
         mean = _Mean(frames, options, total, count, whole)
-        parts = [[wanted[i] for i in block] for block in blocks(len(wanted), BLOCK)]
         before = len(links)
         links = {
-            t: link for part in run.map(_against_mean, mean, parts) for t, link in part if link.good
+            t: link
+            for part in run.map(_against_mean, mean, in_blocks(wanted))
+            for t, link in part
+            if link.good
         }
         members = {t: p for t, p in members.items() if t not in wanted}
         members |= {t: link.offset for t, link in links.items()}

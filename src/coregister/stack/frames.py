@@ -173,8 +173,3 @@ class Frames:
         if one_each and np.ndim(self._valid) == 1 + len(np.shape(self._source[0])):
             return None if number is None else self._valid[number]
         return self._valid
-
-
-def blocks(count: int, size: int) -> Sequence[range]:
-    """Runs of neighbouring frames."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from coregister.search import auto_coherence, steps_between_samples
 from coregister.single import Single
 from coregister.spectrum import Rings, cosine_rings
 from coregister.stack.bench import Bench, Common, Frame, Ready, Sums, Template, common_window
-from coregister.stack.frames import Frames, blocks
+from coregister.stack.frames import Frames
 from coregister.stack.links import Options
 from coregister.stack.pattern import Canvas
-from coregister.stack.run import BLOCK, Run
+from coregister.stack.run import Run, in_blocks
 from coregister.stack.state import State
 
 Float = NDArray[np.float64]
@@ -86,11 +86,11 @@ def settled(
         shared = _Shared(
             frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
         )
-        sums = functools.reduce(Sums.plus, run.map(_sums, shared, _blocked(halved)))
+        sums = functools.reduce(Sums.plus, run.map(_sums, shared, in_blocks(halved)))
         template = Bench(_never, common).template(sums, len(counted))
         shared = shared._replace(template=template, out=frozenset(misfits))
         canvas = Canvas(common)
-        for block, part in run.map(_improved, shared, _blocked(table)):
+        for block, part in run.map(_improved, shared, in_blocks(table)):
             members.update(block)
             canvas.total += part.total
             canvas.count += part.count
@@ -125,11 +125,6 @@ def settled(
 
 def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
     raise AssertionError(f"a template needs no frame, and was asked for {index}")
-
-
-def _blocked(entries: Sequence[Any]) -> list[list[Any]]:
-    """Blocks of neighbouring frames; the same for every executor, so that sums are too."""
-    return [[entries[i] for i in block] for block in blocks(len(entries), BLOCK)]
 
 
 class _Kept:

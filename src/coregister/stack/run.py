@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.images import Image
-from coregister.stack.frames import Frames, blocks
+from coregister.stack.frames import Frames
 from coregister.stack.links import Link, Options
 from coregister.stack.state import State
 from coregister.status import Status
@@ -26,6 +26,11 @@ Progress = Callable[[int, int], None]
 
 #: frames in a block
 BLOCK = 16
+
+
+def in_blocks(entries: Sequence[T]) -> list[list[T]]:
+    """Runs of neighbours; the same for every executor, so that sums are too."""
+    return [list(entries[start : start + BLOCK]) for start in range(0, len(entries), BLOCK)]
 
 
 class Checkpoint:
@@ -202,8 +207,7 @@ class Run:
         self._tell(len(found))
         if missing:
             self._changed = self._fresh = True
-        parts = [[missing[i] for i in block] for block in blocks(len(missing), BLOCK)]
-        for block in self._each(work, parts):
+        for block in self._each(work, in_blocks(missing)):
             found.update(block)
             kept = {names[k][0]: (names[k][1], link) for k, link in block}
             self._checkpoint.keep_links(kept, frames)
