@@ -33,8 +33,6 @@ Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
-#: pixels that are worked on together: few enough to stay in the cache
-BLOCK = 2**14
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -186,18 +184,6 @@ def loosened(bread: Float, change: Float) -> Float:
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     lost, axes = np.linalg.eigh(root @ (change + change.T) @ root / 2)
     return np.asarray(root @ (axes / (1.0 - np.clip(lost, 0.0, MOST_LOST))) @ axes.T @ root)
-
-
-def products(rows: Real) -> Float:
-    """Scalar products of long rows with each other, added up piece by piece in double precision.
-
-    BLAS is no help: it is slow for so few rows, and starts its threads for them.
-    """
-    total = np.zeros((len(rows), len(rows)))
-    for start in range(0, rows.shape[1], BLOCK):
-        piece = rows[:, start : start + BLOCK]
-        total += np.einsum("ij,kj->ik", piece, piece)
-    return total
 
 
 class Spread(NamedTuple):
@@ -413,18 +399,18 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     if ndim == 1:
         return probability
     whole = tuple(values.sum(axis=0) for values in bands)
-    place = np.arange(band.size).reshape(comparison.window.shape)
+    place = np.arange(band.size).reshape(shape)
     for axis in range(ndim):
         line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
         there = sums(lambda u, v, line=line: (u[line] * v[line]).sum(keepdims=True))  # type: ignore[misc]
         rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
 
-        def pieces(line: NDArray[np.intp] = line) -> list[Float]:
+        def split(line: NDArray[np.intp] = line) -> list[Float]:
             member = np.zeros(band.size, dtype=bool)
             member[line] = True
             return [in_pixels(member), in_pixels(~member & (band > 0))]
 
-        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), pieces))
+        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), split))
     return min((1 + ndim) * probability, 1.0)
 
 

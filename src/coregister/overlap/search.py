@@ -120,6 +120,18 @@ class OverlapSearch:
         """
         pair = self._pair
         fields, band, roughness = self._filtered(step)
+        valids = self._valid_samples(step)
+        filtered = [
+            clipped(field) if valid is None else clipped(field) * valid
+            for field, valid in zip(fields, valids, strict=True)
+        ]
+        samples = [
+            field.ravel() if valid is None else field[valid]
+            for field, valid in zip(filtered, valids, strict=True)
+        ]
+        few = sparse(samples, band)
+        if few and step > 1:
+            return []
         shapes = [field.shape for field in fields]
         if self._periodic:
             full = list(shapes[0])
@@ -127,11 +139,6 @@ class OverlapSearch:
             full = [
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
-        valids = self._valid_samples(step)
-        filtered = [
-            clipped(field) if valid is None else clipped(field) * valid
-            for field, valid in zip(fields, valids, strict=True)
-        ]
         energy, null_energy, count = self._energies(filtered, valids, full)
         allowed = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
         lags = [step * lag for lag in signed_lags(full)]
@@ -155,13 +162,6 @@ class OverlapSearch:
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy
         )
-        samples = [
-            field.ravel() if valid is None else field[valid]
-            for field, valid in zip(filtered, valids, strict=True)
-        ]
-        few = sparse(samples, band)
-        if few and step > 1:
-            return []
         return pick(
             correlation,
             count * band,

@@ -148,6 +148,10 @@ class PeriodicRoute:
             _filtered(spectrum, rings.at_bins(values), sums, rings, images.size)
             for spectrum, values, sums in zip(images.spectra, filters, images.sums, strict=True)
         )
+        rows = [_rows(spectrum, shape) for spectrum in (first, second)]
+        few = sparse(rows, band)
+        if few and images is not self._pixels:
+            return []
         correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
         correlation *= images.size
         null = scipy.fft.irfftn(_reversed_product(first, second), s=shape, overwrite_x=True)
@@ -175,10 +179,6 @@ class PeriodicRoute:
                 periodic=True,
             )
 
-        rows = [_rows(spectrum, shape) for spectrum in (first, second)]
-        few = sparse(rows, band)
-        if few and images is not self._pixels:
-            return []
         return pick(
             correlation,
             float(images.size * band),

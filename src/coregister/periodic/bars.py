@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import known_directions
+from coregister.compare import known_directions, pieces
 from coregister.fourier import TrigPolynomial
 from coregister.periodic.modes import (
     Float,
@@ -33,7 +33,6 @@ from coregister.uncertainty import (
     echo,
     folded_power,
     loosened,
-    products,
     pseudo_inverse,
     spread_of,
 )
@@ -225,16 +224,28 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
 def _unabsorb(left: Single, columns: Single) -> None:
     """Do in place what `compare.unabsorbed` does."""
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    values, vectors = np.linalg.eigh(products(flat))
+    values, vectors = np.linalg.eigh(_products(flat))
     known = values > 1e-15 * values[-1]
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
-    for some in blocks(rest.shape):
+    for some in pieces(rest.size):
         parts = root @ flat[:, some]
         parts *= parts
         kept = parts.sum(axis=0)
         np.minimum(kept, 0.9, out=kept)
         np.subtract(1.0, kept, out=kept)
         rest[some] /= np.sqrt(kept, out=kept)
+
+
+def _products(rows: Single) -> Float:
+    """Scalar products of long rows with each other, added up piece by piece in double precision.
+
+    BLAS is no help: it is slow for so few rows, and starts its threads for them.
+    """
+    total = np.zeros((len(rows), len(rows)))
+    for part in pieces(rows.shape[1]):
+        piece = rows[:, part]
+        total += np.einsum("ij,kj->ik", piece, piece)
+    return total
 
 
 def _aliasing(
