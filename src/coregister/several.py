@@ -51,3 +51,18 @@ class Several:
     def trusted(self) -> NDArray[np.bool_]:
         """Rows whose offset and bars may be used as they are: (n,)."""
         return np.array([flags <= ADVISORY for flags in self.flags], dtype=bool)
+
+    def whitened(self, error: Float) -> Float:
+        """Errors of the trusted rows in units of their bars, (n, ndim); NaN for the others.
+
+        Parameters
+        ----------
+        error : (n, ndim) array
+            Estimate minus truth, px.
+        """
+        pulls = np.full(error.shape, np.nan)
+        known = self.trusted & self.covariances.any(axis=(1, 2))
+        if known.any():
+            root = np.linalg.cholesky(self.covariances[known])
+            pulls[known] = np.linalg.solve(root, error[known][:, :, None])[:, :, 0]
+        return pulls

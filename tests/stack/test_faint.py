@@ -39,6 +39,13 @@ def test_no_two_frames_match_and_the_stack_does():
     assert np.all(np.abs(result.pull(truth)[result.trusted]) < 5)
 
 
+def test_where_nothing_is_trusted_there_are_no_pulls():
+    taken = unrelated(3, np.random.default_rng(8))
+    result = quiet(taken)
+    assert not result.trusted.any()
+    assert np.isnan(result.pull(np.zeros((3, 2)))).all()
+
+
 @pytest.mark.calibration
 def test_faint_stacks_have_true_bars():
     total, freedom = 0.0, 0

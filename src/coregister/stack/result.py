@@ -121,16 +121,14 @@ class StackRegistration(Several):
         """
         error = self.offsets - np.asarray(truth, dtype=np.float64)
         good = self.trusted
+        if not good.any():
+            return np.full(error.shape, np.nan)
         if self.reference == "all":
             error = error - error[good].mean(axis=0)
         else:
             zero = 0 if self.reference in ("first", "previous") else self.reference
             error = error - error[zero] if isinstance(zero, int) else error
-        pulls = np.full(error.shape, np.nan)
-        for t in np.flatnonzero(good):
-            if np.any(self.covariances[t]):
-                pulls[t] = np.linalg.solve(np.linalg.cholesky(self.covariances[t]), error[t])
-        return pulls
+        return self.whitened(error)
 
     def _index(self, i: int) -> int:
         if not -len(self) <= i < len(self):

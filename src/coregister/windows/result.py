@@ -79,13 +79,7 @@ class WindowsRegistration(Several):
         truth : (2,) or (n, 2) array_like
             True offsets.
         """
-        error = self.offsets - np.asarray(truth, dtype=np.float64)
-        pulls = np.full(error.shape, np.nan)
-        good = self.trusted
-        if good.any():
-            root = np.linalg.cholesky(self.covariances[good])
-            pulls[good] = np.linalg.solve(root, error[good][:, :, None])[:, :, 0]
-        return pulls
+        return self.whitened(self.offsets - np.asarray(truth, dtype=np.float64))
 
     # ---------------------------------------------------------------- files and pictures
 
