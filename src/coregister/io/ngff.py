@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,7 +152,15 @@ def _store(path: Path) -> Iterator[Any]:
         if old.exists() and not path.exists():
             old.rename(path)
         for leftover in (beside, old):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder into which zarr's own threads may be writing still."""
+    if path.is_file():
+        path.unlink()
+    for _ in range(40):
+        if not path.exists():
+            break
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.05)  # what was under way when the run was stopped ends meanwhile
