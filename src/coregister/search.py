@@ -68,8 +68,10 @@ CLEAR_FEATURE = 1.25
 BETWEEN_SIGMA = 2.0
 #: pixels around a feature that its light may reach
 WINGS = 4
-#: sigma from which the ripples that the filter leaves around a feature count, and how far
-GLARING, GLARE = 30.0, 16
+#: sigma from which the ripples that the filter leaves around a feature count, and how far, px
+GLARE = ((30.0, 16), (120.0, 32))
+#: parts of the field that are to agree, and the least side of one, px
+PARTS, PART = 36, 10
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -584,11 +586,39 @@ def _agreement_between(
         sigma = np.median(size[size > 0]) / 0.6745
         # the wings of two stars that are laid on one another agree, too
         near = ndimage.maximum_filter(size > FEATURE_SIGMA * sigma, 2 * WINGS + 1)
-        near |= ndimage.maximum_filter(size > GLARING * sigma, 2 * GLARE + 1)
+        for glaring, reach in GLARE:
+            near |= ndimage.maximum_filter(size > glaring * sigma, 2 * reach + 1)
         plain &= (size > 0) & (size < BETWEEN_SIGMA * sigma) & ~near
     x, y = first[plain], second[plain]
     energy = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / energy * np.sqrt(x.size * band) if energy > 0 else 0.0
+    if energy == 0:
+        return 0.0
+    z = float(x @ y) / energy * np.sqrt(x.size * band)
+    return float(min(z, _agreement_of_parts(np.where(plain, first * second, 0.0), plain)))
+
+
+def _agreement_of_parts(products: Float, used: NDArray[np.bool_]) -> float:
+    """How significant the mean of a field is, in sigma, by how much its parts differ.
+
+    A scene agrees all over the field; the ripples of two stars on one another, around them.
+    """
+    from scipy.special import ndtri, stdtr
+
+    each = max(2, round(PARTS ** (1 / products.ndim)))
+    count = used.astype(np.float64)
+    for axis, n in enumerate(products.shape):
+        number = max(1, min(each, n // PART))
+        edges = np.linspace(0, n, number + 1).astype(int)[:-1]
+        products, count = (np.add.reduceat(v, edges, axis=axis) for v in (products, count))
+    # as many as hold most of the field: those of a few pixels tell nothing of the rest
+    parts = float(count.sum() ** 2 / np.sum(count**2))
+    if parts < 3:
+        return 0.0
+    total = float(products.sum())
+    apart = products - total / float(count.sum()) * count
+    scatter = float(np.sqrt(np.sum(apart**2) * parts / (parts - 1)))
+    chance = float(stdtr(parts - 1, -total / scatter)) if scatter > 0 else 1.0
+    return -float(ndtri(np.clip(chance, 1e-300, 1.0)))
 
 
 def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
