@@ -51,14 +51,14 @@ def _movers(size: int, kept: int, *, fade: bool) -> Float:
     """
     nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
     wide = size + 2 * REACH
-    apart = np.arange(size)[:, None] - (np.arange(wide) - REACH)
+    # the same at every pixel; a kernel reaches no farther than this
+    apart = np.arange(REACH + 1, -REACH - 2, -1.0)
+    kernel = np.stack(_kernel(apart + FARTHEST * nodes[:, None], fade=fade), axis=1)
+    lines = np.zeros((DEGREE + 1, 2, size, size + apart.size - 1))
+    for row in range(size):
+        lines[:, :, row, row : row + apart.size] = kernel
     cosine = scipy.fft.dct(np.eye(size), norm="ortho", axis=0)[:kept]
-    at_nodes = np.stack(
-        [
-            np.stack([cosine @ part for part in _kernel(apart + FARTHEST * node, fade=fade)])
-            for node in nodes
-        ]
-    )
+    at_nodes = cosine @ lines[..., 1 : 1 + wide]
     coefficients = scipy.fft.dct(at_nodes, axis=0) / (DEGREE + 1)
     coefficients[0] /= 2
     return np.ascontiguousarray(coefficients.reshape(DEGREE + 1, -1))
