@@ -18,10 +18,8 @@ from coregister.fill import CLIP_SIGMA
 from coregister.images import MIN_SIDE
 from coregister.overlap.search import MIN_OVERLAP
 from coregister.search import (
-    GAUSSIAN_POWER,
     IDENTICAL,
     MAX_CHANCE,
-    QUICK_CHANCE,
     SEPARATION,
     SIGNS,
     SPARSE,
@@ -187,15 +185,10 @@ class WindowSearch:
         plain = chance_of_peaks(z * scatter, lags, roughness, 2)
         same = (correlation[at] > IDENTICAL) & (samples_best > widest / 2)
         few = _sparse(clipped, inside, band)
-        for i in np.flatnonzero((few | (false_alarm > QUICK_CHANCE)) & ~same):
-            if false_alarm[i] > MAX_FALSE_ALARM:
-                continue  # no match in any case
-            power = SPARSE_POWER if few[i] else GAUSSIAN_POWER
-            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], power)
+        # what is less likely is no match in any case; of other scenes theory tells the far tail
+        for i in np.flatnonzero(few & (false_alarm <= MAX_FALSE_ALARM) & ~same):
+            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], SPARSE_POWER)
             by_null = tail(z[i] * scatter[i])
-            if not few[i]:
-                false_alarm[i] = max(false_alarm[i], by_null)
-                continue
             (top, bottom), (start, end) = inside[i]
             by_features = chance_of_features(
                 (fields[0][i], fields[1][i, top:bottom, start:end]),
