@@ -20,7 +20,7 @@ from coregister.single import Single
 from coregister.status import Status
 from coregister.trust import MAX_FALSE_ALARM
 from coregister.windows.descent import descend
-from coregister.windows.kernels import FARTHEST, REACH, kernels
+from coregister.windows.kernels import FARTHEST, REACH, in_units, kernels
 from coregister.windows.places import Cutter, Places, counts
 from coregister.windows.search import Found, WindowSearch
 from coregister.windows.verdict import conclude
@@ -299,11 +299,10 @@ class _Batch:
         full = shape[0] + 2 * REACH, shape[1] + 2 * REACH
         reference = self._reference.cut(image, start - REACH, full)
         moving = self._moving.cut(image, start + whole - REACH, full)
-        for patches in (reference, moving):
-            patches -= patches.mean(axis=(1, 2), keepdims=True)
+        patches = in_units(reference), in_units(moving)
         matrices = kernels(shape)
-        settled = descend(matrices, (reference, moving), np.clip(rest, -FARTHEST, FARTHEST))
-        verdict = conclude(matrices, settled, (reference, moving), whole.astype(np.float64))
+        settled = descend(matrices, patches, np.clip(rest, -FARTHEST, FARTHEST))
+        verdict = conclude(matrices, settled, patches, whole.astype(np.float64))
         offset = whole + settled.offset
         where = self._part[index]
         doubt = verdict.doubt | ~np.isfinite(offset).all(axis=1)
