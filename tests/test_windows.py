@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 import coregister as cr
 from coregister.compare import Comparison, MovableImage, Window
+from coregister.fill import spikes, suspects
 from coregister.images import prepare
 from coregister.stages import Candidate
 from coregister.uncertainty import conclude_fit
+from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
 from coregister.windows.kernels import REACH, kernels
 from coregister.windows.measure import _Batch
@@ -170,6 +172,54 @@ def test_windows_with_holes_are_measured_by_themselves() -> None:
     touched = np.all(np.abs(result.centers - 45) < 31, axis=1)
     assert touched.any()
     assert not same[touched].any()
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the windows that are measured one by one."""
+    alone: list[int] = []
+    one = windows_measure._alone
+
+    def counted(job: Any, index: int, measured: Any) -> None:
+        alone.append(index)
+        one(job, index, measured)
+
+    monkeypatch.setattr(windows_measure, "_alone", counted)
+    return alone
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_windows_that_need_not_are_not_measured_by_themselves(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = counting(monkeypatch)
+    result = quietly(*pair(14, 8 * side, noise=0.3), size=side, step=side)
+    assert result.trusted.mean() > 0.95
+    assert not alone
+
+
+def test_small_particles_are_seen_and_rays_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Particles no larger than a ray are in both images; rays in one of them."""
+    rng = np.random.default_rng(15)
+    points = np.zeros((320, 320))
+    places = rng.integers(0, points.size, points.size // 50)
+    np.add.at(points.ravel(), places, rng.uniform(0.3, 1.0, places.size))
+    k = [np.fft.fftfreq(320)[:, None], np.fft.rfftfreq(320)]
+    blur = np.exp(-2 * (0.9 * np.pi) ** 2 * (k[0] ** 2 + k[1] ** 2))
+    scene = np.fft.irfft2(np.fft.rfft2(points) * blur)
+    first, second = cr.simulate_pair(
+        scene / scene.std(), TRUTH, noise=0.1, rng=rng, shape=(256, 256)
+    )
+    assert spikes(first, suspects(first)).sum() > 5
+    alone = counting(monkeypatch)
+    result = quietly(first, second, size=64, step=64)
+    assert not alone
+    assert result.trusted.all()
+    assert chi2_inside(result.pull(TRUTH))
+    rays = first.copy()
+    rays[20::64, 30::64] += 10 * first.std()
+    result = quietly(rays, second, size=64, step=64)
+    assert len(alone) == len(result)
+    assert chi2_inside(result.pull(TRUTH))
 
 
 def test_what_is_constant_is_flagged() -> None:

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, RegistrationWarning
 from coregister.images import Image, as_image
-from coregister.windows.measure import Images, Job, measure_windows
+from coregister.windows.measure import Job, measure_windows
 from coregister.windows.places import Places, around, on_grid, pixels
 from coregister.windows.result import WindowsRegistration
+from coregister.windows.sources import Images
 
 __all__ = ["WindowsRegistration", "register_windows"]
 

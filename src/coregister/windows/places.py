@@ -109,6 +109,11 @@ class Cutter:
     images : (k, rows, columns) array
     margin : int
         Pixels by which windows may leave them.
+
+    Attributes
+    ----------
+    unit : float
+        By which their values are divided.
     """
 
     def __init__(self, images: Float, margin: int) -> None:
@@ -117,7 +122,8 @@ class Cutter:
         reach = [min(EXTENSION, n - 1) for n in self.shape]
         centred = images - level
         # a unit of its own: powers of very large and very small values are no numbers
-        centred /= max(float(np.abs(centred).max()), 1e-300)
+        self.unit = max(float(np.abs(centred).max()), 1e-300)
+        centred /= self.unit
         data = np.pad(centred, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd")
         for axis, (n, r) in enumerate(zip(self.shape, reach, strict=True), start=1):
             fade = np.ones(n + 2 * r)
