@@ -274,8 +274,14 @@ def test_numbers_and_files(measured: cr.WindowsRegistration, tmp_path: Any) -> N
     assert len(table) == len(measured)
     assert np.allclose(table["offset"].value, measured.offsets)
     measured.save(tmp_path / "windows.ecsv")
+    measured.save(tmp_path / "windows.csv")
+    plain = np.genfromtxt(tmp_path / "windows.csv", delimiter=",", names=True, dtype=None)
+    assert np.array_equal(plain["offset_x_px"], measured.offsets[:, 1])
+    assert np.array_equal(plain["covariance_yx_px2"], measured.covariances[:, 0, 1])
     with pytest.raises(cr.InputError, match="suffix"):
         measured.save(tmp_path / "windows.xyz")
+    with pytest.raises(cr.InputError, match="scale"):
+        measured.plot(scale=0)
     assert "windows of 32 x 32 trusted" in str(measured)
     assert measured.plot().axes[0].get_xlabel() == "axis 1 (x), px"
     with pytest.raises(cr.InputError, match="one value"):
@@ -292,7 +298,10 @@ def test_numbers_and_files(measured: cr.WindowsRegistration, tmp_path: Any) -> N
         ({"centers": [[2, 2]]}, "leaves the reference"),
         ({"centers": [1, 2, 3]}, "shape"),
         ({"centers": [[64, 64]], "step": 3}, "both given"),
+        ({"centers": np.zeros((0, 2))}, "one row at least"),
         ({"initial": [1, 2, 3]}, "initial has shape"),
+        ({"initial": [np.nan, 0]}, "not finite"),
+        ({"max_offset": "3"}, "whole number"),
         ({"max_offset": -1}, "above 0"),
     ],
 )
@@ -300,6 +309,20 @@ def test_bad_input_is_refused(options: dict[str, Any], message: str) -> None:
     first, second = np.random.default_rng(0).normal(size=(2, 128, 128))
     with pytest.raises(cr.InputError, match=message):
         cr.register_windows(first, second, **options)
+
+
+def test_windows_of_two_shapes_are_refused() -> None:
+    with pytest.raises(cr.InputError, match="different shapes"):
+        cr.register_windows([np.ones((32, 32)), np.ones((32, 30))], [np.ones((32, 32))] * 2)
+
+
+def test_a_guess_on_the_grid() -> None:
+    first, second = pair(16, 96)
+    coarse = quietly(first, second, size=32, step=32)
+    guess = coarse.on_grid(np.rint(coarse.offsets))
+    fine = quietly(first, second, size=32, step=32, max_offset=2, initial=guess)
+    assert fine.trusted.all()
+    assert np.allclose(fine.offsets, coarse.offsets, atol=0.2 * coarse.stderr.min())
 
 
 def test_volumes_are_refused() -> None:

@@ -75,10 +75,10 @@ def around(centers: ArrayLike, shape: tuple[int, ...], size: tuple[int, int]) ->
     """Windows around given points, at the nearest whole pixels."""
     _check_size(shape, size)
     points = np.asarray(centers, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.isfinite(points)):
+    if points.ndim != 2 or points.shape[1] != 2 or not (points.size and np.isfinite(points).all()):
         raise InputError(
-            f"centers have shape {points.shape}; finite values of shape (n, 2) are needed: "
-            "row and column of the middle of each window"
+            f"centers have shape {points.shape}; finite values of shape (n, 2), one row at least, "
+            "are needed: row and column of the middle of each window"
         )
     start = np.rint(points - (np.array(size) - 1) / 2).astype(np.intp)
     outside = np.any((start < 0) | (start + size > shape), axis=1)
