@@ -457,10 +457,10 @@ def test_many_windows_are_written_as_a_table_and_a_picture(folder):
     for axis, truth in zip("yx", TRUTH, strict=True):
         pulls = (rows[f"offset_{axis}_px"] - truth) / rows[f"stderr_{axis}_px"]
         assert np.abs(pulls).max() < 5
-    assert image_module.open(folder / "flow.png").width > 100
+    with image_module.open(folder / "flow.png") as picture:
+        assert picture.width > 100
     again = run(*command, "--table", "flow.csv", cwd=folder, code=2)
     assert "flow.csv exists" in again.stderr
-    assert "33" in run(*command[:3], "--size", "33.5", cwd=folder, code=2).stderr
 
 
 def test_unrelated_windows_are_flagged_and_status_is_3(folder):
