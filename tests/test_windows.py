@@ -15,7 +15,7 @@ from coregister.compare import Comparison, MovableImage, Window
 from coregister.fill import spikes, suspects
 from coregister.images import prepare
 from coregister.stages import Candidate
-from coregister.uncertainty import conclude_fit
+from coregister.uncertainty import aliasing, conclude_fit
 from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
 from coregister.windows.kernels import REACH, kernels
@@ -97,6 +97,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
         candidate = Candidate(
             offset=offset, evidence=1.0, samples=1.0, false_alarm=0.0, plain=0.0, at_edge=False
         )
+        bread = np.linalg.inv(equations.information)
         fit = conclude_fit(
             both,
             candidate,
@@ -105,6 +106,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             offset,
             whitened=equations.whitened(comparison),
             amplitude=None,
+            systematic=aliasing(comparison, equations, offset, bread),
             n_iter=1,
             converged=True,
         )
@@ -112,6 +114,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
         # zero of one score: a tenth of a bar
         assert np.all(np.abs(equations.solve(equations.score)) < 0.1 * bars)
         assert np.allclose(verdict.covariance[index], fit.covariance, atol=0.1 * bars.min() ** 2)
+        assert verdict.undersampled[index] == np.any(fit.systematic > bars)
 
 
 def test_same_answers_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,8 @@ from coregister.uncertainty import (
     MOST_LOST,
     NOISELESS,
     STEP_ASIDE,
+    aliased,
+    features,
     folded_power,
 )
 from coregister.windows.descent import Patches, Settled
@@ -386,11 +388,18 @@ def _aliasing(
             for rings in zip(cross, some.scene, some.noise_product, strict=True)
         ]
     )
-    power = (folded @ kernels.spread) * (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2 * weight
-    coherent = power @ np.abs(kernels.k).T
+    transmitted = kernels.spread_out(folded) * (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2
+    power, scene = transmitted * weight, np.maximum(kernels.spread_out(some.scene), 1e-30)
+    meeting, moduli = np.sqrt(transmitted * scene) * weight, np.abs(kernels.k)
+    coherent, alike = power @ moduli.T, meeting @ moduli.T
     columns, inverse = gradient[asked], bread[asked]
     chance = (columns * (power * weight)[:, None]) @ columns.transpose(0, 2, 1)
-    random = np.sqrt(np.clip(np.einsum("nii->ni", inverse @ chance @ inverse), 0.0, None))
-    pull = coherent * np.abs(np.sin(2 * np.pi * offset))
-    systematic[asked] = (np.abs(inverse) @ pull[:, :, None])[:, :, 0] + 3.0 * random
+    worst = (np.abs(inverse) @ alike[:, :, None])[:, :, 0]
+    bars = np.sqrt(np.clip(np.einsum("nii->ni", inverse), 0.0, None))
+    for i in np.flatnonzero(np.any(3.0 * worst > 0.1 * bars, axis=1)):
+        filtered = np.sqrt(np.hypot(*moduli) * meeting[i] / scene[i])
+        first, second = kernels.untransform(filtered * np.stack([x[i], y[i]]))
+        worst[i] /= np.sqrt(features(first * second, filtered**2 * scene[i]))
+    parts = zip(coherent, chance, worst, inverse, offset, strict=True)
+    systematic[asked] = [aliased(*part) for part in parts]
     return systematic
