@@ -55,6 +55,24 @@ def test_unrelated_images_do_not_match(kind):
         assert Status.NO_MATCH in flags(*images)
 
 
+def test_a_narrow_search_finds_nothing_where_there_is_nothing():
+    """Few lags of a smooth correlation hold too few peaks for a tail."""
+    rng = np.random.default_rng(29)
+    found, control = [], []
+    for _ in range(30):
+        scenes = [cr.random_scene("power-law-3", (96, 96), rng=rng) for _ in range(2)]
+        first, second = (s + 0.5 * rng.standard_normal(s.shape) for s in scenes)
+        again = scenes[0] + 0.5 * rng.standard_normal(first.shape)
+        cut = first[32:64, 32:64]
+        for images, told in ((second, found), (again, control)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", cr.RegistrationWarning)
+                result = cr.register(cut, images[16:80, 16:80], initial=(16, 16), max_offset=8.5)
+            told.append(result.false_alarm)
+    assert min(found) > 1e-2 / len(found)
+    assert min(control) < 1e-4
+
+
 @pytest.mark.parametrize("kind", ["white", "power-law-2", "power-law-3"])
 def test_the_false_alarm_of_unrelated_images_is_a_probability(kind):
     """Uniform or larger: 100 draws, of which 10 are below 0.1 on average.
