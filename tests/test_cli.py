@@ -449,6 +449,24 @@ def test_info_shows_what_would_be_used(folder):
     run("info", "gone.fits", cwd=folder, code=2)
 
 
+def test_many_windows_are_written_as_a_table_and_a_picture(folder):
+    command = ("windows", "ref.tif", "mov.tif", "--size", "32,24", "--max-offset", "5,4")
+    done = run(*command, "--table", "flow.csv", "--plot", "flow.png", cwd=folder)
+    assert "windows of 32 x 24 trusted" in done.stdout
+    rows = np.genfromtxt(folder / "flow.csv", delimiter=",", names=True, dtype=None)
+    for axis, truth in zip("yx", TRUTH, strict=True):
+        pulls = (rows[f"offset_{axis}_px"] - truth) / rows[f"stderr_{axis}_px"]
+        assert np.abs(pulls).max() < 5
+    with image_module.open(folder / "flow.png") as picture:
+        assert picture.width > 100
+    again = run(*command, "--table", "flow.csv", cwd=folder, code=2)
+    assert "flow.csv exists" in again.stderr
+
+
+def test_unrelated_windows_are_flagged_and_status_is_3(folder):
+    assert "NO_MATCH" in run("windows", "ref.npy", "noise.npy", cwd=folder, code=3).stdout
+
+
 def test_version_and_help(tmp_path):
     assert run("--version", cwd=tmp_path).stdout == f"coregister {cr.__version__}\n"
     overview = run("--help", cwd=tmp_path).stdout

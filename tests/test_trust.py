@@ -41,6 +41,39 @@ def test_a_good_pair_has_no_flag(seed):
     assert not flags(reference, moving, max_offset=8)
 
 
+@pytest.mark.parametrize("kind", ["white", "power-law-2", "power-law-3"])
+def test_unrelated_images_do_not_match(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        if kind == "white":
+            images = rng.normal(size=(2, 64, 64))
+        else:
+            images = [
+                cr.random_scene(kind, (128, 128), rng=rng)[:64, :64]
+                + 0.05 * rng.normal(size=(64, 64))
+                for _ in range(2)
+            ]
+        assert Status.NO_MATCH in flags(*images)
+
+
+def test_a_narrow_search_finds_nothing_where_there_is_nothing():
+    """Few lags of a smooth correlation hold too few peaks for a tail."""
+    rng = np.random.default_rng(29)
+    found, control = [], []
+    for _ in range(30):
+        scenes = [cr.random_scene("power-law-3", (96, 96), rng=rng) for _ in range(2)]
+        first, second = (s + 0.5 * rng.standard_normal(s.shape) for s in scenes)
+        again = scenes[0] + 0.5 * rng.standard_normal(first.shape)
+        cut = first[32:64, 32:64]
+        for images, told in ((second, found), (again, control)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", cr.RegistrationWarning)
+                result = cr.register(cut, images[16:80, 16:80], initial=(16, 16), max_offset=8.5)
+            told.append(result.false_alarm)
+    assert min(found) > 1e-2 / len(found)
+    assert min(control) < 1e-4
+
+
 @pytest.mark.parametrize("kind", ["white", "power-law-2", "power-law-3", "texture", "blobs"])
 def test_the_false_alarm_of_unrelated_images_is_a_probability(kind):
     """Uniform: Kolmogorov's test of so many draws would find one that is off by a factor of 2.5."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 import coregister as cr
 from coregister.compare import Comparison, MovableImage, Window
+from coregister.fill import spikes, suspects
 from coregister.images import prepare
 from coregister.stages import Candidate
-from coregister.uncertainty import conclude_fit
+from coregister.uncertainty import aliasing, conclude_fit
+from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
 from coregister.windows.kernels import REACH, kernels
 from coregister.windows.measure import _Batch
@@ -95,6 +97,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
         candidate = Candidate(
             offset=offset, evidence=1.0, samples=1.0, false_alarm=0.0, plain=0.0, at_edge=False
         )
+        bread = np.linalg.inv(equations.information)
         fit = conclude_fit(
             both,
             candidate,
@@ -103,6 +106,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             offset,
             whitened=equations.whitened(comparison),
             amplitude=None,
+            systematic=aliasing(comparison, equations, offset, bread),
             n_iter=1,
             converged=True,
         )
@@ -110,6 +114,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
         # zero of one score: a tenth of a bar
         assert np.all(np.abs(equations.solve(equations.score)) < 0.1 * bars)
         assert np.allclose(verdict.covariance[index], fit.covariance, atol=0.1 * bars.min() ** 2)
+        assert verdict.undersampled[index] == np.any(fit.systematic > bars)
 
 
 def test_same_answers_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +177,54 @@ def test_windows_with_holes_are_measured_by_themselves() -> None:
     assert not same[touched].any()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the windows that are measured one by one."""
+    alone: list[int] = []
+    one = windows_measure._alone
+
+    def counted(job: Any, index: int, measured: Any) -> None:
+        alone.append(index)
+        one(job, index, measured)
+
+    monkeypatch.setattr(windows_measure, "_alone", counted)
+    return alone
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_windows_that_need_not_are_not_measured_by_themselves(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = counting(monkeypatch)
+    result = quietly(*pair(14, 8 * side, noise=0.3), size=side, step=side)
+    assert result.trusted.mean() > 0.95
+    assert not alone
+
+
+def test_small_particles_are_seen_and_rays_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Particles no larger than a ray are in both images; rays in one of them."""
+    rng = np.random.default_rng(15)
+    points = np.zeros((320, 320))
+    places = rng.integers(0, points.size, points.size // 50)
+    np.add.at(points.ravel(), places, rng.uniform(0.3, 1.0, places.size))
+    k = [np.fft.fftfreq(320)[:, None], np.fft.rfftfreq(320)]
+    blur = np.exp(-2 * (0.9 * np.pi) ** 2 * (k[0] ** 2 + k[1] ** 2))
+    scene = np.fft.irfft2(np.fft.rfft2(points) * blur)
+    first, second = cr.simulate_pair(
+        scene / scene.std(), TRUTH, noise=0.1, rng=rng, shape=(256, 256)
+    )
+    assert spikes(first, suspects(first)).sum() > 5
+    alone = counting(monkeypatch)
+    result = quietly(first, second, size=64, step=64)
+    assert not alone
+    assert result.trusted.all()
+    assert chi2_inside(result.pull(TRUTH))
+    rays = first.copy()
+    rays[20::64, 30::64] += 10 * first.std()
+    result = quietly(rays, second, size=64, step=64)
+    assert len(alone) == len(result)
+    assert chi2_inside(result.pull(TRUTH))
+
+
 def test_what_is_constant_is_flagged() -> None:
     first, second = pair(8, 128)
     first[:64, :64] = 3.0
@@ -224,8 +277,14 @@ def test_numbers_and_files(measured: cr.WindowsRegistration, tmp_path: Any) -> N
     assert len(table) == len(measured)
     assert np.allclose(table["offset"].value, measured.offsets)
     measured.save(tmp_path / "windows.ecsv")
+    measured.save(tmp_path / "windows.csv")
+    plain = np.genfromtxt(tmp_path / "windows.csv", delimiter=",", names=True, dtype=None)
+    assert np.array_equal(plain["offset_x_px"], measured.offsets[:, 1])
+    assert np.array_equal(plain["covariance_yx_px2"], measured.covariances[:, 0, 1])
     with pytest.raises(cr.InputError, match="suffix"):
         measured.save(tmp_path / "windows.xyz")
+    with pytest.raises(cr.InputError, match="scale"):
+        measured.plot(scale=0)
     assert "windows of 32 x 32 trusted" in str(measured)
     assert measured.plot().axes[0].get_xlabel() == "axis 1 (x), px"
     with pytest.raises(cr.InputError, match="one value"):
@@ -242,7 +301,10 @@ def test_numbers_and_files(measured: cr.WindowsRegistration, tmp_path: Any) -> N
         ({"centers": [[2, 2]]}, "leaves the reference"),
         ({"centers": [1, 2, 3]}, "shape"),
         ({"centers": [[64, 64]], "step": 3}, "both given"),
+        ({"centers": np.zeros((0, 2))}, "one row at least"),
         ({"initial": [1, 2, 3]}, "initial has shape"),
+        ({"initial": [np.nan, 0]}, "not finite"),
+        ({"max_offset": "3"}, "whole number"),
         ({"max_offset": -1}, "above 0"),
     ],
 )
@@ -250,6 +312,20 @@ def test_bad_input_is_refused(options: dict[str, Any], message: str) -> None:
     first, second = np.random.default_rng(0).normal(size=(2, 128, 128))
     with pytest.raises(cr.InputError, match=message):
         cr.register_windows(first, second, **options)
+
+
+def test_windows_of_two_shapes_are_refused() -> None:
+    with pytest.raises(cr.InputError, match="different shapes"):
+        cr.register_windows([np.ones((32, 32)), np.ones((32, 30))], [np.ones((32, 32))] * 2)
+
+
+def test_a_guess_on_the_grid() -> None:
+    first, second = pair(16, 96)
+    coarse = quietly(first, second, size=32, step=32)
+    guess = coarse.on_grid(np.rint(coarse.offsets))
+    fine = quietly(first, second, size=32, step=32, max_offset=2, initial=guess)
+    assert fine.trusted.all()
+    assert np.allclose(fine.offsets, coarse.offsets, atol=0.2 * coarse.stderr.min())
 
 
 def test_volumes_are_refused() -> None:

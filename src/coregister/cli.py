@@ -11,7 +11,6 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,17 @@ except ImportError:
         "pip install 'coregister[cli]'"
     ) from None
 
-from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
+from coregister.cli_options import (
+    FLAGGED,
+    check_outputs,
+    needs_report,
+    numbers,
+    path_option,
+    reading_options,
+)
 from coregister.cli_sky import sky as sky_command
 from coregister.cli_stack import stack
+from coregister.cli_windows import windows
 from coregister.errors import InputError, RegistrationWarning, optional
 
 if TYPE_CHECKING:
@@ -38,33 +45,6 @@ if TYPE_CHECKING:
 DEBUG = "COREGISTER_DEBUG"
 
 
-def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | list[float] | None:
-    """One number, which stands for every axis, or one for each, separated by commas."""
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a number, or numbers separated by commas."
-        ) from None
-    return values[0] if len(values) == 1 else values
-
-
-def reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say what to read of a file."""
-    for option in (
-        click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
-        click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
-        click.option(
-            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
-        ),
-        click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="coregister", message="%(prog)s %(version)s")
 @click.pass_context
@@ -75,6 +55,7 @@ def cli(context: click.Context) -> None:
     Examples:
       coregister pair reference.fits moving.fits -o aligned.fits
       coregister stack movie.tif -o aligned.tif --table drift.csv
+      coregister windows a.tif b.tif --size 32 --table flow.csv --plot flow.png
       coregister sky deep.fits tonight.fits -o tonight-corrected.fits
       coregister info moving.fits
       coregister calibrate --scene power-law-3 --noise 0.1
@@ -89,6 +70,7 @@ def cli(context: click.Context) -> None:
 
 cli.add_command(sky_command)
 cli.add_command(stack)
+cli.add_command(windows)
 
 
 @cli.command()

@@ -417,15 +417,18 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
 
 def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
     """The highest peak in each block of lags that count, in falling order, not below 0."""
+    # lags that do not count may hold anything, and are no peaks of height 0 either
+    counted = np.where(allowed, null, -np.inf)
     summits = allowed.copy()
     for axis in range(null.ndim):  # the flank of a peak in the block beside it is none
         for step in (1, -1):
-            summits &= null >= np.roll(null, step, axis)
-    blocks = np.where(summits, null, 0.0)
+            summits &= counted >= np.roll(counted, step, axis)
+    blocks, some = np.where(summits, null, 0.0), allowed
     for axis, n in enumerate(null.shape):
         edges = np.arange(0, n, NULL_BLOCK)
         blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-    return np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1]
+        some = np.maximum.reduceat(some, edges, axis=axis)
+    return np.sort(np.clip(blocks[some], 0.0, None))[::-1]
 
 
 def chance_by_null(
@@ -447,7 +450,7 @@ def chance_by_null(
     """
     peaks = _peaks_of_blocks(null, allowed) ** power
     count = min(NULL_PEAKS, peaks.size // 8)
-    if count < 2:
+    if count < 2 or peaks[count] == 0.0:  # too few peaks to tell
         return lambda z: 1.0
     start = float(peaks[count])
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, RegistrationWarning
 from coregister.images import Image, as_image
-from coregister.windows.measure import Images, Job, measure_windows
+from coregister.windows.measure import Job, measure_windows
 from coregister.windows.places import Places, around, on_grid, pixels
 from coregister.windows.result import WindowsRegistration
+from coregister.windows.sources import Images
 
 __all__ = ["WindowsRegistration", "register_windows"]
 
@@ -61,7 +62,7 @@ def register_windows(
     max_offset : float or array_like, optional
         Offsets are looked for within ``initial +- max_offset`` pixels; default a quarter of the
         size.
-    initial : (2,) or (n, 2) array_like, optional
+    initial : (2,), (n, 2) or (rows, columns, 2) array_like, optional
         Prior guess of the offsets, pixels: of all, or of each window.
 
     Returns
@@ -98,10 +99,14 @@ def register_windows(
         (reference_err, moving_err),
         (reference_valid, moving_valid),
     )
-    reach = pixels(places.size if max_offset is None else np.ceil(max_offset), "max_offset")
     if max_offset is None:
-        reach = max(reach[0] // 4, 2), max(reach[1] // 4, 2)
-    job = Job(first, second, places, reach, _guesses(initial, len(places.start)))
+        reach = max(places.size[0] // 4, 2), max(places.size[1] // 4, 2)
+    else:
+        given = np.asarray(max_offset)
+        reach = pixels(
+            np.ceil(given).tolist() if given.dtype.kind in "iuf" else max_offset, "max_offset"
+        )
+    job = Job(first, second, places, reach, _guesses(initial, places))
     measured = measure_windows(job)
     result = WindowsRegistration(
         centers=places.centers,
@@ -167,7 +172,12 @@ def _door(
 
 def _ndim(source: Any) -> int | None:
     if isinstance(source, (list, tuple)):
-        return int(np.ndim(source))
+        try:
+            return int(np.ndim(source))
+        except ValueError as error:
+            raise InputError(
+                "windows of a list have different shapes; all of them need one"
+            ) from error
     ndim = getattr(source, "ndim", None)
     return None if ndim is None else int(ndim)
 
@@ -181,8 +191,8 @@ def _stacks(
     """Windows that were cut already."""
     if any(option is not None for option in grid):
         raise InputError(
-            "size, step and centers place windows in an image, and stacks of windows were given: "
-            "leave them out"
+            "size, step and centers place windows in an image, and three axes are windows cut "
+            "already: leave them out, or give one frame or one channel"
         )
     shapes = [np.shape(source) for source in sources]
     if shapes[0] != shapes[1]:
@@ -212,12 +222,20 @@ def _stacks(
     return first, second, places
 
 
-def _guesses(initial: ArrayLike | None, count: int) -> Float:
+def _guesses(initial: ArrayLike | None, places: Places) -> Float:
     """Prior guess of every offset."""
+    count = len(places.start)
     guess = np.zeros(2) if initial is None else np.asarray(initial, dtype=np.float64)
-    if guess.shape not in ((), (1,), (2,), (count, 2)) or not np.all(np.isfinite(guess)):
+    if guess.shape == (*places.shape, 2):
+        guess = guess.reshape(count, 2)
+    if guess.shape not in ((), (1,), (2,), (count, 2)):
         raise InputError(
-            f"initial has shape {guess.shape}; one finite offset of two numbers, or one for each "
-            f"of {count} windows, is needed"
+            f"initial has shape {guess.shape}; one offset of two numbers, or one for each of "
+            f"{count} windows, is needed"
+        )
+    if not np.all(np.isfinite(guess)):
+        raise InputError(
+            "initial holds values that are not finite; a guess is needed for every window: give "
+            "those without one that of their neighbours, or 0"
         )
     return np.array(np.broadcast_to(guess, (count, 2)))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.compare import ANISOTROPY, INFORMATION_SIGMA, SLOPE_HINT, SLOPE_SIGMA
-from coregister.windows.kernels import Kernels
+from coregister.windows.kernels import SINGLE, Kernels
 from coregister.windows.spectra import WindowSpectra, photometry
 
 Float = NDArray[np.float64]
@@ -98,7 +98,7 @@ class WindowEquations:
 
 def near(modes: Float, moved: Float) -> Float:
     """The fields, (n, 6, modes), moved by their derivatives; see `Comparison.equations`."""
-    turn = np.broadcast_to(np.eye(6), (len(modes), 6, 6))[:, :2].copy()
+    turn = np.broadcast_to(np.eye(6, dtype=SINGLE), (len(modes), 6, 6))[:, :2].copy()
     turn[:, X, DX] = -moved / 2
     turn[:, Y, DY] = moved / 2
     changed = modes.copy()
@@ -110,16 +110,22 @@ def weigh(
     kernels: Kernels, x: Float, y: Float, gain: Float | None, scene: Float | None = None
 ) -> tuple[Float, WindowSpectra]:
     """Gain and spectra from the modes of both."""
-    xx, yy, xy = ring_means(kernels, ((x, x), (y, y), (x, y)))
+    about = np.einsum("nk,nk->n", x, y) / np.einsum("nk,nk->n", x, x) if gain is None else gain
+    about = about.astype(SINGLE)[:, None]
+    # of what they differ by, not of both: single precision would not do for that
+    rest = y - about * x
+    xx, xr, rr = ring_means(kernels, ((x, x), (x, rest), (rest, rest)))
+    about = about.astype(np.float64)
+    xy, yy = about * xx + xr, about**2 * xx + 2 * about * xr + rr
     return photometry(xx=xx, yy=yy, xy=xy, count=kernels.count, gain=gain, scene=scene)
 
 
 def ring_means(kernels: Kernels, pairs: Sequence[tuple[Float, Float]]) -> Float:
     """Ring averages of some products: (pairs, n, rings)."""
-    products = np.empty((len(pairs), *pairs[0][0].shape))
+    products = np.empty((len(pairs), *pairs[0][0].shape), dtype=SINGLE)
     for product, (first, second) in zip(products, pairs, strict=True):
         np.multiply(first, second, out=product)
-    return np.asarray(products @ kernels.mean)
+    return np.asarray(kernels.mean(products))
 
 
 def equations(
@@ -143,7 +149,7 @@ def equations(
         Do not look for a background that slopes.
     """
     gain, spectra = weigh(kernels, modes[:, X], modes[:, Y], gain, scene)
-    weight = spectra.weight @ kernels.spread
+    weight = kernels.spread_out(spectra.weight)
     products = _products(kernels, modes, weight)
     tilted = np.zeros(len(modes), dtype=bool)
     if not level:
@@ -154,7 +160,7 @@ def equations(
             tilted[index] = True
             gain[index] = gains
             spectra.put(index, without)
-            weight[index] = without.weight @ kernels.spread
+            weight[index] = kernels.spread_out(without.weight)
             products[index] = _products(kernels, modes[index], weight[index])
     n, share = len(modes), spectra.share[:, 0]
     rows = np.zeros((9, n, 8))
@@ -236,9 +242,9 @@ def _tilted(
     x, y = modes[hinted, X], modes[hinted, Y]
     slope = _tilt(kernels, products[hinted], gain[hinted], SLOPE_HINT)[0]
     first, inside = weigh(
-        kernels, x, y - slope @ kernels.slopes, gain[hinted], spectra.scene[hinted]
+        kernels, x, y - slope.astype(SINGLE) @ kernels.slopes, gain[hinted], spectra.scene[hinted]
     )
-    weight = inside.weight @ kernels.spread
+    weight = kernels.spread_out(inside.weight)
     again = np.empty((hinted.size, 8, 8))
     again[:, :2, SLOPES] = (modes[hinted, :2] * weight[:, None]) @ kernels.slopes.T
     again[:, SLOPES, SLOPES] = (weight @ kernels.slope_products).reshape(-1, 2, 2)
@@ -248,7 +254,7 @@ def _tilted(
     gains, without = weigh(
         kernels,
         x[found],
-        y[found] - slope[found] @ kernels.slopes,
+        y[found] - slope[found].astype(SINGLE) @ kernels.slopes,
         first[found],
         inside.scene[found],
     )
@@ -257,8 +263,8 @@ def _tilted(
 
 def _information_noise(kernels: Kernels, spectra: WindowSpectra, weight: Float) -> Float:
     """Fourth moments of frequency, weighted by the noise of both images: (n, 2, 2)."""
-    noise = (spectra.noise_product @ kernels.spread) * weight**2
-    return np.asarray((noise @ kernels.fourth).reshape(-1, 2, 2))
+    noise = kernels.spread_out(spectra.noise_product) * weight**2
+    return np.asarray((noise @ kernels.fourth).reshape(-1, 2, 2), dtype=np.float64)
 
 
 def _directions(information: Float, noise: Float) -> tuple[Float, Float]:

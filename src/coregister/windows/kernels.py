@@ -28,6 +28,8 @@ ENDS = 6
 FARTHEST, DEGREE = 0.42, 11
 #: coarse modes are looked at first where there are so many along an axis
 FEWEST_COARSE = 12
+#: digits of pixels and modes: many more than noise leaves; sums over rings have all
+SINGLE = np.float32
 #: frequencies from which a kernel is put together
 NODES = 1024
 
@@ -51,17 +53,17 @@ def _movers(size: int, kept: int, *, fade: bool) -> Float:
     """
     nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
     wide = size + 2 * REACH
-    apart = np.arange(size)[:, None] - (np.arange(wide) - REACH)
+    # the same at every pixel; a kernel reaches no farther than this
+    apart = np.arange(REACH + 1, -REACH - 2, -1.0)
+    kernel = np.stack(_kernel(apart + FARTHEST * nodes[:, None], fade=fade), axis=1)
+    lines = np.zeros((DEGREE + 1, 2, size, size + apart.size - 1))
+    for row in range(size):
+        lines[:, :, row, row : row + apart.size] = kernel
     cosine = scipy.fft.dct(np.eye(size), norm="ortho", axis=0)[:kept]
-    at_nodes = np.stack(
-        [
-            np.stack([cosine @ part for part in _kernel(apart + FARTHEST * node, fade=fade)])
-            for node in nodes
-        ]
-    )
+    at_nodes = cosine @ lines[..., 1 : 1 + wide]
     coefficients = scipy.fft.dct(at_nodes, axis=0) / (DEGREE + 1)
     coefficients[0] /= 2
-    return np.ascontiguousarray(coefficients.reshape(DEGREE + 1, -1))
+    return np.asarray(coefficients.reshape(DEGREE + 1, -1), dtype=SINGLE)
 
 
 class Kernels:
@@ -77,8 +79,8 @@ class Kernels:
     Attributes
     ----------
     count, frequency : (rings,) array
-    mean : (modes, rings) array
-        Its product with values, mode by mode, are their averages over the rings.
+    order : (modes,) array
+        Places of the modes in the transform, ring by ring; zero frequency is in none of them.
     spread : (rings, modes) array
         Its product with values, ring by ring, are these at every mode.
     slopes : (2, modes) array
@@ -93,27 +95,29 @@ class Kernels:
         self.rings: Rings = cosine_rings(self.shape, step)
         self.count, self.frequency = self.rings.count, self.rings.frequency
         of_mode = self.rings.of_mode
-        self.mean = (of_mode[:, None] == np.arange(self.rings.size)) / self.count
-        self.spread = spread_matrix(self.rings, self.frequency)
+        inside = np.count_nonzero(of_mode < self.rings.size)
+        self.order = np.argsort(of_mode, kind="stable")[:inside]
+        self._starts = np.searchsorted(of_mode[self.order], np.arange(self.rings.size))
+        self.spread = self._ordered(spread_matrix(self.rings, self.frequency)).astype(SINGLE)
         modes = [np.arange(n) for n in self.shape]
         k = [along(np.pi * m / n, a, 2) for a, (m, n) in enumerate(zip(modes, shape, strict=True))]
-        self.k = np.stack([np.broadcast_to(f, self.shape).ravel() for f in k])
-        self.fourth = np.stack([self.k[i] ** 2 * self.k[j] ** 2 for i in (0, 1) for j in (0, 1)]).T
+        self.k = self._ordered(np.stack([np.broadcast_to(f, self.shape).ravel() for f in k]))
+        fourth = [self.k[i] ** 2 * self.k[j] ** 2 for i in (0, 1) for j in (0, 1)]
+        self.fourth = np.stack(fourth, axis=1).astype(SINGLE)
         slopes = np.zeros((2, *self.shape))
         for a, (n, m) in enumerate(zip(shape, self.shape, strict=True)):
             line = scipy.fft.dct(np.linspace(-1, 1, n), norm="ortho") * np.sqrt(shape[1 - a])
             slopes[(a, slice(None), 0) if a == 0 else (a, 0, slice(None))] = line[:m]
-        slopes[:, 0, 0] = 0.0  # a constant is taken out anyway
-        self.slopes = slopes.reshape(2, -1)
+        self.slopes = self._ordered(slopes.reshape(2, -1)).astype(SINGLE)
         pairs = [self.slopes[i] * self.slopes[j] for i in (0, 1) for j in (0, 1)]
         self.slope_products = np.stack(pairs).T
 
     @cached_property
     def bands(self) -> Float:
         """Its product with values, mode by mode, are their sums over bands: (modes, bands)."""
-        band = self.rings.band(BANDS)
+        band = self.rings.band(BANDS)[self.order]
         inside = [b for b in range(len(BANDS) + 1) if np.any(band == b)]
-        return np.stack([band == b for b in inside], axis=1).astype(np.float64)
+        return np.stack([band == b for b in inside], axis=1).astype(SINGLE)
 
     @cached_property
     def coarse(self) -> Kernels | None:
@@ -138,7 +142,7 @@ class Kernels:
             Reference, moving, both derivatives of the first, both of the second.
         """
         m, n = self.shape
-        modes = np.empty((len(offset), 6, m, n))
+        modes = np.empty((len(offset), 6, m, n), dtype=SINGLE)
         for image, patch in enumerate(patches):
             fraction = (offset if image else -offset) / 2
             first, second = (self._matrices(a, fraction[:, a], fade=True) for a in range(2))
@@ -147,25 +151,45 @@ class Kernels:
             modes[:, image] = both[:, :, :n]
             modes[:, 3 + 2 * image] = both[:, :, n:]
             modes[:, 2 + 2 * image] = rows[:, m:] @ second[:, :n].transpose(0, 2, 1)
-        modes[:, :2, 0, 0] = 0.0
-        return modes.reshape(len(offset), 6, -1)
+        return self._ordered(modes.reshape(len(offset), 6, -1))
 
     def unfaded(self, patches: Float, fraction: Float) -> Float:
         """Modes alone, with all that the pixels hold up to the Nyquist frequency."""
         first, second = (
             self._matrices(a, fraction[:, a], fade=False)[:, : self.shape[a]] for a in range(2)
         )
-        return np.asarray((first @ patches @ second.transpose(0, 2, 1)).reshape(len(patches), -1))
+        fields = first @ patches @ second.transpose(0, 2, 1)
+        return self._ordered(fields.reshape(len(patches), -1))
 
     def _matrices(self, axis: int, fraction: Float, *, fade: bool) -> Float:
         powers = np.polynomial.chebyshev.chebvander(fraction / FARTHEST, DEGREE)
-        product = powers @ _movers(self._pixels[axis], self.shape[axis], fade=fade)
+        product = powers.astype(SINGLE) @ _movers(self._pixels[axis], self.shape[axis], fade=fade)
         return np.asarray(product.reshape(len(fraction), 2 * self.shape[axis], -1))
 
     def untransform(self, modes: Float) -> Float:
         """Fields of which the modes are given: (..., *shape)."""
-        fields = modes.reshape(*modes.shape[:-1], *self.shape)
-        return np.asarray(scipy.fft.idctn(fields, norm="ortho", axes=(-2, -1)))
+        fields = np.zeros((*modes.shape[:-1], self.shape[0] * self.shape[1]), dtype=modes.dtype)
+        fields[..., self.order] = modes
+        fields = fields.reshape(*modes.shape[:-1], *self.shape)
+        return np.asarray(scipy.fft.idctn(fields, norm="ortho", axes=(-2, -1), overwrite_x=True))
+
+    def spread_out(self, values: Float) -> Float:
+        """Values, ring by ring, at every mode."""
+        return np.asarray(values.astype(SINGLE) @ self.spread)
+
+    def mean(self, values: Float) -> Float:
+        """Averages over the rings of values, mode by mode."""
+        return np.asarray(np.add.reduceat(values, self._starts, axis=-1) / self.count)
+
+    def _ordered(self, values: NDArray[np.floating]) -> Float:
+        return np.asarray(values.take(self.order, axis=-1))
+
+
+def in_units(fields: Float) -> Float:
+    """Windows without their mean, each in a unit of its own: single precision has little range."""
+    centred = (fields - fields.mean(axis=(1, 2), keepdims=True)).astype(SINGLE)
+    centred /= np.maximum(np.abs(centred).max(axis=(1, 2), keepdims=True), 1e-30)
+    return np.asarray(centred)
 
 
 def spread_matrix(rings: Rings, frequency: Float) -> Float:

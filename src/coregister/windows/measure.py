@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from coregister.compare import MARGIN
 from coregister.errors import RegistrationWarning
-from coregister.fill import departure, spikes, suspects
 from coregister.images import Image, together
 from coregister.levels import MOST_EQUAL, coarsely_rounded
 from coregister.register import measure
@@ -20,9 +19,10 @@ from coregister.single import Single
 from coregister.status import Status
 from coregister.trust import MAX_FALSE_ALARM
 from coregister.windows.descent import descend
-from coregister.windows.kernels import FARTHEST, REACH, kernels
+from coregister.windows.kernels import FARTHEST, REACH, in_units, kernels
 from coregister.windows.places import Cutter, Places, counts
 from coregister.windows.search import Found, WindowSearch
+from coregister.windows.sources import Images, Small
 from coregister.windows.verdict import conclude
 
 Float = NDArray[np.float64]
@@ -41,53 +41,6 @@ SHORTEST, MULTIPLE = 12, 4
 CUTS = 3
 #: pixels around the search that one window measured by itself gets
 ROOM = 8
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Images:
-    """One image, or as many as there are windows: (k, rows, columns) arrays."""
-
-    data: Float
-    valid: Mask | None
-    sigma: float | Float | None
-
-    @classmethod
-    def of(cls, image: Image, count: int = 1) -> Images:
-        """An image, or `count` of them one above the other."""
-
-        def split(values: NDArray[np.generic]) -> NDArray[np.generic]:
-            return values.reshape(count, -1, values.shape[-1])
-
-        return cls(
-            data=split(image.data),  # type: ignore[arg-type]
-            valid=None if image.valid is None else split(image.valid),  # type: ignore[arg-type]
-            sigma=split(image.sigma) if isinstance(image.sigma, np.ndarray) else image.sigma,  # type: ignore[arg-type]
-        )
-
-    def some(self, index: Ints) -> Images:
-        """Those of some windows."""
-        valid = None if self.valid is None else self.valid[index]
-        sigma = self.sigma[index] if isinstance(self.sigma, np.ndarray) else self.sigma
-        return Images(data=self.data[index], valid=valid, sigma=sigma)
-
-    def without_spikes(self) -> tuple[Float, Mask | None]:
-        """Data where hot pixels and cosmic rays are replaced, and what is valid besides them."""
-        tall = self.data.reshape(-1, self.data.shape[2])
-        found = spikes(tall, suspects(tall))
-        if not found.any():
-            return self.data, self.valid
-        places = np.nonzero(found)
-        data = tall.copy()
-        data[places] -= departure(tall, places)
-        valid = ~found.reshape(self.data.shape)
-        return data.reshape(self.data.shape), valid if self.valid is None else valid & self.valid
-
-    def part(self, image: int, start: Ints, stop: Ints) -> Image:
-        """A piece of one of them."""
-        where = (image, slice(start[0], stop[0]), slice(start[1], stop[1]))
-        valid = None if self.valid is None or self.valid[where].all() else self.valid[where]
-        sigma = self.sigma[where] if isinstance(self.sigma, np.ndarray) else self.sigma
-        return Image(data=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
 
 
 class Job(NamedTuple):
@@ -156,8 +109,15 @@ class _Batch:
             reference, moving = reference.some(part), moving.some(part)
         self._image = np.arange(part.size) if len(reference.data) > 1 else job.places.image[part]
         self._start, self._near = job.places.start[part], np.rint(job.initial[part]).astype(int)
-        data, self._valid = reference.without_spikes()
-        others, self._moving_valid = moving.without_spikes()
+        found = reference.spikes(), moving.spikes()
+        data, others = reference.without(found[0]), moving.without(found[1])
+        self._valid, self._moving_valid = reference.valid, moving.valid
+        if found[0] is not None and found[1] is not None and data.shape == others.shape:
+            hot = found[0] & found[1]
+            if hot.any():
+                self._valid, self._moving_valid = (
+                    ~hot if i.valid is None else i.valid & ~hot for i in (reference, moving)
+                )
         self._shape, self._moving_shape = data.shape[1:], others.shape[1:]
         self._given = reference.data, moving.data
         begin = self._start + self._near
@@ -165,6 +125,7 @@ class _Batch:
         far = min(int(far), 2 * max(self._moving_shape))
         self._reference = Cutter(data, REACH)
         self._moving = Cutter(others, max(REACH, far + max(self._reach)))
+        self._small = Small.of(reference, data, found[0]), Small.of(moving, others, found[1])
         self._doubt = np.zeros(part.size, dtype=bool)
 
     def measure(self, measured: Measured) -> Mask:
@@ -299,11 +260,18 @@ class _Batch:
         full = shape[0] + 2 * REACH, shape[1] + 2 * REACH
         reference = self._reference.cut(image, start - REACH, full)
         moving = self._moving.cut(image, start + whole - REACH, full)
-        for patches in (reference, moving):
-            patches -= patches.mean(axis=(1, 2), keepdims=True)
+        for small, cutter, patch, begin in zip(
+            self._small,
+            (self._reference, self._moving),
+            (reference, moving),
+            (start, start + whole),
+            strict=True,
+        ):
+            small.put_back(patch, image, begin, cutter.unit)
+        patches = in_units(reference), in_units(moving)
         matrices = kernels(shape)
-        settled = descend(matrices, (reference, moving), np.clip(rest, -FARTHEST, FARTHEST))
-        verdict = conclude(matrices, settled, (reference, moving), whole.astype(np.float64))
+        settled = descend(matrices, patches, np.clip(rest, -FARTHEST, FARTHEST))
+        verdict = conclude(matrices, settled, patches, whole.astype(np.float64))
         offset = whole + settled.offset
         where = self._part[index]
         doubt = verdict.doubt | ~np.isfinite(offset).all(axis=1)

@@ -75,10 +75,10 @@ def around(centers: ArrayLike, shape: tuple[int, ...], size: tuple[int, int]) ->
     """Windows around given points, at the nearest whole pixels."""
     _check_size(shape, size)
     points = np.asarray(centers, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.isfinite(points)):
+    if points.ndim != 2 or points.shape[1] != 2 or not (points.size and np.isfinite(points).all()):
         raise InputError(
-            f"centers have shape {points.shape}; finite values of shape (n, 2) are needed: "
-            "row and column of the middle of each window"
+            f"centers have shape {points.shape}; finite values of shape (n, 2), one row at least, "
+            "are needed: row and column of the middle of each window"
         )
     start = np.rint(points - (np.array(size) - 1) / 2).astype(np.intp)
     outside = np.any((start < 0) | (start + size > shape), axis=1)
@@ -109,6 +109,11 @@ class Cutter:
     images : (k, rows, columns) array
     margin : int
         Pixels by which windows may leave them.
+
+    Attributes
+    ----------
+    unit : float
+        By which their values are divided.
     """
 
     def __init__(self, images: Float, margin: int) -> None:
@@ -117,7 +122,8 @@ class Cutter:
         reach = [min(EXTENSION, n - 1) for n in self.shape]
         centred = images - level
         # a unit of its own: powers of very large and very small values are no numbers
-        centred /= max(float(np.abs(centred).max()), 1e-300)
+        self.unit = max(float(np.abs(centred).max()), 1e-300)
+        centred /= self.unit
         data = np.pad(centred, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd")
         for axis, (n, r) in enumerate(zip(self.shape, reach, strict=True), start=1):
             fade = np.ones(n + 2 * r)

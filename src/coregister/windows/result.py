@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Float = NDArray[np.float64]
+
+
+def check_table(path: str | os.PathLike[str]) -> str:
+    """The suffix of a table that can be written; refused if it cannot."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".ecsv", ".csv", ".parquet"):
+        raise InputError(f"{path} has the suffix {suffix!r}; .ecsv, .csv or .parquet is needed")
+    if suffix != ".csv":
+        optional("astropy.table", "io")
+    if suffix == ".parquet":
+        optional("pyarrow", "stack")
+    return suffix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +123,7 @@ class WindowsRegistration(Several):
         return table.QTable(columns, meta={"coregister": about})
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the table: ``.ecsv`` or ``.parquet``, whole or not at all.
+        """Write the table: ``.ecsv``, ``.csv`` or ``.parquet``, whole or not at all.
 
         Parameters
         ----------
@@ -119,14 +133,27 @@ class WindowsRegistration(Several):
         """
         from coregister.io.atomic import atomic_write
 
-        suffix = Path(path).suffix.lower()
-        if suffix not in (".ecsv", ".parquet"):
-            raise InputError(f"{path} has the suffix {suffix!r}; .ecsv or .parquet is needed")
-        if suffix == ".parquet":
-            optional("pyarrow", "stack")
+        suffix = check_table(path)
         with atomic_write(path, overwrite=overwrite) as temporary:
+            if suffix == ".csv":
+                temporary.write_text(self._csv(), "utf-8")
+                return
             form = "ascii.ecsv" if suffix == ".ecsv" else "parquet"
             self.to_table().write(temporary, format=form, overwrite=True)
+
+    def _csv(self) -> str:
+        """Plain columns, units in their names."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = [f"{what}_{axis}_px" for what in ("center", "offset", "stderr") for axis in "yx"]
+        writer.writerow([*names, "covariance_yx_px2", "false_alarm", "trusted", "status", "flags"])
+        values = np.hstack([self.centers, self.offsets, self.stderr, self.covariances[:, :1, 1]])
+        for row, chance, good, status, flags in zip(
+            values.tolist(), self.false_alarm, self.trusted, self.status, self.flags, strict=True
+        ):
+            told = [float(chance), bool(good), str(status), " ".join(sorted(map(str, flags)))]
+            writer.writerow([*row, *told])
+        return text.getvalue()
 
     def plot(self, *, scale: float | None = None) -> Figure:
         """Arrows on the reference's pixels; windows that are not trusted are crosses.
@@ -143,6 +170,8 @@ class WindowsRegistration(Several):
         """
         from coregister.plotting import plot_windows
 
+        if scale is not None and not 0 < scale < np.inf:
+            raise InputError(f"scale={scale!r} makes no arrows; a number above 0 is needed")
         return plot_windows(self, scale=scale)
 
     # ---------------------------------------------------------------- printed form

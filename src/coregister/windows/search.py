@@ -18,10 +18,8 @@ from coregister.fill import CLIP_SIGMA
 from coregister.images import MIN_SIDE
 from coregister.overlap.search import MIN_OVERLAP
 from coregister.search import (
-    GAUSSIAN_POWER,
     IDENTICAL,
     MAX_CHANCE,
-    QUICK_CHANCE,
     SEPARATION,
     SPARSE,
     SPARSE_POWER,
@@ -36,7 +34,7 @@ from coregister.search import (
 )
 from coregister.spectrum import Rings, cosine_rings
 from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
-from coregister.windows.kernels import spread_matrix
+from coregister.windows.kernels import SINGLE, in_units, spread_matrix
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -44,8 +42,6 @@ Ints = NDArray[np.intp]
 
 #: pixels between those from which the scatter of a filtered window is read
 SPARSE_STEP = 2
-#: the search needs no more digits
-SINGLE = np.float32
 #: two peaks are one where the score between falls to no less than this share of the lower, asked
 #: at so many places
 VALLEY, ON_THE_WAY = 0.7, 24
@@ -186,15 +182,10 @@ class WindowSearch:
         plain = chance_of_peaks(z * scatter, lags, roughness, 2)
         same = (correlation[at] > IDENTICAL) & (samples_best > widest / 2)
         few = _sparse(clipped, inside, band)
-        for i in np.flatnonzero((few | (false_alarm > QUICK_CHANCE)) & ~same):
-            if false_alarm[i] > MAX_FALSE_ALARM:
-                continue  # no match in any case
-            power = SPARSE_POWER if few[i] else GAUSSIAN_POWER
-            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], power)
+        # what is less likely is no match in any case; of other scenes theory tells the far tail
+        for i in np.flatnonzero(few & (false_alarm <= MAX_FALSE_ALARM) & ~same):
+            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], SPARSE_POWER)
             by_null = tail(z[i] * scatter[i])
-            if not few[i]:
-                false_alarm[i] = max(false_alarm[i], by_null)
-                continue
             (top, bottom), (start, end) = inside[i]
             by_features = chance_of_features(
                 (fields[0][i], fields[1][i, top:bottom, start:end]),
@@ -243,30 +234,26 @@ class WindowSearch:
         """Root of the product of both energies at every offset, the same flipped, and pixels."""
         rows, columns = self._boxes
         moving = (rows @ (second * second) @ columns).astype(np.float64)
-        squares = first.astype(np.float64) ** 2
+        squares = first * first
         reference = np.broadcast_to(squares.sum(axis=(1, 2))[:, None, None], moving.shape).copy()
         flipped = reference.copy()
         pixels = np.full(moving.shape, float(squares[0].size))
         if partly.size:
-            spans = []
-            for axis, (n, r) in enumerate(zip(self.shape, self.reach, strict=True)):
-                lag = np.arange(2 * r + 1)
-                low = np.clip(inside[partly, axis, :1] - lag, 0, n)
-                spans.append((low, np.maximum(np.clip(inside[partly, axis, 1:] - lag, 0, n), low)))
-            counts = [last - start for start, last in spans]
-            pixels[partly] = counts[0][:, :, None] * counts[1][:, None, :]
-            for target, values in ((reference, squares), (flipped, squares[:, :, ::-1])):
-                total = values[partly]
-                for axis, (start, last) in enumerate(spans, start=1):
-                    total = _sums(total, axis, start, last)
-                target[partly] = total
+            down, across = (self._seen(inside[partly, axis], axis) for axis in range(2))
+            pixels[partly] = down.sum(axis=2)[:, :, None] * across.sum(axis=2)[:, None]
+            half, across = down @ squares[partly], across.transpose(0, 2, 1)
+            reference[partly], flipped[partly] = half @ across, half @ across[:, ::-1]
         return _root(reference * moving), _root(flipped * moving), pixels
+
+    def _seen(self, inside: Ints, axis: int) -> Float:
+        """Pixels of a window, 0 or 1, that have a counterpart: (n, lags, pixels)."""
+        counterpart = np.arange(self.shape[axis]) + np.arange(2 * self.reach[axis] + 1)[:, None]
+        low, high = inside[:, None, :1], inside[:, None, 1:]
+        return np.asarray((counterpart >= low) & (counterpart < high), dtype=SINGLE)
 
 
 def _modes(fields: Float) -> Float:
-    fields = (fields - fields.mean(axis=(1, 2), keepdims=True)).astype(SINGLE)
-    # a unit of its own: single precision has no room for very large and small ones
-    fields /= np.maximum(np.abs(fields).max(axis=(1, 2), keepdims=True), 1e-30)
+    fields = in_units(fields)
     return np.asarray(scipy.fft.dctn(fields, norm="ortho", axes=(1, 2), overwrite_x=True))
 
 
@@ -314,19 +301,6 @@ def _sparse(fields: tuple[Float, Float], inside: Ints, band: Float) -> Mask:
         moments.append(fourth * size / np.maximum(second**2, 1e-300))
     scatter = SPARSE_SIGMA * np.sqrt(24.0 / np.maximum(band * np.minimum(*sizes), 1.0))
     return np.asarray(np.sqrt(moments[0] * moments[1]) > np.maximum(SPARSE, 3.0 + scatter))
-
-
-def _sums(values: Float, axis: int, first: Ints, last: Ints) -> Float:
-    """Sums along an axis from `first` up to `last`, one after the other; each may be (n, lags)."""
-    shape = list(values.shape)
-    shape[axis] += 1
-    sums = np.zeros(shape)
-    np.cumsum(values, axis=axis, out=sums[:, 1:] if axis == 1 else sums[:, :, 1:])
-    if first.ndim == 1:
-        return np.asarray(sums.take(last, axis=axis) - sums.take(first, axis=axis))
-    places = [i[:, :, None] if axis == 1 else i[:, None, :] for i in (last, first)]
-    high, low = (np.take_along_axis(sums, place, axis=axis) for place in places)
-    return np.asarray(high - low)
 
 
 def _root(energies: Float) -> Float:

@@ -37,11 +37,13 @@ from coregister.uncertainty import (
     MOST_LOST,
     NOISELESS,
     STEP_ASIDE,
+    aliased,
+    features,
     folded_power,
 )
 from coregister.windows.descent import Patches, Settled
 from coregister.windows.equations import DX, DY, ring_means
-from coregister.windows.kernels import REACH, Kernels
+from coregister.windows.kernels import REACH, SINGLE, Kernels
 from coregister.windows.spectra import photometry
 
 Float = NDArray[np.float64]
@@ -95,14 +97,14 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     fields = np.concatenate(
         [equations.residual[:, None], equations.gradient, equations.scene[:, None]], axis=1
     )
+    fields = fields.astype(SINGLE)
     values = fields[:, :, :6] @ modes
     if equations.tilted.any():
         values += fields[:, :, 6:] @ kernels.slopes
     residual, gradient = values[:, 0], values[:, 1:3]
     bread = equations.bread
     loosened = _loosened(kernels, settled, values[:, :3], bread)
-    white = np.sqrt(noise @ kernels.spread)
-    white[:, 0] = 1.0
+    white = np.sqrt(kernels.spread_out(noise))
     leverage = _leverage(bread, gradient) + _nuisance_leverage(kernels, settled, values[:, 3])
     leverage *= equations.weight
     kept = np.sqrt(1.0 - np.clip(leverage, 0.0, 0.9))
@@ -169,13 +171,18 @@ def _loosened(kernels: Kernels, settled: Settled, values: Float, bread: Float) -
     equations, modes = settled.equations, settled.modes
     n, gain, share = len(modes), equations.gain, equations.spectra.share
     residual, gradient = values[:, 0], values[:, 1:]
-    scene = equations.scene[:, :6][:, None] @ modes
-    x = (scene[:, 0] - share * residual) / gain[:, None]
-    y = scene[:, 0] + (1 - share) * residual
-    firsts, seconds = (modes[:, rows].transpose(1, 0, 2) for rows in (DX, DY))
-    pairs = [(x, d) for d in firsts] + [(y, d) for d in seconds]
-    pairs += [(x, d) for d in seconds] + [(y, d) for d in firsts]
-    xx, yy, xy, *means = ring_means(kernels, [(x, x), (y, y), (x, y), *pairs])
+    scene = equations.scene[:, :6][:, None].astype(SINGLE) @ modes
+    both = scene[:, 0], residual
+    pairs = [(both[i], both[j]) for i, j in ((0, 0), (0, 1), (1, 1))]
+    pairs += [(field, modes[:, row]) for field in both for row in range(DX.start, DY.stop)]
+    ss, sr, rr, *crossed = ring_means(kernels, pairs)
+    # reference and moving are put together from the scene and what is left over
+    of_x = [(s - share * r) / gain[:, None] for s, r in zip(crossed[:4], crossed[4:], strict=True)]
+    of_y = [s + (1 - share) * r for s, r in zip(crossed[:4], crossed[4:], strict=True)]
+    means = of_x[:2] + of_y[2:] + of_x[2:] + of_y[:2]
+    xx = (ss - 2 * share * sr + share**2 * rr) / gain[:, None] ** 2
+    yy = ss + 2 * (1 - share) * sr + (1 - share) ** 2 * rr
+    xy = (ss + (1 - 2 * share) * sr - share * (1 - share) * rr) / gain[:, None]
     bars = np.sqrt(np.clip(np.einsum("nii->ni", bread), 0.0, None))
     known = bars > 0
     away = STEP_ASIDE * np.where(known, bars, 1.0)
@@ -210,12 +217,12 @@ def _loosened(kernels: Kernels, settled: Settled, values: Float, bread: Float) -
 
 def _leverage(inverse: Float, columns: Float) -> Float:
     """Diagonal of ``columns^T inverse columns``: (n, modes)."""
-    return np.asarray(np.einsum("nik,nik->nk", inverse @ columns, columns))
+    return np.asarray(np.einsum("nik,nik->nk", inverse.astype(SINGLE) @ columns, columns))
 
 
 def _nuisance_leverage(kernels: Kernels, settled: Settled, scene: Float) -> Float:
     inverse, tilted = settled.equations.nuisance_inverse, settled.equations.tilted
-    share = inverse[:, 0, :1] * scene**2
+    share = inverse[:, 0, :1].astype(SINGLE) * scene**2
     if tilted.any():
         slopes = np.broadcast_to(kernels.slopes, (int(tilted.sum()), *kernels.slopes.shape))
         columns = np.concatenate([scene[tilted][:, None], slopes], axis=1)
@@ -225,7 +232,8 @@ def _nuisance_leverage(kernels: Kernels, settled: Settled, scene: Float) -> Floa
 
 def _unabsorbed(left: Float, columns: Float) -> Float:
     """See `compare.unabsorbed`."""
-    inverse = np.asarray(np.linalg.pinv(columns @ columns.transpose(0, 2, 1), hermitian=True))
+    products = (columns @ columns.transpose(0, 2, 1)).astype(np.float64)
+    inverse = np.asarray(np.linalg.pinv(products, hermitian=True))
     return np.asarray(left / np.sqrt(1.0 - np.clip(_leverage(inverse, columns), 0.0, 0.9)))
 
 
@@ -372,7 +380,7 @@ def _aliasing(
     offset, weight = settled.offset[asked], equations.weight[asked]
     x = kernels.unfaded(patches[0][asked], -offset / 2)
     y = kernels.unfaded(patches[1][asked], offset / 2)
-    cross = equations.gain[asked, None] * ((x * y) @ kernels.mean)
+    cross = equations.gain[asked, None] * kernels.mean(x * y)
     some = spectra.of(asked)
     folded = np.stack(
         [
@@ -380,11 +388,18 @@ def _aliasing(
             for rings in zip(cross, some.scene, some.noise_product, strict=True)
         ]
     )
-    power = (folded @ kernels.spread) * (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2 * weight
-    coherent = power @ np.abs(kernels.k).T
+    transmitted = kernels.spread_out(folded) * (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2
+    power, scene = transmitted * weight, np.maximum(kernels.spread_out(some.scene), 1e-30)
+    meeting, moduli = np.sqrt(transmitted * scene) * weight, np.abs(kernels.k)
+    coherent, alike = power @ moduli.T, meeting @ moduli.T
     columns, inverse = gradient[asked], bread[asked]
     chance = (columns * (power * weight)[:, None]) @ columns.transpose(0, 2, 1)
-    random = np.sqrt(np.clip(np.einsum("nii->ni", inverse @ chance @ inverse), 0.0, None))
-    pull = coherent * np.abs(np.sin(2 * np.pi * offset))
-    systematic[asked] = (np.abs(inverse) @ pull[:, :, None])[:, :, 0] + 3.0 * random
+    worst = (np.abs(inverse) @ alike[:, :, None])[:, :, 0]
+    bars = np.sqrt(np.clip(np.einsum("nii->ni", inverse), 0.0, None))
+    for i in np.flatnonzero(np.any(3.0 * worst > 0.1 * bars, axis=1)):
+        filtered = np.sqrt(np.hypot(*moduli) * meeting[i] / scene[i])
+        first, second = kernels.untransform(filtered * np.stack([x[i], y[i]]))
+        worst[i] /= np.sqrt(features(first * second, filtered**2 * scene[i]))
+    parts = zip(coherent, chance, worst, inverse, offset, strict=True)
+    systematic[asked] = [aliased(*part) for part in parts]
     return systematic
