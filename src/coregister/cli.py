@@ -57,7 +57,9 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
         click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
         click.option(
-            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
+            "--channel",
+            metavar="CHANNEL",
+            help="Of several: number, name, colour or 'grey' (mean).",
         ),
         click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
     ):
