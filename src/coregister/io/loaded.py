@@ -162,7 +162,7 @@ def choose_channel(
             f"to {last}"
         )
     alike = [i for i, name in enumerate(names) if name and name.lower() == str(asked).lower()]
-    counted = asked is None or re.fullmatch(r"\d+", str(asked)) and int(asked) < count
+    counted = asked is None or (re.fullmatch(r"\d+", str(asked)) and int(asked) < count)
     if not counted and len(alike) == 1:
         return alike[0]
     number = 0 if asked is None else channel_number(asked, listed)
