@@ -344,12 +344,13 @@ def test_all_channels_are_aligned_by_one(folder, movie, output):
     faint = 0.02 * movie[..., ::-1] + np.random.default_rng(1).standard_normal(movie.shape)
     both = np.stack([faint, movie], axis=1).astype("f4")
     sizes = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2, "TimeIncrement": 1.5}
-    tifffile.imwrite(folder / "m.ome.tif", both, metadata={"axes": "TCYX", **sizes})
-    words = ("m.ome.tif", "--channel", "1", "--all-channels", "--table", "t.ecsv")
+    names = {"Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(folder / "m.ome.tif", both, metadata={"axes": "TCYX", **sizes, **names})
+    words = ("m.ome.tif", "--channel", "gfp", "--all-channels", "--table", "t.ecsv")
     run(*words, "-o", output, cwd=folder)
     result = cr.read_table(folder / "t.ecsv")
-    for channel in (0, 1):
-        stack = open_stack(folder / output, channel=channel)
+    for channel, name in enumerate(("DAPI", "GFP")):
+        stack = open_stack(folder / output, channel=name)
         np.testing.assert_array_equal(np.stack([*stack]), result.apply(both[:, channel]))
         assert [size for size, _ in stack.scale] == pytest.approx([0.2, 0.1])
         np.testing.assert_allclose(stack.times.seconds, 1.5 * np.arange(6))
@@ -357,6 +358,10 @@ def test_all_channels_are_aligned_by_one(folder, movie, output):
         models = pytest.importorskip("ome_zarr_models.v05")
         image = models.Image.from_zarr(zarr.open_group(folder / output, mode="r"))
         assert [a.name for a in image.ome_attributes.multiscales[0].axes] == ["t", "c", "y", "x"]
+        omero = pytest.importorskip("ome_zarr_models.common.omero").Omero
+        shown = omero.model_validate(image.ome_attributes.omero).channels[1].window
+        aligned = result.apply(both[:, 1])
+        assert (shown.min, shown.max) == (np.nanmin(aligned), np.nanmax(aligned))
         run(*words, "-o", "a.fits", cwd=folder, code=2)
         run("m.npy", "--all-channels", "-o", "b.zarr", cwd=folder, code=2)
         run("m.npy", "--all-channels", cwd=folder, code=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy import sparse
 
 import coregister as cr
 
@@ -54,6 +55,13 @@ MISTAKES = {
     "bytes": (lambda a: (b"FITS", a), "reference is a bytes"),
     "an address": (lambda a: ("https://example.org/m31.fits", a), "fetch it first"),
     "an empty array": (lambda a: (a[:0], a), "empty"),
+    "a unit far too small": (lambda a: (1e150 * a, 1e150 * a), "divide it by"),
+    "a unit far too large": (lambda a: (1e-200 * a, 1e-200 * a), "divide it by"),
+    "a generator": (lambda a: ((row for row in a), a), "is a generator"),
+    "a function": (lambda a: (np.mean, a), "array of numbers or the path"),
+    "a sparse matrix": (lambda a: (sparse.csr_array(a), a), "is a csr_array"),
+    "a record": (lambda a: (np.zeros(a.shape, [("counts", float)]), a), "astype(float)"),
+    "a spectrum and an image": (lambda a: (a[0], a), "1 axes"),
 }
 
 
@@ -76,8 +84,18 @@ def test_a_mistake_is_answered_in_one_sentence(pair, mistake):
         ({"max_offset": (1, 2, 3)}, "one for each of 2 axes"),
         ({"initial": (100, 0)}, "no overlap"),
         ({"model": "affine"}, "leave model out"),
+        ({"boundary": None}, "'periodic'"),
+        ({"initial": "centre"}, "one finite number"),
+        ({"initial": np.zeros((40, 40))}, "a ndarray is not usable"),
+        ({"initial": (np.nan, 0)}, "one finite number"),
+        ({"max_offset": "5 px"}, "one finite number"),
+        ({"max_offset": np.inf}, "one finite number"),
+        ({"reference_err": "poisson"}, "numbers are needed"),
+        ({"moving_err": np.zeros((64, 64))}, "every pixel is excluded"),
+        ({"moving_valid": np.full((64, 64), 0.5)}, "True = use this pixel"),
+        ({"moving_valid": np.zeros((64, 64), bool)}, "no usable pixel"),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
 )
 def test_a_wrong_option_is_answered_in_one_sentence(pair, options, remedy):
     assert remedy in wrong(lambda: cr.register(*pair, **options))
@@ -100,6 +118,21 @@ AFTERWARDS = {
     ),
     "one image as a stack": (lambda r, a: cr.register_stack(a[None]), "at least 2"),
     "frames of two shapes": (lambda r, a: cr.register_stack([a, a[:50]]), "crop them"),
+    "a truth in words": (lambda r, a: r.pull("truth"), "in array-axis order"),
+    "a map of no width": (lambda r, a: r.chi2_map(-1), "a number above 0"),
+    "a map of one point": (lambda r, a: r.chi2_map(4, 1), "2 or more"),
+    "a variance of another shape": (lambda r, a: r.apply(a, variance=np.ones(5)), "image's shape"),
+    "a variance below 0": (lambda r, a: r.apply(a, variance=-1.0), "0 or above"),
+    "a shape of one number": (lambda r, a: r.apply(a, output_shape=50), "one an axis"),
+    "JSON in place of a record": (lambda r, a: cr.Registration.from_dict("{}"), "json.load"),
+    "an empty record": (lambda r, a: cr.Registration.from_dict({}), "to_dict()"),
+    "no frame": (lambda r, a: cr.register_stack([]), "at least 2"),
+    "a frame beyond the last": (lambda r, a: cr.register_stack([a, a], reference=9), "from 0"),
+    "windows larger than the image": (
+        lambda r, a: cr.register_windows(a, a, size=500),
+        "give a size from 8",
+    ),
+    "spectra in chi2_shift": (lambda r, a: cr.chi2_shift(a[0], a[0]), "coregister.register"),
     "no sky": (lambda r, a: cr.register_sky(a, a), "reference_wcs="),
 }
 
@@ -127,6 +160,14 @@ def test_the_command_answers_in_one_sentence(pair, tmp_path, monkeypatch, capsys
         "pair a.fits b.fits -o a.fits": "a name of its own",
         "pair a.fits b.fits --bondary overlap": "--boundary",
         "pair a.fits c.fits": "check the name",
+        "pair a.fits b.fits[SCI]": "--ext",
+        "pair a.fits b.fits --max-offset 5px": "is not a number",
+        "pair a.fits b.fits --initial 500,500": "no overlap",
+        "pair a.fits b.fits --max-offset -3": "above 0 px",
+        "pair a.fits b.fits --ref-ext SCI": "SCI",
+        "pair a.fits b.fits -o new/out.fits": "make it",
+        "stack a.fits b.fits --table t.pdf": ".csv",
+        "calibrate a.fits": "--noise",
         "sky a.fits b.fits": "reference, a.fits, came without world coordinates",
         "stack a.fits b.fits --report movie.pdf": ".html is needed",
     }

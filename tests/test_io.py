@@ -493,6 +493,24 @@ def test_channels_of_a_microscope_need_a_choice(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", channel=1).data, pair[1])
 
 
+def test_channels_of_a_microscope_have_names(tmp_path):
+    three = np.stack([IMAGE, 3 * IMAGE, 5 * IMAGE]).astype("u2")
+    for names, asked in (
+        (["DAPI", "GFP", "Red"], {"dapi": 0, "GFP": 1, "red": 2, "2": 2, 0: 0}),
+        (["488", "grey", "0"], {"488": 0, "grey": 1, "0": 0, "2": 2}),  # a number counts
+        (["GFP", "GFP", ""], {"blue": 2, "1": 1}),  # alike, or without one: no name
+    ):
+        metadata = {"axes": "CYX", "Channel": {"Name": names}}
+        tifffile.imwrite(tmp_path / "a.ome.tif", three, metadata=metadata)
+        for channel, number in asked.items():
+            found = read(tmp_path / "a.ome.tif", channel=channel).data
+            np.testing.assert_array_equal(found, three[number])
+        with pytest.raises(InputError, match=", ".join(names)):
+            read(tmp_path / "a.ome.tif")
+        with pytest.raises(InputError, match=", ".join(names)):
+            read(tmp_path / "a.ome.tif", channel="GFP" if names[0] == "GFP" else "RFP")
+
+
 def test_resolution_and_description_of_a_tiff_are_kept(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif",

@@ -68,7 +68,11 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
     metavar="WHAT",
     help="all, first, previous, the number of a frame, or an image file.",
 )
-@click.option("--channel", metavar="CHANNEL", help="Channel of frames that have several.")
+@click.option(
+    "--channel",
+    metavar="CHANNEL",
+    help="Channel of frames that have several: number, name or colour.",
+)
 @click.option("--all-channels", is_flag=True, help="Align the other channels too, by this one.")
 @click.option(
     "--boundary",
@@ -125,7 +129,7 @@ def stack(
     Two processes, and a file to go on from if it is stopped:
       coregister stack movie.zarr -o aligned.zarr --workers 2 --checkpoint run.json
     Register on one channel, align all of them, or those of another file:
-      coregister stack movie.ome.tif --channel 0 --all-channels -o aligned.zarr --table drift.ecsv
+      coregister stack movie.ome.tif --channel DAPI --all-channels -o aligned.zarr --table t.ecsv
       coregister stack other.tif --apply drift.ecsv -o other-aligned.zarr
 
     Exit status: 0 all frames trusted, 3 if any is flagged, 2 usage or unusable input, 1 anything
@@ -192,7 +196,7 @@ def stack(
             scale=scale,
             times=result.times,
             header=world,
-            channels=bool(channels),
+            channels=source.channel_names or [""] * len(channels) if channels else (),
             about=about,
             overwrite=overwrite,
         )

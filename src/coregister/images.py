@@ -21,6 +21,8 @@ Boundary = Literal["overlap", "periodic"]
 
 #: fewest pixels along an axis from which a displacement can be measured
 MIN_SIDE = 8
+#: beyond this, and below its inverse, powers of the values leave the range of double precision
+EXTREME = 1e60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +361,14 @@ def check_kind(array: NDArray[Any], name: str) -> None:
         )
     if array.size == 0:
         raise InputError(f"{name} is empty, shape {array.shape}; an image is needed")
+    if array.dtype.kind == "f":  # a few pixels tell in which unit it is
+        few = np.abs(array.flat[:: max(1, array.size // 1000)])
+        largest = float(few[np.isfinite(few)].max(initial=0))
+        if largest != 0 and not 1 / EXTREME < largest < EXTREME:
+            raise InputError(
+                f"{name} has values of {largest:.0e}, whose squares leave the range of numbers; "
+                f"divide it by {largest:.0e}"
+            )
 
 
 def _check_colour(array: NDArray[Any], name: str) -> None:
@@ -430,8 +440,10 @@ def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float
     except (TypeError, ValueError):  # words, ragged lists
         numbers = np.array(np.nan)
     if numbers.ndim > 1 or numbers.size not in (1, ndim) or not np.all(np.isfinite(numbers)):
+        shown = repr(value)
+        shown = shown if len(shown) < 60 and "\n" not in shown else f"a {type(value).__name__}"
         raise InputError(
-            f"{name}={value!r} is not usable; one finite number, or one for each of {ndim} axes, "
+            f"{name}={shown} is not usable; one finite number, or one for each of {ndim} axes, "
             "is needed"
         )
     return np.array(np.broadcast_to(numbers, (ndim,)))

@@ -355,9 +355,14 @@ def _figures(result: Registration, views: Views, origin: Origin) -> dict[str, st
     }
     if MANY_OFFSETS & result.flags and _is_small(result):
         probable = result.posterior()
+
+        def probability(axes: Any) -> None:
+            axes.set_title("probability, regions of 68 and 95 %")
+            draw_posterior(axes, probable, origin=origin)
+
         drawn["posterior"] = _svg(
             "posterior",
-            lambda axes: draw_posterior(axes, probable, origin=origin),
+            probability,
             "Probability of every offset with regions of 68 and 95 %",
         )
     if views.reference.ndim == 1:

@@ -209,6 +209,11 @@ class Registration:
             correlation: in a result that was read back, and where bars are within rounding of 0
             or are not those of a peak.
         """
+        if not (np.isfinite(half_width) and half_width > 0 and points == int(points) >= 2):
+            raise InputError(
+                f"half_width={half_width!r}, points={points!r} are not usable; a number above 0, "
+                "in units of stderr, and a count of 2 or more are needed"
+            )
         bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0 / half_width)
         steps = [np.linspace(-half_width, half_width, points) * bar for bar in bars]
         positions = [d + step for d, step in zip(self.offset, steps, strict=True)]
@@ -803,7 +808,12 @@ class Registration:
         return f"({place}) with probability {mode.probability:.2g}"
 
     def _truth(self, truth: ArrayLike) -> Float:
-        values = np.asarray(truth, dtype=np.float64)
+        try:
+            values = np.asarray(truth, dtype=np.float64)
+        except (TypeError, ValueError):  # words, ragged lists
+            raise InputError(
+                f"truth={truth!r} is not usable; {self.ndim} numbers in array-axis order are needed"
+            ) from None
         if values.shape != (self.ndim,):
             raise InputError(
                 f"truth has shape {values.shape}; ({self.ndim},) is needed, in array-axis order"

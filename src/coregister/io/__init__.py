@@ -214,6 +214,9 @@ def _existing(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"{path} is a folder; an image file is needed: name one inside it")
     if not place.exists():
         what = "fetch it first" if re.match("[a-z0-9]+:/", str(path)) else "check the name"
+        part = re.fullmatch(r"(.+)\[(.+)\]", str(path))
+        if part and Path(part[1]).exists():
+            what = f"name the part beside it, {part[1]} and ext={part[2]!r} (--ext, --ref-ext)"
         raise InputError(f"{path} does not exist; an image file is needed: {what}")
     if not place.is_file():
         raise InputError(f"{path} is not a regular file; an image file is needed: save it as one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +97,11 @@ class Loaded:
 
 
 def pick_channel(
-    array: NDArray[Any], channel: int | str | None, path: Path, axis: int = -1
+    array: NDArray[Any],
+    channel: int | str | None,
+    path: Path,
+    axis: int = -1,
+    names: Sequence[str] = (),
 ) -> NDArray[Any]:
     """One channel of a colour image whose channels lie along `axis`.
 
@@ -106,33 +110,68 @@ def pick_channel(
     array : array
         The image with its channels.
     channel : int, str or None
-        A number, a colour, or "grey" for the mean of red, green and blue.
+        A number, a name, a colour, or "grey" for the mean of red, green and blue.
     path : Path
         For the message.
     axis : int
         The axis of the channels.
+    names : sequence of str
+        Of the channels, as the file has them.
 
     Raises
     ------
     InputError
-        If `channel` is None or there is no such channel.
+        If there is no such channel, or none was chosen of several.
     """
     count = array.shape[axis]
-    if channel is None:
-        raise InputError(
-            f"{path} has {count} channels; one is needed: give channel=0 (--channel 0) to "
-            f"channel={count - 1}, or channel='grey' for their mean"
-        )
-    if channel == "grey":
+    if channel == "grey" and "grey" not in names:
         colours = np.take(array, range(min(count, 3)) if count >= 3 else [0], axis=axis)
         return np.asarray(colours.mean(axis=axis), dtype=np.float32)
-    number = channel_number(channel)
+    number = choose_channel(channel, count, path, names, also=", or channel='grey' for their mean")
+    return np.asarray(np.take(array, number, axis=axis))
+
+
+def choose_channel(
+    asked: int | str | None, count: int, path: Path, names: Sequence[str] = (), *, also: str = ""
+) -> int:
+    """Number of the channel that is asked for by number, by its name in the file, or by colour.
+
+    Parameters
+    ----------
+    asked : int, str or None
+        None will do where there is one channel.
+    count : int
+        How many there are.
+    path : Path
+        For the message.
+    names : sequence of str
+        Of the channels, as the file has them.
+    also : str
+        What else can be asked for, for the message.
+
+    Raises
+    ------
+    InputError
+        If there is no such channel, or none was chosen of several.
+    """
+    listed = f" ({', '.join(names)})" if any(names) else ""
+    if asked is None and count > 1:
+        last = f"channel={count - 1}" + (", or a name" if listed else "") + also
+        raise InputError(
+            f"{path} has {count} channels{listed}; one is needed: give channel=0 (--channel 0) "
+            f"to {last}"
+        )
+    alike = [i for i, name in enumerate(names) if name and name.lower() == str(asked).lower()]
+    counted = asked is None or (re.fullmatch(r"\d+", str(asked)) and int(asked) < count)
+    if not counted and len(alike) == 1:
+        return alike[0]
+    number = 0 if asked is None else channel_number(asked, listed)
     if not 0 <= number < count:
         raise InputError(
-            f"channel={channel!r} is not in {path}, which has {count}; "
+            f"channel={asked!r} is not in {path}, which has {count}{listed}; "
             f"a number from 0 to {count - 1} is needed"
         )
-    return np.asarray(np.take(array, number, axis=axis))
+    return number
 
 
 def only_channel(channel: int | str | None, path: Path) -> None:
@@ -147,8 +186,8 @@ def only_channel(channel: int | str | None, path: Path) -> None:
         raise InputError(f"{path} has one channel and channel={channel!r} was asked; leave it out")
 
 
-def channel_number(channel: int | str | None) -> int:
-    """Number of a channel given by number or colour.
+def channel_number(channel: int | str | None, listed: str = "") -> int:
+    """Number of a channel given by number or colour; `listed` are names, for the message.
 
     Raises
     ------
@@ -162,7 +201,8 @@ def channel_number(channel: int | str | None) -> int:
         return int(name)
     if name not in CHANNELS:
         raise InputError(
-            f"channel={channel!r} is not known; give a number, red, green, blue, alpha or grey"
+            f"channel={channel!r} is not known{listed and f'; the file has{listed}'}; "
+            "give a number, red, green, blue, alpha or grey"
         )
     return CHANNELS[name]
 

@@ -53,10 +53,10 @@ def write_image(
     step: float | None,
     about: dict[str, Any],
     *,
-    channels: bool,
+    channels: Sequence[str],
 ) -> None:
     """One image whose first axis counts frames, one chunk a frame and channel, float32."""
-    ndim = len(shape) - channels
+    ndim = len(shape) - bool(channels)
     axes = _axes(ndim, scale, timed=step is not None)
     sizes = [step or 1.0, *_sizes(ndim, scale)]
     if channels:
@@ -71,9 +71,17 @@ def write_image(
             fill_value=np.nan,
             dimension_names=[axis["name"] for axis in axes],
         )
+        low, high = np.full(len(channels), np.inf), np.full(len(channels), -np.inf)
         for index, frame in enumerate(frames):
-            array[index] = np.asarray(frame, dtype=np.float32)
-        group.attrs["ome"] = _image(path.stem, axes, [{"type": "scale", "scale": sizes}])
+            array[index] = values = np.asarray(frame, dtype=np.float32)
+            for number in range(len(channels)):
+                known = values[number][np.isfinite(values[number])]
+                low[number] = known.min(initial=low[number])
+                high[number] = known.max(initial=high[number])
+        image = _image(path.stem, axes, [{"type": "scale", "scale": sizes}])
+        if any(channels):
+            image["omero"] = _omero(channels, low, high)
+        group.attrs["ome"] = image
         group.attrs["coregister"] = about
 
 
@@ -130,6 +138,28 @@ def _image(name: str, axes: list[dict[str, str]], transforms: list[Any]) -> dict
     """Metadata of an image of one level."""
     level = {"path": "0", "coordinateTransformations": transforms}
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
+
+
+def _omero(
+    names: Sequence[str], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Names of channels, where NGFF has them: beside how to show each."""
+    return {
+        "channels": [
+            {
+                "label": name,
+                "color": "FFFFFF",
+                "active": True,
+                "window": {"min": a, "max": b, "start": a, "end": b},
+            }
+            for name, a, b in zip(names, *map(_finite, (low, high)), strict=True)
+        ]
+    }
+
+
+def _finite(values: NDArray[np.float64]) -> list[float]:
+    """Infinity, where a channel has no value, is none that JSON knows."""
+    return [float(value) if np.isfinite(value) else 0.0 for value in values]
 
 
 @contextlib.contextmanager

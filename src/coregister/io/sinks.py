@@ -28,7 +28,7 @@ def write_stack(
     scale: Sequence[tuple[float, str]] | None = None,
     times: NDArray[np.float64] | None = None,
     header: Any = None,
-    channels: bool = False,
+    channels: Sequence[str] = (),
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -51,8 +51,8 @@ def write_stack(
         Seconds; OME-TIFF keeps all of them, OME-Zarr and FITS the step of frames at even distances.
     header : astropy.io.fits.Header, optional
         World coordinates of a frame, for FITS.
-    channels : bool
-        The first axis of a frame counts channels.
+    channels : sequence of str
+        Their names, or "" for each, if the first axis of a frame counts channels.
     about : dict, optional
         Kept where the format has room for it.
     overwrite : bool
@@ -143,11 +143,13 @@ def _write_tiff(
     scale: Sequence[tuple[float, str]] | None,
     times: NDArray[np.float64] | None,
     *,
-    channels: bool,
+    channels: Sequence[str],
 ) -> None:
     tifffile = optional("tifffile", "io")
-    space = "ZYX"[-(len(shape) - channels) :]
+    space = "ZYX"[-(len(shape) - bool(channels)) :]
     about: dict[str, Any] = {"axes": "TC" + space if channels else "T" + space}
+    if any(channels):
+        about["Channel"] = {"Name": list(channels)}
     for letter, (size, unit) in zip(space, scale or (), strict=False):
         about[f"PhysicalSize{letter}"] = abs(size)
         about[f"PhysicalSize{letter}Unit"] = unit.replace("micrometer", "µm") or "µm"
@@ -161,7 +163,7 @@ def _write_tiff(
         shape=(count, *shape),
         dtype=np.float32,
         photometric="minisblack",
-        ome=channels or scale is not None or times is not None,
+        ome=bool(channels) or scale is not None or times is not None,
         metadata=about,
         bigtiff=4 * count * float(np.prod(shape)) > 3.9e9,
         software="coregister",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import InputError, optional
-from coregister.io.loaded import channel_number, refusing
+from coregister.io.loaded import choose_channel, refusing
 from coregister.io.times import Times, of_fits_axis, of_imagej, of_ome, spaced
 
 #: letters of axes that are those of one frame
@@ -75,23 +75,6 @@ class StackFile:
         """Axis that counts frames, axis of channels, and the channel."""
         array, axes, _ = self._open
         colour = axes.index("c") if "c" in axes else None
-        number = 0
-        if colour is not None:
-            count = array.shape[colour]
-            if self._channel is None and count > 1:
-                raise InputError(
-                    f"{self.path} has {count} channels; one is needed: give channel=0 "
-                    f"(--channel 0) to channel={count - 1}"
-                )
-            number = 0 if self._channel is None else channel_number(self._channel)
-            if not 0 <= number < count:
-                raise InputError(
-                    f"channel={self._channel!r} is not in {self.path}, which has {count}"
-                )
-        elif self._channel not in (None, 0, "0"):
-            raise InputError(
-                f"{self.path} has one channel and channel={self._channel!r} was asked; leave it out"
-            )
         long = [i for i, n in enumerate(array.shape) if n > 1]
         others = [i for i in long if axes[i] not in SPACE + "c"]
         if not others and "z" in axes:
@@ -101,7 +84,27 @@ class StackFile:
                 f"{self.path} has the axes {axes!r}, shape {tuple(array.shape)}; one axis that "
                 "counts frames is needed: open it yourself and pass an array"
             )
+        number = 0
+        if colour is not None:
+            number = choose_channel(
+                self._channel, array.shape[colour], self.path, self.channel_names
+            )
+        elif self._channel not in (None, 0, "0"):
+            raise InputError(
+                f"{self.path} has one channel and channel={self._channel!r} was asked; leave it out"
+            )
         return others[0], colour, number
+
+    @cached_property
+    def channel_names(self) -> list[str]:
+        """Of the channels, as the file has them; empty if it has none."""
+        array, axes, _ = self._open
+        count = array.shape[axes.index("c")] if "c" in axes else 1
+        names = self._channel_names()
+        return names if len(names) == count else []
+
+    def _channel_names(self) -> list[str]:
+        return []
 
     @cached_property
     def times(self) -> Times | None:
@@ -198,6 +201,12 @@ class TiffStack(StackFile):
         scale = tuple(sizes[a.upper()] for a in axes if a in SPACE and a.upper() in sizes)
         return zarr.open(store, mode="r"), axes, scale or None
 
+    def _channel_names(self) -> list[str]:
+        from coregister.io.tiff import channel_names
+
+        with optional("tifffile", "io").TiffFile(self.path) as file:
+            return channel_names(file)
+
     def _times(self, count: int, channel: int) -> Times | None:
         with optional("tifffile", "io").TiffFile(self.path) as file:
             if file.ome_metadata:
@@ -274,6 +283,13 @@ class ZarrStack(StackFile):
             return None
         number = self.axes.index("t")
         return spaced(_scales(image)[number], image["axes"][number].get("unit"), count)
+
+    def _channel_names(self) -> list[str]:
+        node, image = self._image
+        if image is None:
+            return []
+        about = node.attrs.get("ome", node.attrs).get("omero", {})
+        return [str(channel.get("label", "")) for channel in about.get("channels", [])]
 
     @property
     def _image(self) -> tuple[Any, dict[str, Any] | None]:

@@ -62,10 +62,11 @@ def read(
             )
         data, axes = _pixels(source, page, path)
         header = _header(file, page, kind)
-        sizes = pixel_sizes(file, page)
+        sizes, names = pixel_sizes(file, page), channel_names(file)
     for letter in "SC":
         if letter in axes:
-            data = pick_channel(data, channel, path, axis=axes.index(letter))
+            known = names if letter == "C" else []
+            data = pick_channel(data, channel, path, axes.index(letter), known)
             axes, channel = axes.replace(letter, ""), None
     only_channel(channel, path)
     spacing = tuple(sizes[axis] for axis in axes) if all(a in sizes for a in axes) else None
@@ -79,6 +80,16 @@ def read(
         header=header,
         stored_shape=tuple(source.shape),
     )
+
+
+def channel_names(file: Any) -> list[str]:
+    """Of the channels of the first image in an OME description, empty where one has none."""
+    if not file.is_ome:
+        return []
+    image = optional("tifffile", "io").xml2dict(file.ome_metadata)["OME"]["Image"]
+    channels = (image[0] if isinstance(image, list) else image)["Pixels"].get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    return [str(channel.get("Name", "")) for channel in channels]
 
 
 def pixel_sizes(file: Any, page: Any) -> dict[str, tuple[float, str]]:

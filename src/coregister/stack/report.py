@@ -66,7 +66,7 @@ def write_report(
         trusted=int(good.sum()),
         count=len(result),
         ok=bool(good.all()),
-        lines=[line.strip().replace("+-", "\N{PLUS-MINUS SIGN}") for line in _lines(result)],
+        lines=_lines(result),
         plot=_png_of(result.plot()),
         checks=_png_of(plot_loops(found, result.ndim)) if found else None,
         loops=len(found),
@@ -92,9 +92,10 @@ def write_report(
         temporary.write_text(text, "utf-8")
 
 
-def _lines(result: StackRegistration) -> list[str]:
-    """What the printed form says below its first line."""
-    return str(result).splitlines()[1:]
+def _lines(result: StackRegistration) -> list[list[str]]:
+    """What the printed form says below its first line, label and value."""
+    text = str(result).replace("+-", "\N{PLUS-MINUS SIGN}")
+    return [re.split(" {2,}", line.strip(), maxsplit=1) for line in text.splitlines()[1:]]
 
 
 def _rows(result: StackRegistration) -> list[dict[str, Any]]:
@@ -151,7 +152,7 @@ def _coded(text: str) -> Any:
 
 def _png_of(figure: Any) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
+    figure.savefig(buffer, format="png", dpi=140, transparent=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
