@@ -243,7 +243,7 @@ def test_a_stopped_run_goes_on(tmp_path):
 
         def __getitem__(self, index):
             self.reads.append(index)
-            if self.broken and len(self.reads) > 120:
+            if self.broken and len(self.reads) > 70:
                 raise KeyboardInterrupt
             return taken[index]
 

@@ -17,6 +17,7 @@ from coregister.errors import InputError
 from coregister.images import Image
 from coregister.stack.frames import Frames
 from coregister.stack.links import Link, Options
+from coregister.stack.ready import Kept
 from coregister.stack.state import State
 from coregister.status import Status
 
@@ -175,12 +176,16 @@ class Run:
         link: Callable[[Frames, int, Sequence[int], Options], list[tuple[int, Link]]],
         frames: Frames,
         options: Options,
+        kept: Kept,
         centre: int,
         indices: Sequence[int],
     ) -> list[tuple[int, Link]]:
-        """Links of some frames to one of them, those that are known already from the file."""
+        """Links of some frames to one of them, those that are known already from the file.
+
+        What had to be made ready for them is kept.
+        """
         names = {i: (f"{centre}-{i}", (centre, i)) for i in indices}
-        found = self._found(_Linker(link, frames, centre, options), frames, names)
+        found = self._found(_Linker(link, frames, centre, options), frames, names, kept)
         return [(i, found[i]) for i in indices]
 
     def pairs(
@@ -199,6 +204,7 @@ class Run:
         work: Callable[[Sequence[K]], list[tuple[K, Link]]],
         frames: Frames,
         names: dict[K, tuple[str, tuple[int, int]]],
+        kept: Kept | None = None,
     ) -> dict[K, Link]:
         known = {k: self._checkpoint.link(*name, frames) for k, name in names.items()}
         found = {k: entry for k, entry in known.items() if entry is not None}
@@ -208,9 +214,11 @@ class Run:
         if missing:
             self._changed = self._fresh = True
         for block in self._each(work, in_blocks(missing)):
-            found.update(block)
-            kept = {names[k][0]: (names[k][1], link) for k, link in block}
-            self._checkpoint.keep_links(kept, frames)
+            if kept is not None:
+                kept.keep([(names[k][1][1], link.ready) for k, link in block if link.ready])
+            found.update((k, link._replace(ready=None)) for k, link in block)
+            links = {names[k][0]: (names[k][1], found[k]) for k, _ in block}
+            self._checkpoint.keep_links(links, frames)
             self._tell(len(block))
         return {k: found[k] for k in names}
 
