@@ -520,6 +520,8 @@ class Bench:
         )
         power = self.rings.mean(left * left) / (1 - share)
         if not self._last:
+            known = template.vectors.T @ step
+            improved.step = float(np.sqrt(seen_share * template.values @ known**2))
             return Seen(improved, power, holes is None, weight is None, None)
         residual = self._field(left * white)
         seen = spread_of(residual, pulls, bread)

@@ -31,6 +31,9 @@ Float = NDArray[np.float64]
 
 #: how much farther apart samples are at first, and the share of one that ends the approach
 COARSER, NEAR = 4, 0.05
+#: most passes on the finest samples in which what is left over is not looked at, and the step, in
+#: bars, that ends them
+ROUGHLY, CLOSE = 2, 2.0
 #: steps, in bars, after which what is left of them does not count
 LINEAR = 0.5
 #: a frame that is moved by more than this many samples is cut anew
@@ -124,10 +127,10 @@ def settled(
             before = rows[[row_of[t] for t in counted]]
             if np.max(np.abs(after - before)) < NEAR * level:
                 level, template, common, noise = step, None, None, None
-                near = True  # the first pass on the finest samples is one of approach too
+                near = ROUGHLY
             continue
         if near:
-            near = False
+            near = near - 1 if max(members[t].step for t in counted) > CLOSE else 0
             continue
         fine += 1
         # what stands in holes takes a pass to settle, and so do weights that vary over the field
@@ -205,8 +208,7 @@ class _Shared(NamedTuple):
 
     def bench(self) -> Bench:
         """The frames of the window."""
-        assert self.options.samples is not None
-        return Bench(self.common, self.template, last=self.common.step == self.options.samples.step)
+        return Bench(self.common, self.template, last=self.looked_at)
 
     def part(self, entry: _Entry, made: list[tuple[int, Ready]]) -> Part:
         """A frame, made ready if it is not kept."""

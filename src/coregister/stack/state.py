@@ -32,8 +32,8 @@ class State:
         What the frames show together.
     passes, fine : int
         Passes so far, and those in which what is left over was looked at.
-    near : bool
-        The next pass is one of approach, on the finest samples.
+    near : int
+        How many more passes on the finest samples may be rough.
     noise : array or None
         Power of what was left over, ring by ring.
     pattern : float or None
@@ -47,7 +47,7 @@ class State:
     template: Template | None = None
     passes: int = 0
     fine: int = 0
-    near: bool = False
+    near: int = 0
     noise: Float | None = None
     pattern: float | None = None
 
