@@ -213,6 +213,27 @@ def test_a_slow_drift_below_the_noise_of_a_pair_is_found():
     assert quiet(still, drift="smooth").drift.chance > 1e-3
 
 
+def test_a_reference_that_is_not_known_is_told():
+    taken, _, _ = movie("power-law-3", 3, 0.1, side=32)
+    with pytest.raises(cr.InputError, match="'last' is not known; use 'all', 'first', 'previous'"):
+        cr.register_stack(taken, reference="last")
+    with pytest.raises(cr.InputError, match="does not exist"):
+        cr.register_stack(taken, reference="nowhere.fits")
+
+
+def test_a_notebook_shows_what_is_printed():
+    taken, _, _ = movie("power-law-3", 4, 0.1)
+    good = cr.register_stack(taken)
+    taken[2] = 7.0
+    bad = quiet(taken)
+    assert "#009E73" in good._repr_html_()
+    assert "<li>" not in good._repr_html_()
+    page = bad._repr_html_()
+    assert "#D55E00" in page
+    assert "<strong>3 of 4 frames trusted</strong>" in page
+    assert "<li>CONSTANT_IMAGE: frames 2</li>" in page
+
+
 def test_processes_give_the_same_numbers():
     taken, _, _ = movie("power-law-3", 5, 0.1)
     here = quiet(taken)

@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -161,6 +162,11 @@ def register_stack(
 def _external(reference: Any) -> Any:
     if isinstance(reference, str) and reference in ("all", "first", "previous"):
         return None
+    if isinstance(reference, str) and not Path(reference).suffix and not Path(reference).exists():
+        raise InputError(
+            f"reference={reference!r} is not known; use 'all', 'first', 'previous', the number of "
+            "a frame, an image, or the path of one"
+        )
     return None if isinstance(reference, (int, np.integer)) else reference
 
 
