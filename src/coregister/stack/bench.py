@@ -342,7 +342,7 @@ class Bench:
         for part in parts:
             half, frame = part.half, part.frame
             total += frame.weight
-            if part.ready.bad is None and part.ready.weight is None:
+            if part.ready.plain:
                 moved = part.ready.movable.moved(frame.offset, frame.weight / frame.gain)
                 images[half] = _plus(images[half], moved)
                 weights[half] += frame.weight

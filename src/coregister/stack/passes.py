@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,11 +99,7 @@ def settled(
         )
 
         parts = functools.partial(_parts, row_of, members, kept, level)
-        summed = []
-        for sums, made in run.map(_sums, shared, parts(counted)):
-            kept.keep(made)
-            summed.append(sums)
-        sums = functools.reduce(Sums.plus, summed)
+        sums = functools.reduce(Sums.plus, _summed(run, shared, parts(counted), kept))
         bench = Bench(common)
         template = bench.template(sums, len(counted), noise, single=options.samples.single)
         shared = shared._replace(template=template)
@@ -234,6 +230,18 @@ class _Shared(NamedTuple):
 def _sums(shared: _Shared, block: Sequence[_Entry]) -> tuple[Sums, list[tuple[int, Ready]]]:
     made: list[tuple[int, Ready]] = []
     return shared.bench().add(shared.part(entry, made) for entry in block), made
+
+
+def _summed(run: Run, shared: _Shared, blocks: list[list[_Entry]], kept: Kept) -> Iterator[Sums]:
+    """Sums block by block."""
+    for sums, made in run.map(_sums, shared, blocks, here=_cheap):
+        kept.keep(made)
+        yield sums
+
+
+def _cheap(block: Sequence[_Entry]) -> bool:
+    """True if to add up the spectra costs less than to send them away."""
+    return all(entry.ready is not None and entry.ready.plain for entry in block)
 
 
 def _improved(

@@ -56,6 +56,11 @@ class Ready(NamedTuple):
         held = [self.movable, self.bad, self.weight]
         return sum(0 if part is None else int(part.nbytes) for part in held)
 
+    @property
+    def plain(self) -> bool:
+        """True without holes, if all pixels count alike."""
+        return self.bad is None and self.weight is None
+
     def at(self, step: int) -> Ready:
         """The same frame on samples farther apart."""
         coarser = step // self.movable.step

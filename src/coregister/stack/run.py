@@ -222,11 +222,25 @@ class Run:
             self._tell(len(block))
         return {k: found[k] for k in names}
 
-    def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
-        """``work(shared, part)`` for every part, in order, as they are done."""
+    def map(
+        self,
+        work: Callable[[Any, Any], T],
+        shared: Any,
+        parts: Sequence[Any],
+        *,
+        here: Callable[[Any], bool] | None = None,
+    ) -> Iterator[T]:
+        """``work(shared, part)`` for every part, in order, as they are done.
+
+        Parts of which `here` says so are not given to the executor.
+        """
         self._begin(sum(map(len, parts)))
-        for part, result in zip(parts, self._each(_Shared(work, shared), parts), strict=True):
-            yield result
+        task = _Shared(work, shared)
+        near = [here is not None and here(part) for part in parts]
+        away = [part for part, stays in zip(parts, near, strict=True) if not stays]
+        sent = iter(self._each(task, away))
+        for part, stays in zip(parts, near, strict=True):
+            yield task(part) if stays else next(sent)
             self._tell(len(part))
 
     def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
@@ -245,7 +259,9 @@ class Run:
     def _each(self, work: Callable[[Any], T], parts: Sequence[Any]) -> Any:
         if self._executor is None:
             return map(work, parts)
-        return self._executor.map(work, parts)
+        # what all blocks need is sent once for several of them
+        together = min(4, max(1, len(parts) // 16))
+        return self._executor.map(work, parts, chunksize=together)
 
     def _begin(self, count: int) -> None:
         self._done, self._count = 0, count
