@@ -215,8 +215,9 @@ def test_a_slow_drift_below_the_noise_of_a_pair_is_found():
 
 def test_a_reference_that_is_not_known_is_told():
     taken, _, _ = movie("power-law-3", 3, 0.1, side=32)
-    with pytest.raises(cr.InputError, match="'last' is not known; use 'all', 'first', 'previous'"):
-        cr.register_stack(taken, reference="last")
+    for unknown in ("last", None, 1.5, True):
+        with pytest.raises(cr.InputError, match="is not known; use 'all', 'first', 'previous'"):
+            cr.register_stack(taken, reference=unknown)
     with pytest.raises(cr.InputError, match="does not exist"):
         cr.register_stack(taken, reference="nowhere.fits")
 

@@ -162,12 +162,17 @@ def register_stack(
 def _external(reference: Any) -> Any:
     if isinstance(reference, str) and reference in ("all", "first", "previous"):
         return None
-    if isinstance(reference, str) and not Path(reference).suffix and not Path(reference).exists():
+    if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
+        return None
+    nameless = isinstance(reference, str) and not Path(reference).suffix
+    if (nameless and not Path(reference).exists()) or isinstance(
+        reference, (bool, float, complex, type(None))
+    ):
         raise InputError(
             f"reference={reference!r} is not known; use 'all', 'first', 'previous', the number of "
             "a frame, an image, or the path of one"
         )
-    return None if isinstance(reference, (int, np.integer)) else reference
+    return reference
 
 
 def _number(reference: Any, count: int) -> int | None:
