@@ -1,16 +1,23 @@
 """Frames a second on a movie, and how well: ours beside a loop of scikit-image and pystackreg.
 
     python benchmarks/stack_speed.py [--frames 200] [--side 512] [--noise 0.1] [--scene power-law-3]
+    python benchmarks/stack_speed.py --frames 2000 --workers 2
 
-The others are given the first frame as the reference. Their error is counted like ours: against the
-truth, each about its mean. Processor time, one thread.
+The others are given the first frame as the reference. Their error is counted like ours: against
+the truth, each about its mean. Processor time, one thread. With ``--workers`` the movie is in a
+file and wall time is measured, here and with so many processes, their start left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +63,29 @@ def by_pystackreg(movie: Float) -> Float:
     return np.array([[m[1, 2], m[0, 2]] for m in matrices])
 
 
+def by_processes(workers: int, movie: Float) -> None:
+    """Wall time of one process and of several, from a file."""
+    few = movie[:6]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "movie.npy"
+        np.save(path, movie)
+        start = time.perf_counter()
+        alone = cr.register_stack(path)
+        one = time.perf_counter() - start
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+            for _ in range(2):  # starts all of them
+                cr.register_stack(few, executor=executor)
+            start = time.perf_counter()
+            shared = cr.register_stack(path, executor=executor)
+            several = time.perf_counter() - start
+    same = np.array_equal(alone.offsets, shared.offsets)
+    print(
+        f"{len(movie)} frames: one process {one:.1f} s, {workers} workers {several:.1f} s, "
+        f"{one / several:.2f} times; same numbers: {same}; load {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=200)
@@ -63,7 +93,12 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--scene", default="power-law-3")
     parser.add_argument("--slow", type=int, default=20, help="frames that pystackreg is given")
+    parser.add_argument("--workers", type=int, help="compare one process with so many, alone")
     options = parser.parse_args()
+    if options.workers:
+        movie, _ = make(options.frames, options.side, options.noise, options.scene, "overlap")
+        by_processes(options.workers, movie)
+        return
     for boundary in ("overlap", "periodic"):
         movie, truth = make(options.frames, options.side, options.noise, options.scene, boundary)
         rows = [("coregister", by_us(boundary), movie), ("skimage loop", by_skimage, movie)]

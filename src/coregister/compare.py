@@ -129,6 +129,23 @@ class MovableImage:
         other._coarsen(factor)
         return other
 
+    def moved(self, by: Float, factor: float) -> MovableImage:
+        """Its content moved back `by` so many pixels, times a factor: ready to be added up."""
+        dtype = self._spectrum.dtype
+        ramps = [np.exp(1j * k * f) for k, f in zip(self._k, by, strict=True)]
+        other = copy.copy(self)
+        other._spectrum = self._spectrum * (factor * ramps[0]).astype(dtype, copy=False)
+        for ramp in ramps[1:]:
+            other._spectrum *= ramp.astype(dtype, copy=False)
+        return other
+
+    def plus(self, image: MovableImage) -> MovableImage:
+        """The sum of two of one shape, in double precision."""
+        other = copy.copy(self)
+        other._spectrum = np.add(self._spectrum, image._spectrum, dtype=np.complex128)
+        other._real = np.dtype(np.float64)
+        return other
+
     def _coarsen(self, factor: int) -> None:
         """Keep the frequencies that samples further apart by `factor` can hold."""
         self.step *= factor

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -134,7 +135,7 @@ class Suspects(NamedTuple):
     places: Places
 
 
-def suspects(data: Float) -> Suspects:
+def suspects(data: NDArray[np.floating[Any]]) -> Suspects:
     """Pixels that may be spikes, all others being none."""
     sample = np.unravel_index(
         np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
@@ -143,11 +144,13 @@ def suspects(data: Float) -> Suspects:
     if noise == 0.0:
         return Suspects(noise, tuple(np.empty((data.ndim, 0), dtype=np.intp)))
     found = []
-    rows = max(1, BLOCK * len(data) // data.size)
-    for start in range(0, len(data), rows):
-        # with one more on each side, mirrored at the edges
-        lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
-        lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
+    rows, count = max(1, BLOCK * len(data) // data.size), len(data)
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        lines: slice | NDArray[np.intp] = slice(start - 1, stop + 1)
+        if start == 0 or stop == count:  # with one more on each side, mirrored at the edges
+            lines = np.abs(np.arange(start - 1, stop + 1))
+            lines = np.where(lines > count - 1, 2 * (count - 1) - lines, lines)
         first, *others = np.nonzero(_out_of_line(data[lines]) > (SPIKE_SIGMA / 2) * noise)
         found.append((first + start, *others))
     return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
@@ -209,29 +212,37 @@ def outliers(residual: Float) -> Places:
     return tuple(place[found] for place in places)
 
 
-def _out_of_line(data: Float) -> Float:
+def _out_of_line(data: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """How far every pixel is above or below both its neighbours, along the axis of the most.
 
     A line of pixels is crossed by one axis at least. The first and the last line along the first
     axis are neighbours only.
     """
-    padded = np.pad(data, [(0, 0)] + [(1, 1)] * (data.ndim - 1), mode="reflect")
-    data = data[1:-1]
-    most = np.full(data.shape, -np.inf)
-    spare = np.empty(data.shape)
+    middle, most = data[1:-1], np.empty(0)
     for axis in range(data.ndim):
-        low, high = (
-            padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
-            for part in (slice(None, -2), slice(2, None))
-        )
-        np.subtract(data, np.maximum(low, high, out=spare), out=spare)
-        np.maximum(most, spare, out=most)
-        np.subtract(np.minimum(low, high, out=spare), data, out=spare)
-        np.maximum(most, spare, out=most)
+        values = middle if axis else data
+        at = partial(_along, axis)
+        low, here, high = (values[at(s)] for s in (slice(-2), slice(1, -1), slice(2, None)))
+        above, below = np.maximum(low, high), np.minimum(low, high)
+        np.subtract(here, above, out=above)
+        np.subtract(below, here, out=below)
+        np.maximum(above, below, out=above)
+        if axis == 0:
+            most = above
+            continue
+        np.maximum(most[at(slice(1, -1))], above, out=most[at(slice(1, -1))])
+        for end, beside in ((0, 1), (-1, -2)):  # both neighbours are one, mirrored at the edge
+            place = most[at(end)]
+            np.maximum(place, np.abs(values[at(end)] - values[at(beside)]), out=place)
     return most
 
 
-def _patches(values: Float, places: Places, reach: int) -> Float:
+def _along(axis: int, part: int | slice) -> tuple[int | slice, ...]:
+    """Index of a part along one axis."""
+    return (slice(None),) * axis + (part,)
+
+
+def _patches(values: NDArray[np.floating[Any]], places: Places, reach: int) -> Float:
     """What stands around some pixels, `reach` to every side, mirrored at the edges: (n, pixels)."""
     offsets = np.indices((2 * reach + 1,) * values.ndim).reshape(values.ndim, -1, 1) - reach
     index = []
@@ -241,7 +252,7 @@ def _patches(values: Float, places: Places, reach: int) -> Float:
     return np.asarray(values[tuple(index)])
 
 
-def _ring_median(data: Float, places: Places) -> Float:
+def _ring_median(data: NDArray[np.floating[Any]], places: Places) -> Float:
     """Median of the neighbours of some pixels, the pixel itself left out."""
     patches = _patches(data, places, 1)
     return np.asarray(np.median(np.delete(patches, len(patches) // 2, axis=0), axis=0))

@@ -64,7 +64,8 @@ class Single:
 
     def _suspects(self, data: Float) -> Suspects:
         if self._known_suspects is None or self._known_suspects[0] is not data:
-            self._known_suspects = data, suspects(data)
+            narrow = data.astype(np.float32) if self.given.narrow else data
+            self._known_suspects = data, suspects(narrow)
         return self._known_suspects[1]
 
     def without(self, bad: NDArray[np.bool_]) -> Single:

@@ -213,6 +213,28 @@ def test_a_slow_drift_below_the_noise_of_a_pair_is_found():
     assert quiet(still, drift="smooth").drift.chance > 1e-3
 
 
+def test_a_reference_that_is_not_known_is_told():
+    taken, _, _ = movie("power-law-3", 3, 0.1, side=32)
+    for unknown in ("last", None, 1.5, True):
+        with pytest.raises(cr.InputError, match="is not known; use 'all', 'first', 'previous'"):
+            cr.register_stack(taken, reference=unknown)
+    with pytest.raises(cr.InputError, match="does not exist"):
+        cr.register_stack(taken, reference="nowhere.fits")
+
+
+def test_a_notebook_shows_what_is_printed():
+    taken, _, _ = movie("power-law-3", 4, 0.1)
+    good = cr.register_stack(taken)
+    taken[2] = 7.0
+    bad = quiet(taken)
+    assert "#009E73" in good._repr_html_()
+    assert "<li>" not in good._repr_html_()
+    page = bad._repr_html_()
+    assert "#D55E00" in page
+    assert "<strong>3 of 4 frames trusted</strong>" in page
+    assert "<li>CONSTANT_IMAGE: frames 2</li>" in page
+
+
 def test_processes_give_the_same_numbers():
     taken, _, _ = movie("power-law-3", 5, 0.1)
     here = quiet(taken)
@@ -243,7 +265,7 @@ def test_a_stopped_run_goes_on(tmp_path):
 
         def __getitem__(self, index):
             self.reads.append(index)
-            if self.broken and len(self.reads) > 120:
+            if self.broken and len(self.reads) > 70:
                 raise KeyboardInterrupt
             return taken[index]
 

@@ -9,17 +9,24 @@ is theirs alone is kept apart (`own`), so that differences between frames have t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, MARGIN, MovableImage, fast_length, known_directions
+from coregister.compare import (
+    FADE,
+    MARGIN,
+    MovableImage,
+    fast_length,
+    known_directions,
+)
 from coregister.fill import MAX_SPIKES, outliers
-from coregister.spectrum import Rings, cosine_rings, fit_spectra
+from coregister.spectrum import Rings, Spectra, cosine_rings, fit_spectra
+from coregister.stack.ready import Ready
 from coregister.uncertainty import distortion, spread_of
 
 Float = NDArray[np.float64]
@@ -41,6 +48,7 @@ class Common(NamedTuple):
     starts: NDArray[np.int_]
     shape: tuple[int, ...]
     step: int
+    periodic: bool = False
 
 
 def common_window(
@@ -49,21 +57,13 @@ def common_window(
     """The window at the nearest whole offsets; None if hardly anything is left of it."""
     whole = np.rint(offsets).astype(int)
     if periodic:
-        return Common(whole, whole, tuple(n // step for n in shape), step)
+        return Common(whole, whole, tuple(n // step for n in shape), step, True)
     first = np.maximum(0, -whole.min(axis=0)) + MARGIN * step
     last = np.array(shape) - np.maximum(0, whole.max(axis=0)) - MARGIN * step
     sizes = tuple(fast_length(max(int(n), 1), parity=False) for n in (last - first) // step)
     if min(sizes) < FEWEST:
         return None
     return Common(whole, whole + first, sizes, step)
-
-
-class Ready(NamedTuple):
-    """A frame that can be moved, where it is valid, and 1/sigma over its median (None: all 1)."""
-
-    movable: MovableImage
-    valid: NDArray[np.bool_] | None
-    weight: Float | None = None
 
 
 class Template(NamedTuple):
@@ -80,7 +80,7 @@ class Template(NamedTuple):
     weight : (n,) array
         Of a mode.
     white : (n,) array
-        Root of the noise power of a frame of weight 1.
+        Inverse root of the noise power of a frame of weight 1.
     pulls : (ndim, ...) array
         Gradients whose product with a whitened residual is the score, in pixels.
     shine : array
@@ -90,8 +90,10 @@ class Template(NamedTuple):
         where all pixels count alike.
     values, vectors : array
         Information along its principal directions.
-    noise : array
-        Ring by ring, of a frame of weight 1.
+    power : array
+        Of the mean, ring by ring.
+    rough : array
+        Noise power of a frame of weight 1, by the difference of two halves, ring by ring.
     total : float
         Sum of the weights.
     """
@@ -107,7 +109,8 @@ class Template(NamedTuple):
     seen: Float | None
     values: Float
     vectors: Float
-    noise: Float
+    power: Float
+    rough: Float
     total: float
 
 
@@ -148,33 +151,82 @@ class Sums(NamedTuple):
 
     Attributes
     ----------
+    images : two of MovableImage or None
+        Of two halves of those without holes and weights.
     halves : (2, 1 + ndim, ...) array
-        Of two halves of them, values and derivatives, where they are seen.
+        Of two halves of the others, values and derivatives, where they are seen.
     filled : (1 + ndim, ...) array
         Of what stands in their holes.
     weights : (2, ...) array
         Of those that are seen.
-    total : array
+    total : float
         Of the weights of all.
-    whole : (n,) array
-        Of the modes of those without holes.
-    power : array
-        Of their ring powers.
-    plain : (2,) array
-        How many they are, and the sum of their weights.
     """
 
+    images: tuple[MovableImage | None, MovableImage | None]
     halves: Float
     filled: Float
     weights: Float
-    total: Float
-    whole: Float
-    power: Float
-    plain: Float
+    total: float
 
     def plus(self, other: Sums) -> Sums:
         """Those of two blocks."""
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+        first, second = map(_plus, self.images, other.images)
+        return Sums(
+            (first, second),
+            self.halves + other.halves,
+            self.filled + other.filled,
+            self.weights + other.weights,
+            self.total + other.total,
+        )
+
+
+def _plus(one: MovableImage | None, other: MovableImage | None) -> MovableImage | None:
+    if one is None or other is None:
+        return one or other
+    return one.plus(other)
+
+
+class Part(NamedTuple):
+    """A frame that takes part in a pass.
+
+    Attributes
+    ----------
+    row : int
+        Of the window's starts.
+    half : int
+        The half that it counts to.
+    frame : Frame
+        What is known of it.
+    ready : Ready
+        The frame itself.
+    """
+
+    row: int
+    half: int
+    frame: Frame
+    ready: Ready
+
+
+class Seen(NamedTuple):
+    """What a pass tells of a frame.
+
+    Attributes
+    ----------
+    frame : Frame
+    power : array
+        Of its noise, ring by ring, by what is left over.
+    whole, even : bool
+        It has no holes; its pixels count alike.
+    left : array or None
+        What is left over, whitened, over its scatter.
+    """
+
+    frame: Frame
+    power: Float
+    whole: bool
+    even: bool
+    left: Float | None
 
 
 class Bench:
@@ -182,69 +234,84 @@ class Bench:
 
     Parameters
     ----------
-    ready : callable
-        The frame of a number as one that can be moved, without the pixels that are lost.
     common : Common
     template : Template, optional
         What stands in holes; without one, what they are filled with.
     last : bool
-        Samples are fine enough to tell in which pixel something stands.
+        What is left over is looked at: samples are fine enough to tell in which pixel it stands.
     """
 
     def __init__(
-        self,
-        ready: Callable[[int, NDArray[np.bool_] | None], Ready],
-        common: Common,
-        template: Template | None = None,
-        *,
-        last: bool = True,
+        self, common: Common, template: Template | None = None, *, last: bool = True
     ) -> None:
-        self._ready = ready
         self.common = common
         self._last = last
         self._known = None if template is None else template.fields
+        self._of: Template | None = None
+        self._products: tuple[Float, Float] = (np.empty(0), np.empty(0))
         self.rings: Rings = cosine_rings(common.shape, common.step)
         self.ndim = len(common.shape)
         self.k = [np.pi * np.arange(n) / (n * common.step) for n in common.shape]
 
     def fields(
-        self, index: int, row: int, frame: Frame, *, gradient: bool
+        self, part: Part, *, gradient: bool
     ) -> tuple[list[Float], NDArray[np.bool_] | None, Float | None]:
         """A frame moved onto the window, over its gain, and its derivatives.
 
         Also its holes there, and 1/sigma of what is seen where that varies.
         """
-        common = self.common
-        movable, valid, weight = self._ready(index, frame.lost)
-        fields = movable.window(
+        common, row, frame = self.common, part.row, part.frame
+        fields = part.ready.movable.window(
             common.starts[row],
             common.shape,
             frame.offset - common.whole[row],
             gradient=gradient,
         )
-        fields = [field / frame.gain for field in fields]
-        holes = self._holes(row, valid)
+        for field in fields:
+            field /= frame.gain
+        holes, weight = self._holes(row, part.ready), part.ready.weight
         if weight is not None:
             weight = weight[self._places(row, weight.shape)]
             if holes is not None:
                 weight = weight * ~holes
         if holes is None or self._known is None:
-            fields[0] -= float(np.mean(fields[0]))
+            fields[0] -= fields[0].mean(dtype=np.float64)
         else:
-            fields[0] -= float(np.mean((fields[0] - self._known[0])[~holes]))
+            fields[0] -= np.mean((fields[0] - self._known[0])[~holes], dtype=np.float64)
             for field, known in zip(fields, self._known, strict=False):
                 field[holes] = known[holes]
         return fields, holes, weight
 
-    def _holes(self, row: int, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    def _holes(self, row: int, ready: Ready) -> NDArray[np.bool_] | None:
         """Samples of the window that an invalid pixel is felt in; None if there is none."""
-        if valid is None:
+        if ready.bad is None:
             return None
         from scipy import ndimage
 
-        common, bad = self.common, ~valid
-        wide = ndimage.maximum_filter(bad, 2 * FELT * common.step + 1)
-        holes = wide[self._places(row, bad.shape)]
+        common, full = self.common, ready.movable.size
+        # the last but one sample that feels a pixel at either side; its neighbours do too
+        ends = []
+        for at, start, n, size in zip(
+            np.unravel_index(ready.bad, full), common.starts[row], common.shape, full, strict=True
+        ):
+            place = (at - start) / common.step
+            if common.periodic:
+                place = (at - start) % size / common.step
+            ends.append(
+                [np.ceil(place - FELT).astype(int) + 1, np.floor(place + FELT).astype(int) - 1]
+            )
+            if common.periodic:
+                ends[-1] = [end % n for end in ends[-1]]
+        bad = np.zeros([n + 2 for n in common.shape], dtype=bool)  # one more on each side
+        for corner in np.ndindex(*(2,) * self.ndim):
+            index = np.stack([end[side] + 1 for end, side in zip(ends, corner, strict=True)])
+            inside = np.all((index >= 0) & (index < np.array(bad.shape)[:, None]), axis=0)
+            bad[tuple(index[:, inside])] = True
+        middle = (slice(1, -1),) * self.ndim
+        if common.periodic:
+            holes = ndimage.maximum_filter(bad[middle], 3, mode="wrap")
+        else:
+            holes = ndimage.maximum_filter(bad, 3)[middle]
         return holes if holes.any() and not holes.all() else None
 
     def _places(self, row: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
@@ -264,18 +331,23 @@ class Bench:
         modes[:, 0] = 0.0
         return modes
 
-    def add(self, members: Sequence[tuple[int, int, int, Frame]]) -> Sums:
-        """Sums over some frames: (number, row of the window's starts, half, what is known)."""
+    def add(self, parts: Iterable[Part]) -> Sums:
+        """Sums over some frames: of spectra, unless there are holes or weights."""
         shape = self.common.shape
         halves = np.zeros((2, 1 + self.ndim, *shape))
         filled = np.zeros((1 + self.ndim, *shape))
         weights = np.zeros((2, *shape))
-        whole = np.zeros(int(np.prod(shape)))
-        power = np.zeros(self.rings.size)
-        count = np.zeros(2)
+        images: list[MovableImage | None] = [None, None]
         total = 0.0
-        for index, row, half, frame in members:
-            fields, holes, weight = self.fields(index, row, frame, gradient=True)
+        for part in parts:
+            half, frame = part.half, part.frame
+            total += frame.weight
+            if part.ready.plain:
+                moved = part.ready.movable.moved(frame.offset, frame.weight / frame.gain)
+                images[half] = _plus(images[half], moved)
+                weights[half] += frame.weight
+                continue
+            fields, holes, weight = self.fields(part, gradient=True)
             seen = np.full(shape, frame.weight)
             if weight is not None:
                 seen *= weight**2
@@ -286,44 +358,44 @@ class Bench:
                 if holes is not None:
                     filled[which][holes] += frame.weight * field[holes]
             weights[half] += seen
-            total += frame.weight
-            if holes is None:
-                if weight is not None and self._known is not None:  # what noise is even has
-                    fields[0] = self._known[0] + weight * (fields[0] - self._known[0])
-                modes = self._transform(fields[:1])[0]
-                whole += frame.weight * modes
-                power += frame.weight * self.rings.mean(modes * modes)
-                count += (1, frame.weight)
-        return Sums(halves, filled, weights, np.array(total), whole, power, count)
+        return Sums((images[0], images[1]), halves, filled, weights, total)
 
-    def template(self, sums: Sums, count: int) -> Template:
-        """The mean of all frames, its spectra and what is known about an offset from it."""
-        rings, total = self.rings, float(sums.total)
+    def template(self, sums: Sums, count: int, noise: Float | None, *, single: bool) -> Template:
+        """The mean of all frames, its spectra and what is known about an offset from it.
+
+        Parameters
+        ----------
+        sums : Sums
+        count : int
+            How many there are.
+        noise : array or None
+            Power of that of a frame of weight 1, ring by ring; None if it is not known yet.
+        single : bool
+            Single precision will do.
+        """
+        rings, total, common = self.rings, sums.total, self.common
+        halves = sums.halves.copy()
+        first = common.starts[0] - common.whole[0]
+        for half, image in zip(halves, sums.images, strict=True):
+            if image is not None:
+                moved = image.window(first, common.shape, np.zeros(self.ndim), gradient=True)
+                moved[0] -= moved[0].mean()
+                half += moved
         seen = sums.weights.sum(axis=0)
-        fields = sums.halves.sum(axis=0)
+        fields = halves.sum(axis=0)
         blind = seen <= 0  # what no frame shows is what they are filled with
         fields = np.where(blind, sums.filled, fields) / np.where(blind, total, seen)
         mean, *slopes = self._transform(list(fields.copy()))
         coupled = []
-        for half, weights in zip(sums.halves, sums.weights, strict=True):
+        for half, weights in zip(halves, sums.weights, strict=True):
             own = np.where(weights > 0, half / np.where(weights > 0, weights, 1.0), fields)
             coupled.append(self._transform(list(own)))
-        number, weight_of_whole = sums.plain
-        if number > 1:
-            # what is left of w (x - mean)^2, mode by mode; the mean took its part of each
-            left = sums.power + weight_of_whole * rings.mean(mean * mean)
-            left -= 2 * rings.mean(mean * sums.whole)
-            noise_raw = left / (number - weight_of_whole / total)
-        else:  # holes in all of them: by the difference of two halves
-            shares = [float(np.mean(weights)) for weights in sums.weights]
-            apart = coupled[0][0] - coupled[1][0]
-            noise_raw = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
-        noise_raw = np.maximum(noise_raw, 1e-300)
-        scene_raw = rings.mean(mean * mean) - noise_raw / total
-        both = np.maximum(scene_raw, 0.0) + noise_raw
-        spectra = fit_spectra(
-            xx=both, yy=both, xy=scene_raw, residual=2 * noise_raw, count=rings.count * (count - 1)
-        )
+        apart = coupled[0][0] - coupled[1][0]
+        shares = [float(np.mean(weights)) for weights in sums.weights]
+        rough = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
+        noise = rough if noise is None else noise
+        power = rings.mean(mean * mean)
+        spectra = self._spectra(power, noise, total, count)
         noise, scene = spectra.residual / 2, spectra.scene
         weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
         gradient = np.stack(slopes)
@@ -342,51 +414,75 @@ class Bench:
                 value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
                 moments[i, j] = moments[j, i] = value
         values, vectors = known_directions(information, moments)
-        white = np.sqrt(rings.spread(noise))
-        *pulls, shine = (self._field(g * weight * white) for g in (*gradient, mean))
+        root = np.sqrt(rings.spread(noise))
+        white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+        *pulls, shine = (self._field(g * weight * root) for g in (*gradient, mean))
         informed = None
         if np.ptp(sums.weights, axis=tuple(range(1, 1 + self.ndim))).any():
             first, second = (
-                np.stack([self._field(g * weight * white) for g in part]) for part in parts
+                np.stack([self._field(g * weight * root) for g in part]) for part in parts
             )
             informed = np.einsum("i...,i...->...", first, second)
+        kind = np.float32 if single else np.float64
         return Template(
             fields,
-            mean,
-            gradient,
-            weight,
-            white,
-            np.stack(pulls),
-            shine,
+            mean.astype(kind, copy=False),
+            gradient.astype(kind, copy=False),
+            weight.astype(kind, copy=False),
+            white.astype(kind, copy=False),
+            np.stack(pulls).astype(kind, copy=False),
+            shine.astype(kind, copy=False),
             informed,
             None if informed is None else np.where(blind, total, seen),
             values,
             vectors,
-            noise,
+            power,
+            rough,
             total,
         )
+
+    def _spectra(self, power: Float, noise: Float, total: float, count: int) -> Spectra:
+        """Smooth spectra of the scene and, twice, of the noise of a frame of weight 1."""
+        noise = np.maximum(noise, 1e-300)
+        scene = power - noise / total
+        both = np.maximum(scene, 0.0) + noise
+        return fit_spectra(
+            xx=both, yy=both, xy=scene, residual=2 * noise, count=self.rings.count * (count - 1)
+        )
+
+    def judged(self, seen: Sequence[Seen], noise: Float, template: Template, count: int) -> None:
+        """Weights, and whether frames fit, now that it is known what noise all of them have."""
+        noise = self._spectra(template.power, noise, template.total, count).residual / 2
+        rings = self.rings
+        inside = rings.frequency < FADE[0] / self.common.step
+        number = rings.count[inside]
+        for one in seen:
+            power = one.frame.weight * one.power[inside] / noise[inside]
+            level = float(number @ power / number.sum())
+            chi2 = float(number @ (power / level - 1) ** 2) / 2
+            one.frame.weight /= max(level, 1e-12)
+            one.frame.misfit = min(one.frame.misfit, _tail(chi2, number.size))
+            one.frame.odd = chi2 / number.size
 
     def _field(self, modes: Float) -> Float:
         return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
 
-    def improve(
-        self, index: int, row: int, frame: Frame, template: Template
-    ) -> tuple[Frame, Float]:
-        """One frame against the others: its step, gain, noise, bars, and whether it fits.
+    def improve(self, part: Part, template: Template) -> Seen:
+        """One frame against the others: its step and gain, what is left over, and its bars.
 
-        Also what is left of it, whitened, over its scatter.
+        What is left over is looked at only if the samples are fine enough.
         """
-        fields, holes, weight = self.fields(index, row, frame, gradient=False)
-        white = np.divide(
-            1.0, template.white, out=np.zeros_like(template.white), where=template.white > 0
-        )
-        pulls = template.pulls
+        row, frame, ready = part.row, part.frame, part.ready
+        fields, holes, weight = self.fields(part, gradient=False)
+        white, pulls = template.white, template.pulls
+        pulled, weighted_mean = self._weighted(template)
+        energy = float(weighted_mean @ template.mean)
         if weight is None:
-            left = self._transform(fields)[0] - template.mean
-            energy = float((template.weight * template.mean) @ template.mean)
-            excess = float((template.weight * template.mean) @ left) / max(energy, 1e-300)
-            left -= excess * template.mean
-            score = (template.gradient * template.weight) @ left
+            left = self._transform(fields)[0]
+            left -= template.mean
+            excess = float(weighted_mean @ left) / max(energy, 1e-300)
+            left -= left.dtype.type(excess) * template.mean
+            score = pulled @ left
         else:  # noise is even once what is left over is divided by it; so are the gradients
             pulls, shine = weight * pulls, weight * template.shine
             apart = fields[0] - template.fields[0]
@@ -406,52 +502,55 @@ class Bench:
                 counts = counts * ~holes
             assert template.seen is not None
             known = counts * template.informed
-            part = float(known.sum()) / float(template.informed.sum())
-            if part > LEAST_SEEN:  # of the mean, the frame is more where it is good and others not
+            mine = float(known.sum()) / float(template.informed.sum())
+            if mine > LEAST_SEEN:  # of the mean, the frame is more where it is good, others not
                 part_of_mean = np.vdot(known, counts / template.seen) / float(known.sum())
                 share = float(np.clip(frame.weight * part_of_mean, 0.0, 0.9))
-            seen_share = max(part, LEAST_SEEN)
+            seen_share = max(mine, LEAST_SEEN)
         bread = (template.vectors * inverse) @ template.vectors.T / seen_share
         step = -bread @ score
-        rings = self.rings
         # of what is left the step takes its part: what stays is looked at
-        rest = left + step @ template.gradient
-        power = rings.mean(rest * rest) * frame.weight / (1 - share) / template.noise
-        inside = rings.frequency < FADE[0] / self.common.step
-        level = float(rings.count[inside] @ power[inside] / rings.count[inside].sum())
-        chi2 = float(rings.count[inside] @ (power[inside] / level - 1) ** 2) / 2
-        scale = np.sqrt(frame.weight / (1 - share))
-        residual = self._field(rest * white)
-        seen = spread_of(residual, pulls, bread)
-        student = seen.dof / (seen.dof - 2)
-        uneven = distortion(residual * scale, pulls)
-        bars = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
-        improved = Frame(
+        for along, slope in zip(step, template.gradient, strict=True):
+            left += left.dtype.type(along) * slope
+        improved = replace(
+            frame,
             offset=frame.offset + np.clip(step, -0.7 * self.common.step, 0.7 * self.common.step),
             gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
-            weight=frame.weight / max(level, 1e-12),
-            own=student * seen.seen / (1 - share),
-            misfit=min(uneven, _tail(chi2, int(inside.sum()))),
-            odd=chi2 / int(inside.sum()),
-            step=bars,
-            lost=self._lost(
-                index, row, frame, residual if holes is None else residual * ~holes, bars
-            ),
+            misfit=1.0,
         )
-        return improved, residual / max(float(np.std(residual)), 1e-300)
+        power = self.rings.mean(left * left) / (1 - share)
+        if not self._last:
+            known = template.vectors.T @ step
+            improved.step = float(np.sqrt(seen_share * template.values @ known**2))
+            return Seen(improved, power, holes is None, weight is None, None)
+        residual = self._field(left * white)
+        seen = spread_of(residual, pulls, bread)
+        student = seen.dof / (seen.dof - 2)
+        improved.misfit = distortion(residual, pulls)
+        improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
+        improved.own = student * seen.seen / (1 - share)
+        if improved.step <= SETTLED:  # a frame in the wrong place has many
+            standing = residual if holes is None else residual * ~holes
+            improved.lost = self._lost(row, frame.lost, standing, ready.movable.size)
+        residual /= max(float(np.std(residual)), 1e-300)
+        return Seen(improved, power, holes is None, weight is None, residual)
+
+    def _weighted(self, template: Template) -> tuple[Float, Float]:
+        """Gradient and mean of a template, times the weight of each mode: worked out once."""
+        if self._of is not template:
+            self._of = template
+            self._products = template.gradient * template.weight, template.weight * template.mean
+        return self._products
 
     def _lost(
-        self, index: int, row: int, frame: Frame, residual: Float, bars: float
+        self, row: int, before: NDArray[np.bool_] | None, residual: Float, shape: tuple[int, ...]
     ) -> NDArray[np.bool_] | None:
-        """Pixels of a frame that stand far out of what is left over."""
-        if not self._last or bars > SETTLED:  # a frame in the wrong place has many
-            return frame.lost
+        """Pixels of a frame that stand far out of what is left over, and those known before."""
         places = outliers(residual)
         count = places[0].size
         if count == 0 or count > MAX_SPIKES * residual.size:
-            return frame.lost
-        shape = self._ready(index, frame.lost).movable.size
-        lost = np.zeros(shape, bool) if frame.lost is None else frame.lost.copy()
+            return before
+        lost = np.zeros(shape, bool) if before is None else before.copy()
         step = self.common.step
         for shift in np.ndindex(*(step,) * self.ndim):
             at = (

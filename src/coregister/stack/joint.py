@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames
 from coregister.stack.links import Centre, Options, choose_centre, link_block, offsets_of_all
 from coregister.stack.passes import settled
+from coregister.stack.ready import Kept, samples_of
 from coregister.stack.result import StackRegistration, unknown
 from coregister.stack.run import Run
 from coregister.stack.windows import Placed, placed, roomy
@@ -44,8 +47,12 @@ UNSETTLED = 0.5
 def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
     """All frames at the joint optimum; those of the links where no window is common to all."""
     centre = run.remember("centre", lambda: choose_centre(frames, options))
+    single = Single(frames.read(centre), periodic=options.periodic)
+    if not single.given.constant:
+        options = replace(options, samples=samples_of(single, periodic=options.periodic))
+    kept = Kept(memory)
     offsets, flags, part, clean = offsets_of_all(
-        frames, centre, options, partial(run.links, link_block, frames, options)
+        frames, centre, options, partial(run.links, link_block, frames, options, kept)
     )
     ndim = len(frames.shape)
     _find_faint(frames, offsets, flags, part, options, run)
@@ -61,12 +68,12 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
     together = options.boundary == "periodic" or good.size < 3
     known = None
     if together or roomy(offsets[good], frames.shape):
-        known = settled(frames, offsets, good, clean, centre, options, run, memory)
+        known = settled(frames, offsets, good, clean, options, run, kept)
     if known is None and not together:
-        spread = placed(frames, offsets, good, clean, options, run, memory)
+        spread = placed(frames, offsets, good, clean, options, run, kept)
         if spread is not None:
             return _spread(frames, offsets, own, flags, part, spread, options)
-        known = settled(frames, offsets, good, clean, centre, options, run, memory)
+        known = settled(frames, offsets, good, clean, options, run, kept)
     if known is None and good.size >= 2:
         return linked(frames, offsets, flags, part, good, options, run)
     if known is None:
@@ -246,7 +253,7 @@ def _closed(
     the difference of their covariances (Hausman 1978, doi:10.2307/1913827), and a little, since
     windows and weights are not quite the same.
     """
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     ratios, excess = [], []
     seen: Counter[Status] = Counter()
@@ -273,7 +280,7 @@ def _closed(
     if len(pairs) < 2 or not ratios:
         return Loops(float("nan"), 0.0, everywhere)
     freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
-    chance = float(chi2.sf(freedom * float(np.mean(ratios)), freedom))
+    chance = float(chdtrc(freedom, freedom * float(np.mean(ratios))))
     beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
     return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.images import Image, Pair, together
-from coregister.overlap.search import OverlapSearch
+from coregister.overlap.search import MAX_FILLED, OverlapSearch
 from coregister.register import measure, route_of
 from coregister.search import QUICK_CHANCE, beyond_doubt
 from coregister.single import Single
 from coregister.stack.frames import Frames
+from coregister.stack.ready import Ready, Samples, ready
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -31,10 +33,16 @@ FAR = 0.6
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What holds for every link."""
+    """What holds for every frame; `samples` once a frame has been looked at."""
 
     boundary: str
     max_offset: Float | None
+    samples: Samples | None = None
+
+    @property
+    def periodic(self) -> bool:
+        """Frames continue at their other side."""
+        return self.boundary == "periodic"
 
 
 class Link(NamedTuple):
@@ -49,12 +57,15 @@ class Link(NamedTuple):
     flags : frozenset of Status
     clean : bool
         The frame has no hot pixels or cosmic rays that it shows by itself.
+    ready : Ready or None
+        The frame, which had to be made ready for the link.
     """
 
     offset: Float
     covariance: Float | None
     flags: frozenset[Status]
     clean: bool = False
+    ready: Ready | None = None
 
     @property
     def good(self) -> bool:
@@ -68,7 +79,7 @@ class Centre:
     def __init__(self, frames: Frames, index: int | Image, options: Options) -> None:
         self.image = index if isinstance(index, Image) else frames.read(index)
         self._options = options
-        self._single = Single(self.image, periodic=options.boundary == "periodic")
+        self.single = Single(self.image, periodic=options.boundary == "periodic")
 
     def link(self, frames: Frames, index: int, *, full: bool = False) -> Link:
         """Link a frame: by the search alone where that leaves no doubt."""
@@ -80,35 +91,68 @@ class Centre:
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
-        options = self._options
-        pair = together(
-            self.image,
-            image,
-            boundary=options.boundary,
-            max_offset=options.max_offset,
-            initial=None,
-        )
-        singles = self._single, other._single
-        clean = singles[1].image is image
+        made = None if self._options.samples is None or full else other.ready
+        clean = other.single.image is image
         if not full:
-            best = clear_candidate(pair, singles)
+            best = self._clear(other)
             if best is not None:
-                return Link(best, None, frozenset(), clean)
+                return Link(best, None, frozenset(), clean, made)
+        pair = self._pair(self.image, image, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
-            result = measure(pair, singles)
-        return Link(result.offset, result.covariance, result.flags, clean)
+            result = measure(pair, (self.single, other.single))
+        return Link(result.offset, result.covariance, result.flags, clean, made)
+
+    @cached_property
+    def ready(self) -> Ready:
+        """The frame as one that can be moved."""
+        assert self._options.samples is not None
+        return ready(self.single, self._options.samples, periodic=self._options.periodic)
+
+    @cached_property
+    def small(self) -> Single:
+        """The frame on the samples on which all are compared."""
+        movable = self.ready.movable
+        if movable.step == 1:
+            return self.single
+        shape = [n // movable.step for n in movable.size]
+        zero = [0] * len(shape)
+        (data,) = movable.window(zero, shape, np.zeros(len(shape)))
+        image = Image(data=data.astype(np.float64, copy=False))
+        return Single(image, periodic=self._options.periodic, clean=True)
+
+    def _clear(self, other: Centre) -> Float | None:
+        """The offset where a look at few samples leaves no doubt about it."""
+        if self._options.samples is None:
+            return clear_candidate(
+                self._pair(self.image, other.image, 1), (self.single, other.single)
+            )
+        if max(self.single.missing, other.single.missing) > MAX_FILLED:
+            return None
+        small, step = (self.small, other.small), self._options.samples.step
+        best = clear_candidate(self._pair(small[0].given, small[1].given, step), small)
+        return None if best is None else best * step
+
+    def _pair(self, first: Image, second: Image, step: int) -> Pair:
+        reach = self._options.max_offset
+        return together(
+            first,
+            second,
+            boundary=self._options.boundary,
+            max_offset=None if reach is None else reach / step,
+            initial=None,
+        )
 
 
 def clear_candidate(pair: Pair, singles: tuple[Single, Single]) -> Float | None:
-    """The offset, to a fraction of a coarse sample, where a first look leaves no doubt about it."""
+    """The offset, to a fraction of a sample, where a first look leaves no doubt about it."""
     if pair.boundary == "periodic":
         candidates = route_of(pair, singles).search()
     else:
         clean = replace(pair, reference=singles[0].image, moving=singles[1].image)
         search = OverlapSearch(clean, singles, every_pixel=False)
         quick = search.steps[1]
-        candidates = search.candidates(quick) if quick is not None else []
+        candidates = [] if quick is None else search.candidates(quick)
     if not candidates or not beyond_doubt(candidates):
         return None
     best = candidates[0]

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import MovableImage
-from coregister.search import auto_coherence, steps_between_samples
 from coregister.single import Single
-from coregister.spectrum import Rings, cosine_rings
-from coregister.stack.bench import Bench, Common, Frame, Ready, Sums, Template, common_window
+from coregister.stack.bench import (
+    Bench,
+    Common,
+    Frame,
+    Part,
+    Seen,
+    Sums,
+    Template,
+    common_window,
+)
 from coregister.stack.frames import Frames
 from coregister.stack.links import Options
 from coregister.stack.pattern import Canvas
+from coregister.stack.ready import Kept, Ready, ready
 from coregister.stack.run import Run, in_blocks
 from coregister.stack.state import State
 
@@ -24,6 +31,9 @@ Float = NDArray[np.float64]
 
 #: how much farther apart samples are at first, and the share of one that ends the approach
 COARSER, NEAR = 4, 0.05
+#: most passes on the finest samples in which what is left over is not looked at, and the step, in
+#: bars, that ends them
+ROUGHLY, CLOSE = 2, 2.0
 #: steps, in bars, after which what is left of them does not count
 LINEAR = 0.5
 #: a frame that is moved by more than this many samples is cut anew
@@ -41,10 +51,9 @@ def settled(
     offsets: Float,
     good: NDArray[np.intp],
     clean: set[int],
-    centre: int,
     options: Options,
     run: Run,
-    memory: float,
+    kept: Kept,
 ) -> tuple[dict[int, Frame], set[int], float] | None:
     """All good frames at the joint optimum, those that do not fit, and the chance of a pattern.
 
@@ -53,19 +62,22 @@ def settled(
     if good.size < 2:
         return None
     periodic = options.boundary == "periodic"
-    step = _step(frames, centre, periodic)
+    assert options.samples is not None
+    step = options.samples.step
     members = {
         int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
     }
-    kept = _Kept(memory)
     # a first approach on samples far apart is cheap
     state = run.state(good) or State(members, set(), step * COARSER)
     members, misfits, level = state.members, state.misfits, state.level
-    common, template, fine = state.common, state.template, state.fine
+    common, template, noise = state.common, state.template, state.noise
+    fine, near = state.fine, state.near
     if state.pattern is not None:
         return members, misfits, state.pattern
     for number in range(state.passes, 2 * MAX_PASSES):
-        run.keep_state(good, State(members, misfits, level, common, template, number, fine))
+        run.keep_state(
+            good, State(members, misfits, level, common, template, number, fine, near, noise)
+        )
         rows = np.array([members[int(t)].offset for t in good])
         if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
             common = (
@@ -73,45 +85,60 @@ def settled(
                 if periodic and level > step
                 else common_window(rows, frames.shape, level, periodic=periodic)
             )
-            template = None
+            template = noise = None
             if common is None and level > step:
                 level = step
                 common = common_window(rows, frames.shape, level, periodic=periodic)
         if common is None:
             return None
-        table = [(int(t), row, members[int(t)]) for row, t in enumerate(good)]
-        counted = [entry for entry in table if entry[0] not in misfits]
-        # every other one makes a half
-        halved = [(t, row, i % 2, frame) for i, (t, row, frame) in enumerate(counted)]
+        row_of = {int(t): row for row, t in enumerate(good)}
+        counted = [t for t in row_of if t not in misfits]
+        looked_at = level == step and not near
         shared = _Shared(
-            frames, step, common, periodic, frozenset(clean), kept if run.local else None, template
+            frames, options, common, frozenset(clean), frozenset(misfits), looked_at, template
         )
-        sums = functools.reduce(Sums.plus, run.map(_sums, shared, in_blocks(halved)))
-        template = Bench(_never, common).template(sums, len(counted))
-        shared = shared._replace(template=template, out=frozenset(misfits))
+
+        parts = functools.partial(_parts, row_of, members, kept, level)
+        sums = functools.reduce(Sums.plus, _summed(run, shared, parts(counted), kept))
+        bench = Bench(common)
+        template = bench.template(sums, len(counted), noise, single=options.samples.single)
+        shared = shared._replace(template=template)
         canvas = Canvas(common)
-        for block, part in run.map(_improved, shared, in_blocks(table)):
-            members.update(block)
+        seen: dict[int, Seen] = {}
+        for block, part, made in run.map(_improved, shared, parts(members)):
+            kept.keep(made)
+            seen.update(block)
             canvas.total += part.total
             canvas.count += part.count
-        settle([members[t] for t, _, _ in counted])
-        mean = np.mean([members[t].offset for t, _, _ in counted], axis=0)
+        judged_by = template.rough if (found := noise_of(seen, counted)) is None else found
+        bench.judged(list(seen.values()), judged_by, template, len(counted))
+        members.update({t: one.frame for t, one in seen.items()})
+        settle([members[t] for t in counted])
+        noise = noise_of(seen, counted)
+        mean = np.mean([members[t].offset for t in counted], axis=0)
         for t in members:
             members[t].offset = members[t].offset - mean
         if level > step:
-            after = np.array([members[int(t)].offset for t, _, _ in counted])
-            before = rows[[row for _, row, _ in counted]]
+            after = np.array([members[t].offset for t in counted])
+            before = rows[[row_of[t] for t in counted]]
             if np.max(np.abs(after - before)) < NEAR * level:
-                level, template, common = step, None, None
+                level, template, common, noise = step, None, None, None
+                near = ROUGHLY
+            continue
+        if near:
+            near = near - 1 if max(members[t].step for t in counted) > CLOSE else 0
             continue
         fine += 1
-        whole = len(clean) >= len(frames) - 1 and all(f.lost is None for f in members.values())
+        # what stands in holes takes a pass to settle, and so do weights that vary over the field
+        whole = len(clean) >= len(frames) - 1 and all(
+            one.even and one.frame.lost is None for one in seen.values()
+        )
         new = unlike(members, misfits)
-        largest = max(members[t].step for t, _, _ in counted)
+        largest = max(members[t].step for t in counted)
         if whole and not new and largest < LINEAR:
             break
-        # what stands in holes has not settled, or the frames have not
-        far = np.median([members[t].step for t, _, _ in counted]) > 1
+        # these have not settled, or the frames have not
+        far = np.median([members[t].step for t in counted]) > 1
         if fine < (2 if whole else 3) or (far and fine < MAX_PASSES // 2):
             continue
         if new and len(counted) - len(new) >= max(2, len(members) / 2):
@@ -123,34 +150,30 @@ def settled(
     return members, misfits, pattern
 
 
-def _never(index: int, lost: NDArray[np.bool_] | None) -> Ready:
-    raise AssertionError(f"a template needs no frame, and was asked for {index}")
+class _Entry(NamedTuple):
+    """A frame in a block of a pass; `ready` if it is kept."""
+
+    number: int
+    row: int
+    half: int
+    frame: Frame
+    ready: Ready | None
 
 
-class _Kept:
-    """Frames that can be moved, kept while there is room for them."""
-
-    def __init__(self, memory: float) -> None:
-        self._room = memory
-        self._kept: dict[int, tuple[int, Ready]] = {}
-
-    def get(self, shared: _Shared, index: int, lost: NDArray[np.bool_] | None) -> Ready:
-        count = 0 if lost is None else int(np.count_nonzero(lost))
-        if index in self._kept and self._kept[index][0] == count:
-            return self._kept[index][1]
-        single = Single(
-            shared.frames.read(index), periodic=shared.periodic, clean=index in shared.clean
-        )
-        if lost is not None:
-            single = single.without(lost)
-        movable = MovableImage(single.filled, periodic=shared.periodic, step=shared.step)
-        sigma = single.image.sigma
-        weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
-        ready = Ready(movable, single.image.valid, weight)
-        if index in self._kept or movable.nbytes < self._room:
-            self._room -= 0 if index in self._kept else movable.nbytes
-            self._kept[index] = count, ready
-        return ready
+def _parts(
+    row_of: dict[int, int],
+    members: dict[int, Frame],
+    kept: Kept,
+    level: int,
+    numbers: Iterable[int],
+) -> list[list[_Entry]]:
+    """Blocks of frames; every other one makes a half."""
+    return in_blocks(
+        [
+            _Entry(t, row_of[t], i % 2, members[t], kept.get(t, members[t].lost, level))
+            for i, t in enumerate(numbers)
+        ]
+    )
 
 
 class _Shared(NamedTuple):
@@ -159,72 +182,87 @@ class _Shared(NamedTuple):
     Attributes
     ----------
     frames : Frames
-    step : int
-        Pixels between the samples of the last passes.
+    options : Options
     common : Common
         The window, maybe of coarser samples.
-    periodic : bool
     clean : frozenset of int
         Frames without hot pixels and rays.
-    kept : _Kept or None
-        None in another process.
-    template : Template or None
     out : frozenset of int
         Frames that do not fit.
+    looked_at : bool
+        What is left over is looked at.
+    template : Template or None
     """
 
     frames: Frames
-    step: int
+    options: Options
     common: Common
-    periodic: bool
     clean: frozenset[int]
-    kept: _Kept | None
+    out: frozenset[int]
+    looked_at: bool
     template: Template | None
-    out: frozenset[int] = frozenset()
 
     def bench(self) -> Bench:
         """The frames of the window."""
-        kept = _Kept(0.0) if self.kept is None else self.kept
-        coarser = self.common.step // self.step
+        return Bench(self.common, self.template, last=self.looked_at)
 
-        def ready(index: int, lost: NDArray[np.bool_] | None) -> Ready:
-            found = kept.get(self, index, lost)
-            return found if coarser == 1 else found._replace(movable=found.movable.coarser(coarser))
+    def part(self, entry: _Entry, made: list[tuple[int, Ready]]) -> Part:
+        """A frame, made ready if it is not kept."""
+        found = entry.ready
+        if found is None:
+            assert self.options.samples is not None
+            single = Single(
+                self.frames.read(entry.number),
+                periodic=self.common.periodic,
+                clean=entry.number in self.clean,
+            )
+            found = ready(
+                single,
+                self.options.samples,
+                periodic=self.common.periodic,
+                lost=entry.frame.lost,
+            )
+            made.append((entry.number, found))
+            found = found.at(self.common.step)
+        return Part(entry.row, entry.half, entry.frame, found)
 
-        return Bench(ready, self.common, self.template, last=coarser == 1)
+
+def _sums(shared: _Shared, block: Sequence[_Entry]) -> tuple[Sums, list[tuple[int, Ready]]]:
+    made: list[tuple[int, Ready]] = []
+    return shared.bench().add(shared.part(entry, made) for entry in block), made
 
 
-def _sums(shared: _Shared, block: list[tuple[int, int, int, Frame]]) -> Sums:
-    return shared.bench().add(block)
+def _summed(run: Run, shared: _Shared, blocks: list[list[_Entry]], kept: Kept) -> Iterator[Sums]:
+    """Sums block by block."""
+    for sums, made in run.map(_sums, shared, blocks, here=_cheap):
+        kept.keep(made)
+        yield sums
+
+
+def _cheap(block: Sequence[_Entry]) -> bool:
+    """True if to add up the spectra costs less than to send them away."""
+    return all(entry.ready is not None and entry.ready.plain for entry in block)
 
 
 def _improved(
-    shared: _Shared, block: list[tuple[int, int, Frame]]
-) -> tuple[dict[int, Frame], Canvas]:
+    shared: _Shared, block: Sequence[_Entry]
+) -> tuple[dict[int, Seen], Canvas, list[tuple[int, Ready]]]:
     bench, template, canvas = shared.bench(), shared.template, Canvas(shared.common)
     assert template is not None
-    improved = {}
-    for t, row, frame in block:
-        improved[t], left = bench.improve(t, row, frame, template)
-        if t not in shared.out:
-            canvas.add(row, left)
-    return improved, canvas
+    improved: dict[int, Seen] = {}
+    made: list[tuple[int, Ready]] = []
+    for entry in block:
+        one = bench.improve(shared.part(entry, made), template)
+        if one.left is not None and entry.number not in shared.out:
+            canvas.add(entry.row, one.left)
+        improved[entry.number] = one._replace(left=None)
+    return improved, canvas, made
 
 
-def _step(frames: Frames, centre: int, periodic: bool) -> int:
-    """Pixels between the samples that are compared: what the frames hold is no finer."""
-    single = Single(frames.read(centre), periodic=periodic)
-    rings = single.rings
-    sides = single.modes.shape
-
-    def modes(step: int) -> Rings:
-        return cosine_rings([n // step for n in sides], step)
-
-    coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
-    divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
-    return steps_between_samples(
-        modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
-    )[0]
+def noise_of(seen: dict[int, Seen], numbers: Sequence[int]) -> Float | None:
+    """Noise power of a frame of weight 1, ring by ring, of frames without holes; None without."""
+    found = [seen[t].frame.weight * seen[t].power for t in numbers if seen[t].whole]
+    return np.asarray(np.mean(found, axis=0)) if len(found) > 1 else None
 
 
 def unlike(frames: dict[int, Frame], out: set[int]) -> set[int]:

@@ -7,6 +7,7 @@ import os
 import warnings
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -161,7 +162,17 @@ def register_stack(
 def _external(reference: Any) -> Any:
     if isinstance(reference, str) and reference in ("all", "first", "previous"):
         return None
-    return None if isinstance(reference, (int, np.integer)) else reference
+    if isinstance(reference, (int, np.integer)) and not isinstance(reference, bool):
+        return None
+    nameless = isinstance(reference, str) and not Path(reference).suffix
+    if (nameless and not Path(reference).exists()) or isinstance(
+        reference, (bool, float, complex, type(None))
+    ):
+        raise InputError(
+            f"reference={reference!r} is not known; use 'all', 'first', 'previous', the number of "
+            "a frame, an image, or the path of one"
+        )
+    return reference
 
 
 def _number(reference: Any, count: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -364,30 +365,57 @@ class StackRegistration(Several):
     # ---------------------------------------------------------------- printed form
 
     def __str__(self) -> str:
-        good = self.trusted
-        lines = [f"{good.sum()} of {len(self)} frames trusted"]
+        rows = [f"  {label:<12}  {value}" for label, value in self._rows()]
+        notes = [f"  ! {note}" for note in self._notes()]
+        return "\n".join([self._verdict(), *rows, *notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        # the words keep the page's own colour, dark or light; only the rule beside them speaks
+        colour = "#009E73" if self.trusted.all() else "#D55E00"
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(label)}</th>'
+            f'<td style="text-align:left">{html.escape(value).replace("+-", "±")}</td></tr>'
+            for label, value in self._rows()
+        )
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes())
+        return (
+            f'<div style="border-left:4px solid {colour};padding-left:.8em">'
+            f"<strong>{self._verdict()}</strong>"
+            f'<table style="margin:.3em 0">{rows}</table>'
+            + (f"<ul>{notes}</ul>" if notes else "")
+            + "</div>"
+        )
+
+    def _verdict(self) -> str:
+        return f"{self.trusted.sum()} of {len(self)} frames trusted"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        good, rows = self.trusted, []
         if good.any():
-            names = axis_names(self.ndim)
             bars = np.median(self.stderr[good], axis=0)
             span = np.ptp(self.offsets[good], axis=0)
-            for name, size, bar in zip(names, span, bars, strict=True):
-                lines.append(f"  {name:<12}  moves over {round_pdg(size, max(bar, 1e-12))} px")
-            lines.append(f"  counted from  {self.reference}")
+            for name, size, bar in zip(axis_names(self.ndim), span, bars, strict=True):
+                rows.append((name, f"moves over {round_pdg(size, max(bar, 1e-12))} px"))
+            rows.append(("counted from", str(self.reference)))
         if np.isfinite(self.closure):
-            lines.append(f"  loops close   within {self.closure:.2f} of what they may")
+            rows.append(("loops close", f"within {self.closure:.2f} of what they may"))
+        return rows
+
+    def _notes(self) -> list[str]:
+        notes = []
         if self.part.max() > 0:
-            lines.append(
-                f"  ! DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
+            notes.append(
+                f"DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
                 "nothing; offsets are those of the largest"
             )
         for status in Status:
             bad = [t for t, flags in enumerate(self.flags) if status in flags]
             if bad:
                 few = ", ".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
-                lines.append(f"  ! {status}: frames {few}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
+                notes.append(f"{status}: frames {few}")
+        return notes
 
 
 def unknown(count: int, ndim: int) -> Float:

@@ -17,6 +17,7 @@ from coregister.errors import InputError
 from coregister.images import Image
 from coregister.stack.frames import Frames
 from coregister.stack.links import Link, Options
+from coregister.stack.ready import Kept
 from coregister.stack.state import State
 from coregister.status import Status
 
@@ -175,12 +176,16 @@ class Run:
         link: Callable[[Frames, int, Sequence[int], Options], list[tuple[int, Link]]],
         frames: Frames,
         options: Options,
+        kept: Kept,
         centre: int,
         indices: Sequence[int],
     ) -> list[tuple[int, Link]]:
-        """Links of some frames to one of them, those that are known already from the file."""
+        """Links of some frames to one of them, those that are known already from the file.
+
+        What had to be made ready for them is kept.
+        """
         names = {i: (f"{centre}-{i}", (centre, i)) for i in indices}
-        found = self._found(_Linker(link, frames, centre, options), frames, names)
+        found = self._found(_Linker(link, frames, centre, options), frames, names, kept)
         return [(i, found[i]) for i in indices]
 
     def pairs(
@@ -199,6 +204,7 @@ class Run:
         work: Callable[[Sequence[K]], list[tuple[K, Link]]],
         frames: Frames,
         names: dict[K, tuple[str, tuple[int, int]]],
+        kept: Kept | None = None,
     ) -> dict[K, Link]:
         known = {k: self._checkpoint.link(*name, frames) for k, name in names.items()}
         found = {k: entry for k, entry in known.items() if entry is not None}
@@ -208,17 +214,33 @@ class Run:
         if missing:
             self._changed = self._fresh = True
         for block in self._each(work, in_blocks(missing)):
-            found.update(block)
-            kept = {names[k][0]: (names[k][1], link) for k, link in block}
-            self._checkpoint.keep_links(kept, frames)
+            if kept is not None:
+                kept.keep([(names[k][1][1], link.ready) for k, link in block if link.ready])
+            found.update((k, link._replace(ready=None)) for k, link in block)
+            links = {names[k][0]: (names[k][1], found[k]) for k, _ in block}
+            self._checkpoint.keep_links(links, frames)
             self._tell(len(block))
         return {k: found[k] for k in names}
 
-    def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
-        """``work(shared, part)`` for every part, in order, as they are done."""
+    def map(
+        self,
+        work: Callable[[Any, Any], T],
+        shared: Any,
+        parts: Sequence[Any],
+        *,
+        here: Callable[[Any], bool] | None = None,
+    ) -> Iterator[T]:
+        """``work(shared, part)`` for every part, in order, as they are done.
+
+        Parts of which `here` says so are not given to the executor.
+        """
         self._begin(sum(map(len, parts)))
-        for part, result in zip(parts, self._each(_Shared(work, shared), parts), strict=True):
-            yield result
+        task = _Shared(work, shared)
+        near = [here is not None and here(part) for part in parts]
+        away = [part for part, stays in zip(parts, near, strict=True) if not stays]
+        sent = iter(self._each(task, away))
+        for part, stays in zip(parts, near, strict=True):
+            yield task(part) if stays else next(sent)
             self._tell(len(part))
 
     def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
@@ -237,7 +259,9 @@ class Run:
     def _each(self, work: Callable[[Any], T], parts: Sequence[Any]) -> Any:
         if self._executor is None:
             return map(work, parts)
-        return self._executor.map(work, parts)
+        # what all blocks need is sent once for several of them
+        together = min(4, max(1, len(parts) // 16))
+        return self._executor.map(work, parts, chunksize=together)
 
     def _begin(self, count: int) -> None:
         self._done, self._count = 0, count

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from coregister.stack.bench import Common, Frame, Template
 
+Float = NDArray[np.float64]
+
 
 @dataclass
 class State:
@@ -29,7 +31,11 @@ class State:
     template : Template or None
         What the frames show together.
     passes, fine : int
-        Passes so far, and those on the finest samples.
+        Passes so far, and those in which what is left over was looked at.
+    near : int
+        How many more passes on the finest samples may be rough.
+    noise : array or None
+        Power of what was left over, ring by ring.
     pattern : float or None
         Chance of a pattern on the detector, once all is done.
     """
@@ -41,6 +47,8 @@ class State:
     template: Template | None = None
     passes: int = 0
     fine: int = 0
+    near: int = 0
+    noise: Float | None = None
     pattern: float | None = None
 
     def packed(self) -> dict[str, Any]:
@@ -53,6 +61,8 @@ class State:
             "template": None if self.template is None else _pack(self.template._asdict()),
             "passes": self.passes,
             "fine": self.fine,
+            "near": self.near,
+            "noise": None if self.noise is None else _packed(self.noise),
             "pattern": None if self.pattern is None else float(self.pattern),
         }
 
@@ -70,6 +80,8 @@ class State:
             template=None if template is None else Template(**_unpack(template)),
             passes=record["passes"],
             fine=record["fine"],
+            near=record["near"],
+            noise=_unpacked(record["noise"]),
             pattern=record["pattern"],
         )
 

@@ -16,6 +16,7 @@ from coregister.stack.bench import Frame
 from coregister.stack.frames import Frames
 from coregister.stack.links import Options, pair_link
 from coregister.stack.passes import settled
+from coregister.stack.ready import Kept
 from coregister.stack.run import Run
 
 Float = NDArray[np.float64]
@@ -120,7 +121,7 @@ def placed(
     clean: set[int],
     options: Options,
     run: Run,
-    memory: float,
+    kept: Kept,
 ) -> Placed | None:
     """All good frames, from many windows; None where they do not hang together."""
     looks: dict[int, list[Look]] = {int(t): [] for t in good}
@@ -129,8 +130,7 @@ def placed(
     pattern, number = 1.0, 0
     for rows in windows(offsets[good], frames.shape):
         numbers = good[rows]
-        middle = int(numbers[numbers.size // 2])
-        known = settled(frames, offsets, numbers, clean, middle, options, run, memory)
+        known = settled(frames, offsets, numbers, clean, options, run, kept)
         if known is None:
             continue
         members, misfits, chance = known

@@ -1,0 +1,136 @@
+"""Frames made ready to be moved: read and transformed once, and kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.compare import MovableImage
+from coregister.search import auto_coherence, steps_between_samples
+from coregister.single import Single
+from coregister.spectrum import Rings, cosine_rings
+
+Float = NDArray[np.float64]
+
+
+class Samples(NamedTuple):
+    """How the frames are compared.
+
+    Attributes
+    ----------
+    step : int
+        Pixels between samples: what the frames hold is no finer.
+    single : bool
+        Single precision will do.
+    """
+
+    step: int
+    single: bool
+
+
+class Ready(NamedTuple):
+    """A frame that can be moved.
+
+    Attributes
+    ----------
+    movable : MovableImage
+    bad : int array or None
+        Invalid pixels, by their number in the flat frame.
+    weight : array or None
+        1/sigma over its median; None if all alike.
+    lost : int
+        How many pixels were left out because no other frame shows them so.
+    """
+
+    movable: MovableImage
+    bad: NDArray[np.int32] | None
+    weight: Float | None
+    lost: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        held = [self.movable, self.bad, self.weight]
+        return sum(0 if part is None else int(part.nbytes) for part in held)
+
+    @property
+    def plain(self) -> bool:
+        """True without holes, if all pixels count alike."""
+        return self.bad is None and self.weight is None
+
+    def at(self, step: int) -> Ready:
+        """The same frame on samples farther apart."""
+        coarser = step // self.movable.step
+        return self if coarser == 1 else self._replace(movable=self.movable.coarser(coarser))
+
+
+def ready(
+    single: Single, samples: Samples, *, periodic: bool, lost: NDArray[np.bool_] | None = None
+) -> Ready:
+    """A frame, made ready.
+
+    Parameters
+    ----------
+    single : Single
+    samples : Samples
+    periodic : bool
+    lost : bool array, optional
+        Pixels to leave out.
+    """
+    if lost is not None:
+        single = single.without(lost)
+    movable = MovableImage(
+        single.filled, periodic=periodic, step=samples.step, single=samples.single
+    )
+    valid, sigma = single.image.valid, single.image.sigma
+    bad = None if valid is None or valid.all() else np.flatnonzero(~valid).astype(np.int32)
+    weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
+    return Ready(movable, bad, weight, 0 if lost is None else int(np.count_nonzero(lost)))
+
+
+def samples_of(single: Single, *, periodic: bool) -> Samples:
+    """How frames like this one are compared."""
+    rings = single.rings
+    sides = single.modes.shape
+
+    def modes(step: int) -> Rings:
+        return cosine_rings([n // step for n in sides], step)
+
+    coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
+    divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
+    step = steps_between_samples(
+        modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
+    )[0]
+    return Samples(step, single.modes.dtype == np.float32)
+
+
+class Kept:
+    """Frames that are ready, kept while there is room for them.
+
+    Parameters
+    ----------
+    room : float
+        Bytes.
+    """
+
+    def __init__(self, room: float) -> None:
+        self._room = room
+        self._kept: dict[int, Ready] = {}
+
+    def get(self, index: int, lost: NDArray[np.bool_] | None, step: int) -> Ready | None:
+        """A frame without the pixels that are lost, `step` px apart; None if it is not kept."""
+        found = self._kept.get(index)
+        count = 0 if lost is None else int(np.count_nonzero(lost))
+        return found.at(step) if found is not None and found.lost == count else None
+
+    def keep(self, frames: Sequence[tuple[int, Ready]]) -> None:
+        """Keep some frames, as far as there is room."""
+        for index, frame in frames:
+            before = self._kept.pop(index, None)
+            self._room += 0 if before is None else before.nbytes
+            if frame.nbytes <= self._room:
+                self._kept[index] = frame
+                self._room -= frame.nbytes
