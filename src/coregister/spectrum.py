@@ -318,8 +318,7 @@ def fit_spectra(
         A first guess of the scene's.
     """
     scene, noise, share = _fit(xx, yy, xy, residual, count, start)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        coherence = np.nan_to_num(xy / np.sqrt(xx * yy))
+    coherence = xy / np.sqrt(np.maximum(xx * yy, 1e-300))
     return Spectra(scene=scene, residual=noise, share=float(share[0]), coherence=coherence)
 
 
@@ -444,13 +443,12 @@ def _solve(bands: Float, diagonal: Float, right: Float) -> Float:
     """
     from scipy.linalg.lapack import dpbsv
 
-    system = np.empty((3, *right.shape))
-    system[:2] = bands[:2].reshape(2, *(1,) * (right.ndim - 1), -1)
-    np.add(bands[2], diagonal, out=system[2])
-    _, solution, failed = dpbsv(system.reshape(3, -1), right.reshape(-1))
+    system = np.tile(bands, right.size // bands.shape[1]) if right.ndim > 1 else bands.copy()
+    system[2].reshape(right.shape)[...] += diagonal
+    _, solution, failed = dpbsv(system, right.ravel())
     if failed:
         raise np.linalg.LinAlgError("the bands are not those of a positive definite matrix")
-    return np.asarray(solution).reshape(right.shape)
+    return np.asarray(solution.reshape(right.shape))
 
 
 def _smooth_log(power: Float, count: Float) -> Float:

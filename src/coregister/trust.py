@@ -73,8 +73,10 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     best = fits[0]
     odds = np.array([max(np.exp(_log_odds(fit, best)), _repeats(fit, best)) for fit in fits])
     probability = odds / odds.sum()
-    information, covariance = _with_open_directions(best, best.covariance)
-    _, model_covariance = _with_open_directions(best, best.model_covariance)
+    directions = _directions(best)
+    covariance = _open(best.covariance, directions)
+    model_covariance = _open(best.model_covariance, directions)
+    information = _information(best.covariance, directions)
     flags = set()
     open_axis = not np.all(np.isfinite(covariance))
     # stripes match their mirror image too: what they lack is not a match
@@ -118,9 +120,9 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             information = np.diag(12 / sides**2)
             flags.discard(Status.UNDETERMINED_AXIS)
         else:
-            known, _ = _directions(best)
+            known, _ = directions
             offset = pair.initial + known @ (known.T @ (offset - pair.initial))
-    covariances = [covariance] + [_with_open_directions(f, f.covariance)[1] for f in fits[1:]]
+    covariances = [covariance] + [_open(f.covariance, _directions(f)) for f in fits[1:]]
     kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
     return announce(
         Registration(
@@ -258,15 +260,23 @@ def _excess(covariance: Float, model: Float) -> float:
     return float(np.exp(np.max(np.abs(np.log(seen[finite] / even[finite])) / 2, initial=0.0)))
 
 
-def _with_open_directions(fit: Fit, covariance: Float) -> tuple[Float, Float]:
-    """Information and covariance that belong together; infinite where nothing is known."""
-    ndim = len(fit.offset)
-    known, unknown_directions = _directions(fit)
-    inner = known.T @ covariance @ known + PRECISION**2 * np.eye(known.shape[1])
-    full = known @ inner @ known.T
-    information = known @ np.linalg.inv(inner) @ known.T
+def _information(covariance: Float, directions: tuple[Float, Float]) -> Float:
+    """Inverse of a covariance along the `_directions` that are known, 0 along the others."""
+    known, _ = directions
+    information = known @ np.linalg.inv(_inner(covariance, known)) @ known.T
+    return np.asarray((information + information.T) / 2)
+
+
+def _open(covariance: Float, directions: tuple[Float, Float]) -> Float:
+    """The covariance, infinite along the `_directions` of which nothing is known."""
+    known, unknown_directions = directions
+    full = known @ _inner(covariance, known) @ known.T
     for u in unknown_directions.T:
         product = np.outer(u, u)
         open_entries = np.abs(product) > 1e-6
         full[open_entries] = np.sign(product[open_entries]) * np.inf
-    return (information + information.T) / 2, full.reshape(ndim, ndim)
+    return np.asarray(full)
+
+
+def _inner(covariance: Float, known: Float) -> Float:
+    return np.asarray(known.T @ covariance @ known + PRECISION**2 * np.eye(known.shape[1]))

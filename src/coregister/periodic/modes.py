@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.fourier import contract, frequencies
+from coregister.fourier import contract, frequencies, pairs_of_axes
 from coregister.search import floored
 from coregister.spectrum import Rings
 
@@ -59,6 +59,7 @@ class Modes:
         self.shape, self.step = shape, step
         self.density = np.full(len(shape), 1 / step)
         self.k = [f / step for f in frequencies(shape)]
+        self._ik = [1j * f for f in self.k]
         self._twice = _mirrored(shape)
         self.rings = Rings(_radius(self.k), half=True, without=nyquist(shape))
         self._rows: dict[tuple[int, tuple[int, ...], int, Any], Real] = {}
@@ -91,13 +92,11 @@ class Modes:
 
         Their product does: the first varies along the first axis, the second along the others.
         """
-        first, *others = (
-            np.exp(-1j * f * d).astype(dtype) for f, d in zip(self.k, offset, strict=True)
-        )
-        rest = np.ones((1,) * len(self.shape), dtype=dtype)
-        for vector in others:
+        first, *others = (np.exp(ik * -d) for ik, d in zip(self._ik, offset, strict=True))
+        rest = others[0] if others else np.ones(1)
+        for vector in others[1:]:
             rest = rest * vector
-        return np.asarray(first), rest
+        return first.astype(dtype, copy=False), rest.astype(dtype, copy=False)
 
     @cached_property
     def fourths(self) -> list[list[Float]]:
@@ -141,8 +140,7 @@ def modes_of(shape: tuple[int, ...], step: int) -> Modes:
 
 def pairwise_matrix(moments: Float) -> Float:
     """Entries of `Modes.moments`, of three powers, as the matrix of all pairs of axes."""
-    unit = np.eye(moments.ndim, dtype=np.intp)
-    return np.asarray(moments[tuple((unit[:, None] + unit).transpose(2, 0, 1))])
+    return np.asarray(moments[pairs_of_axes(moments.ndim)])
 
 
 def thinning(shape: Sequence[int]) -> int:
