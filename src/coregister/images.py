@@ -5,6 +5,7 @@ Nothing behind this module validates again.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ class Image:
 
     Attributes
     ----------
-    data : float64 array
-        Finite everywhere: invalid pixels hold the median of the valid ones.
+    values : float32 or float64 array
+        Finite everywhere: invalid pixels hold the median of the valid ones. In single precision
+        if they came so and all count alike.
     valid : bool array or None
         True = use this pixel; None = all of them.
     sigma : float, float64 array or None
@@ -42,33 +44,35 @@ class Image:
         Size of a pixel along each axis and its unit, if they came with it.
     place : Place, optional
         Where its pixels lie in space, if the file says so.
-    narrow : bool
-        The values came in single precision.
     """
 
-    data: NDArray[np.float64]
+    values: NDArray[np.float32] | NDArray[np.float64]
     valid: NDArray[np.bool_] | None = None
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
     place: Place | None = None
-    narrow: bool = False
+
+    @cached_property
+    def data(self) -> NDArray[np.float64]:
+        """The values in double precision."""
+        return self.values.astype(np.float64, copy=False)
 
     @cached_property
     def mean(self) -> float:
         """Mean of all pixels."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(self.data.mean())
+            return float(self.values.mean(dtype=np.float64))
 
     @property
     def constant(self) -> bool:
         """True if the valid pixels all have one value."""
         if self.valid is None:  # a few that differ settle it
-            few = self.data[:1]
+            few = self.values[:1]
             low, high = float(few.min()), float(few.max())
             if high - low > 2e-13 * max(abs(low), abs(high)):
                 return False
-        values = self.data if self.valid is None else self.data[self.valid]
+        values = self.values if self.valid is None else self.values[self.valid]
         low, high = float(values.min()), float(values.max())
         return high - low <= 1e-13 * max(abs(low), abs(high))
 
@@ -96,7 +100,7 @@ class Pair:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.reference.data.ndim
+        return self.reference.values.ndim
 
     @property
     def images(self) -> tuple[Image, Image]:
@@ -142,21 +146,21 @@ def together(
     initial: ArrayLike | None,
 ) -> Pair:
     """Two validated images, if they can be compared; see `coregister.register`."""
-    ndim = first.data.ndim
-    if second.data.ndim != ndim:
+    ndim = first.values.ndim
+    if second.values.ndim != ndim:
         raise InputError(
-            f"reference has {ndim} axes, shape {first.data.shape}, and moving "
-            f"{second.data.ndim}, shape {second.data.shape}; both need the same number: "
+            f"reference has {ndim} axes, shape {first.values.shape}, and moving "
+            f"{second.values.ndim}, shape {second.values.shape}; both need the same number: "
             "pick one plane or channel of the larger one"
         )
     if boundary not in ("overlap", "periodic"):
         raise InputError(
             f"boundary={boundary!r} is not known; use 'overlap' (real edges) or 'periodic'"
         )
-    if boundary == "periodic" and first.data.shape != second.data.shape:
+    if boundary == "periodic" and first.values.shape != second.values.shape:
         raise InputError(
-            f"periodic images need one shape, found {first.data.shape} and {second.data.shape}; "
-            "crop one, or use boundary='overlap'"
+            f"periodic images need one shape, found {first.values.shape} and "
+            f"{second.values.shape}; crop one, or use boundary='overlap'"
         )
     start = _per_axis(initial, ndim, "initial")
     reach = _per_axis(max_offset, ndim, "max_offset")
@@ -166,7 +170,7 @@ def together(
             "everywhere"
         )
     if start is not None and boundary == "overlap":
-        _check_overlap(start, first.data.shape, second.data.shape)
+        _check_overlap(start, first.values.shape, second.values.shape)
     return Pair(
         reference=first,
         moving=second,
@@ -208,7 +212,10 @@ def as_image(
     found = unpack(source, name)
     array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
-    data = np.array(array, dtype=np.float64, order="C")
+    whole = valid is None and own_valid is None and err is None and own_err is None
+    narrow = whole and array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    dtype = np.float32 if narrow else np.float64
+    data: NDArray[Any] = np.array(array, dtype=dtype, order="C")
     if data.ndim > 1:
         _check_colour(array, name)
     if data.ndim == 0 or min(data.shape) < MIN_SIDE:
@@ -217,11 +224,11 @@ def as_image(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
         )
-    if valid is None and own_valid is None and err is None and own_err is None:
-        narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-        image = Image(data=data, **found.where, narrow=narrow)
-        if np.isfinite(image.mean):  # and so is every pixel
+    if whole:
+        image = Image(values=data, **found.where)
+        if math.isfinite(image.mean):  # and so is every pixel
             return image
+        data = image.data
     usable = np.isfinite(data)
     if own_valid is not None:
         usable &= own_valid
@@ -244,7 +251,7 @@ def as_image(
         if isinstance(sigma, np.ndarray):
             sigma[~usable] = np.median(sigma[usable])
     return Image(
-        data=data,
+        values=data,
         valid=usable if count < data.size else None,
         sigma=sigma,
         **found.where,

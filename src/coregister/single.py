@@ -151,10 +151,10 @@ class Single:
     @cached_property
     def narrow_spectrum(self) -> NDArray[np.complex64] | None:
         """The same in single precision; None if the values have more digits, or too many zeros."""
-        if not self.given.narrow:
+        values = self.given.values
+        if values.dtype != np.float32:
             return None
-        data = np.empty(self.given.data.shape, dtype=np.float32)
-        np.subtract(self.given.data, self.given.mean, out=data, casting="same_kind")
+        data = values - np.float32(self.given.mean)
         largest = max(float(data.max()), -float(data.min()))
         if not 1 / NARROW_RANGE < largest < NARROW_RANGE:
             return None

@@ -130,17 +130,22 @@ class Rings:
 
     def _keep(self, fine: NDArray[np.intp], used: int) -> None:
         self._fine, self._used = fine, used
-        self._once = np.array(fine.reshape(self._shape)[..., 0]).ravel() if self._half else None
+        if self._half:  # of every two rows that mirror each other, one
+            some = fine.reshape(self._shape)
+            some = some[: len(some) // 2 + 1] if some.ndim > 1 else some
+            self._some, self._once = some.ravel(), np.array(some[..., 0]).ravel()
 
     def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
-        flat = None if values is None else values.ravel()
-        if self._weight is not None:
-            flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
-        total = np.bincount(self._fine, weights=flat, minlength=self._used + 1)
-        if self._once is not None:
-            once = None if values is None else values.reshape(self._shape)[..., 0].ravel()
-            total = 2 * total - np.bincount(self._once, weights=once, minlength=self._used + 1)
+        if self._half:
+            both = _folded(np.ones(self._shape) if values is None else values)
+            total = 2 * np.bincount(self._some, both.ravel(), self._used + 1)
+            total -= np.bincount(self._once, both[..., 0].ravel(), self._used + 1)
+        else:
+            flat = None if values is None else values.ravel()
+            if self._weight is not None:
+                flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
+            total = np.bincount(self._fine, flat, self._used + 1)
         return total[: self._used].astype(np.float64, copy=False)
 
     @staticmethod
@@ -163,7 +168,7 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        if self._weight is not None or self._fine.size < LONG_RUNS:
+        if self._half or self._weight is not None or self._fine.size < LONG_RUNS:
             return self.average(self.sums(values))
         ring, start = self._runs
         sums = np.add.reduceat(values.ravel(), start)
@@ -221,6 +226,16 @@ class Rings:
     def band(self, edges: Sequence[float]) -> NDArray[np.intp]:
         """For every mode, the number of `edges` (cycles/px) below it; -1 at zero frequency."""
         return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
+
+
+def _folded(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Sums of the rows of a half spectrum that mirror each other, along the first axis of two."""
+    if values.ndim == 1:
+        return values
+    rows = len(values) // 2 + 1
+    both = np.array(values[:rows])
+    both[1 : len(values) - rows + 1] += values[: rows - 1 : -1]
+    return both
 
 
 def interpolator(frequency: Float, values: Float) -> Callable[[Float], Float]:

@@ -13,6 +13,7 @@ from coregister.levels import coarsely_rounded
 from coregister.result import Coherence, Mode, Registration
 from coregister.stages import Candidate, Fit
 from coregister.status import Status
+from coregister.uncertainty import principal
 
 Float = NDArray[np.float64]
 
@@ -147,8 +148,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             overlap=best.overlap,
             coherence=Coherence(best.frequency, best.coherence),
             n_iter=best.n_iter,
-            reference_shape=pair.reference.data.shape,
-            moving_shape=pair.moving.data.shape,
+            reference_shape=pair.reference.values.shape,
+            moving_shape=pair.moving.values.shape,
             boundary=pair.boundary,
             _pair=pair,
             _surface=best.surface,
@@ -177,8 +178,8 @@ def unknown(pair: Pair) -> Registration:
             overlap=1.0,
             coherence=Coherence(nothing, nothing),
             n_iter=0,
-            reference_shape=pair.reference.data.shape,
-            moving_shape=pair.moving.data.shape,
+            reference_shape=pair.reference.values.shape,
+            moving_shape=pair.moving.values.shape,
             boundary=pair.boundary,
             _pair=pair,
         )
@@ -194,7 +195,7 @@ def announce(result: Registration) -> Registration:
 
 
 def _shapes(pair: Pair) -> list[tuple[int, ...]]:
-    return [image.data.shape for image in pair.images]
+    return [image.values.shape for image in pair.images]
 
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
@@ -214,7 +215,7 @@ def _apart(fit: Fit, other: Fit) -> bool:
 
 def _directions(fit: Fit) -> tuple[Float, Float]:
     """Unit vectors, in columns, along which something is known, and the others."""
-    values, vectors = np.linalg.eigh(fit.information)
+    values, vectors = principal(fit.information)
     determined = values > 1e-10 * values.max(initial=1e-300)
     if determined.all() or not determined.any():
         return vectors[:, determined], vectors[:, ~determined]

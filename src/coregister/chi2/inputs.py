@@ -124,10 +124,10 @@ def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[I
             "err is 0, which leaves every pixel out; give the 1-sigma noise of im2, or err=None "
             "to learn it from the images"
         )
-    model = replace(model, data=fill(model))
+    model = replace(model, values=fill(model))
     if zeromean:
         model, data = (
-            replace(image, data=image.data - image.data.mean(where=_used(image)))
+            replace(image, values=image.data - image.data.mean(where=_used(image)))
             for image in (model, data)
         )
     return model, data

@@ -33,6 +33,7 @@ from coregister.uncertainty import (
     echo,
     folded_power,
     loosened,
+    principal,
     pseudo_inverse,
     spread_of,
 )
@@ -84,8 +85,8 @@ def conclude(
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
 
-    left, pulls, unit = _score(images, spectra, gain, heavy, in_bins, offset)
-    spread = spread_of(left, pulls, looser * unit)
+    left, pulls, gram, unit = _score(images, spectra, gain, heavy, in_bins, offset)
+    spread = spread_of(left, pulls, looser * unit, gram)
     dof = max(min(of_modes, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     return Fit(
@@ -169,8 +170,11 @@ def _score(
     heavy: Float,
     in_bins: Float,
     offset: Float,
-) -> tuple[Single, Single, float]:
-    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls."""
+) -> tuple[Single, Single, Float, float]:
+    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls.
+
+    With the scalar products of these with each other.
+    """
     rings, shape = images.rings, images.shape
     share = spectra.share
     level = rings.at_bins(spectra.residual)
@@ -200,6 +204,10 @@ def _score(
         y *= share
         x += y
         np.multiply(x, colour[rows], out=scene[rows], casting="same_kind")
+    power = np.square(scene.real)
+    power += np.square(scene.imag)
+    moments = images.modes.moments(power, (0, 1, 2)) / images.size
+    gram = pairwise_matrix(moments)
     left = np.empty(shape, dtype=np.float32)
     _inverse(residual, left)
     columns = np.empty((len(shape) + 1, *shape), dtype=np.float32)
@@ -211,8 +219,8 @@ def _score(
     np.fft.irfft(rest, n=shape[-1], out=columns[-1])
     rest *= (1j * images.modes.k[-1]).astype(np.complex64)
     np.fft.irfft(rest, n=shape[-1], out=columns[-2])
-    _unabsorb(left, columns)
-    return left, columns[:-1], unit
+    _unabsorb(left, columns, gram, float(moments[(0,) * left.ndim]))
+    return left, columns[:-1], gram, unit
 
 
 def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
@@ -221,11 +229,24 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
     np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
 
 
-def _unabsorb(left: Single, columns: Single) -> None:
-    """Do in place what `compare.unabsorbed` does."""
+def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None:
+    """Do in place what `compare.unabsorbed` does.
+
+    Parameters
+    ----------
+    columns : (ndim + 1, ...) array
+        Pulls, and the scene.
+    gram : (ndim, ndim) array
+        Scalar products of the pulls.
+    energy : float
+        That of the scene with itself; with its derivatives, it has none.
+    """
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    values, vectors = np.linalg.eigh(_products(flat))
-    known = values > 1e-15 * values[-1]
+    ndim = left.ndim
+    values, vectors = principal(gram)
+    values, vectors = np.append(values, energy), np.pad(vectors, (0, 1))
+    vectors[ndim, ndim] = 1.0
+    known = values > 1e-15 * values.max()
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in pieces(rest.size):
         parts = root @ flat[:, some]
@@ -234,18 +255,6 @@ def _unabsorb(left: Single, columns: Single) -> None:
         np.minimum(kept, 0.9, out=kept)
         np.subtract(1.0, kept, out=kept)
         rest[some] /= np.sqrt(kept, out=kept)
-
-
-def _products(rows: Single) -> Float:
-    """Scalar products of long rows with each other, added up piece by piece in double precision.
-
-    BLAS is no help: it is slow for so few rows, and starts its threads for them.
-    """
-    total = np.zeros((len(rows), len(rows)))
-    for part in pieces(rows.shape[1]):
-        piece = rows[:, part]
-        total += np.einsum("ij,kj->ik", piece, piece)
-    return total
 
 
 def _aliasing(

@@ -195,9 +195,13 @@ class Sampled:
 
     @cached_property
     def cross(self) -> Complex:
-        """Cross-spectrum."""
-        product = np.conj(self.spectra[0])
-        product *= self.spectra[1]
+        """Cross-spectrum, in double precision whatever the images are in.
+
+        The residual is a small difference of it.
+        """
+        first, second = self.spectra
+        product = np.conj(first, dtype=np.complex128)
+        product *= second
         return np.asarray(product)
 
     @cached_property
@@ -206,19 +210,12 @@ class Sampled:
         return np.empty(self.spectra[0].shape)
 
     def aligned(self, offset: Float, real: Float, imaginary: Float | None = None) -> None:
-        """Put the cross-spectrum with an offset taken out into arrays that are there.
-
-        In double precision whatever the images are in: the residual is a small difference of it.
-        """
-        x, y = self.spectra
+        """Put the cross-spectrum with an offset taken out into arrays that are there."""
+        cross = self.cross
         first, rest = self.modes.ramp(-offset, np.complex128)
-        for rows in blocks(x.shape):
+        for rows in blocks(cross.shape):
             block = first[rows] * rest
-            if x.dtype == block.dtype:
-                block *= self.cross[rows]
-            else:
-                block *= y[rows]
-                block *= np.conj(x[rows])
+            block *= cross[rows]
             real[rows] = block.real
             if imaginary is not None:
                 imaginary[rows] = block.imag

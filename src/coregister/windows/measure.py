@@ -87,7 +87,7 @@ class Images:
         where = (image, slice(start[0], stop[0]), slice(start[1], stop[1]))
         valid = None if self.valid is None or self.valid[where].all() else self.valid[where]
         sigma = self.sigma[where] if isinstance(self.sigma, np.ndarray) else self.sigma
-        return Image(data=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
+        return Image(values=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
 
 
 class Job(NamedTuple):
@@ -338,7 +338,7 @@ class _Batch:
             for i in np.flatnonzero(known & (share > 0.8 * MOST_EQUAL)):
                 (top, left), (rows, columns) = first[i], self._size
                 piece = data[self._image[i], top : top + rows, left : left + columns]
-                if coarsely_rounded(Image(data=piece)):
+                if coarsely_rounded(Image(values=piece)):
                     measured.flags[self._part[i]].add(Status.COARSE_LEVELS)
 
 
