@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -187,6 +187,7 @@ def as_image(
     valid: ArrayLike | None = None,
     name: str,
     err_name: str | None = None,
+    kept: bool = True,
 ) -> Image:
     """Validate one image.
 
@@ -202,6 +203,8 @@ def as_image(
         What the caller calls it, for the messages.
     err_name : str, optional
         What the caller calls its errors; ``<name>_err`` if not given.
+    kept : bool
+        It is used when the caller may have changed the arrays that were given, so copy them.
 
     Raises
     ------
@@ -215,7 +218,7 @@ def as_image(
     whole = valid is None and own_valid is None and err is None and own_err is None
     narrow = whole and array.dtype.kind == "f" and array.dtype.itemsize <= 4
     dtype = np.float32 if narrow else np.float64
-    data: NDArray[Any] = np.array(array, dtype=dtype, order="C")
+    data: NDArray[Any] = np.array(array, dtype=dtype, order="C", copy=kept or None)
     if data.ndim > 1:
         _check_colour(array, name)
     if data.ndim == 0 or min(data.shape) < MIN_SIDE:
@@ -224,38 +227,46 @@ def as_image(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
         )
-    if whole:
-        image = Image(values=data, **found.where)
-        if math.isfinite(image.mean):  # and so is every pixel
-            return image
-        data = image.data
+    image = Image(values=data, **found.where)
+    finite = math.isfinite(image.mean)  # and so is every pixel
+    if whole and finite:
+        return image
+    sigma: float | NDArray[np.float64] | None = None
+    err = own_err if err is None else err
+    if err is not None:
+        sigma = _as_sigma(err, data.shape, name, err_name, kept=kept)
+    positive = not isinstance(sigma, np.ndarray) or 0 < sigma.min() <= sigma.max() < np.inf
+    if finite and positive and valid is None and own_valid is None:
+        return replace(image, sigma=sigma)
     usable = np.isfinite(data)
     if own_valid is not None:
         usable &= own_valid
     if valid is not None:
         usable &= _as_mask(valid, data.shape, name)
-    sigma: float | NDArray[np.float64] | None = None
-    err = own_err if err is None else err
-    if err is not None:
-        sigma = _as_sigma(err, data.shape, name, err_name)
-        if isinstance(sigma, np.ndarray):
-            usable &= np.isfinite(sigma) & (sigma > 0)
+    if isinstance(sigma, np.ndarray):
+        usable &= np.isfinite(sigma) & (sigma > 0)
     count = int(np.count_nonzero(usable))
     if count == 0:
         raise InputError(
             f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
             f"finite error above 0; check the file and mask, or leave {err_name} out (None)"
         )
+    data = data.astype(np.float64, copy=False)
     if count < data.size:
-        data[~usable] = np.median(data[usable])
+        data = _filled(data, usable)
         if isinstance(sigma, np.ndarray):
-            sigma[~usable] = np.median(sigma[usable])
+            sigma = _filled(sigma, usable)
     return Image(
         values=data,
         valid=usable if count < data.size else None,
         sigma=sigma,
         **found.where,
     )
+
+
+def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A copy with the median where values are not usable."""
+    return np.where(usable, data, np.median(data[usable]))
 
 
 class Unpacked(NamedTuple):
@@ -400,12 +411,13 @@ def _as_mask(valid: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.
 
 
 def _as_sigma(
-    err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str
+    err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str, *, kept: bool
 ) -> float | NDArray[np.float64]:
     values = np.asarray(err)
     check_kind(values, err_name)
-    sigma = np.array(values, dtype=np.float64)
-    if np.any(sigma < 0):
+    sigma = np.array(values, dtype=np.float64, copy=kept or None)
+    lowest = float(sigma.min())  # NaN if there is one
+    if lowest < 0 or (math.isnan(lowest) and np.any(sigma < 0)):
         raise InputError(
             f"{err_name} has negative values, down to {np.nanmin(sigma):.3g}; 1-sigma errors are "
             "0 or above: mark bad pixels with NaN"
@@ -421,7 +433,7 @@ def _as_sigma(
             f"{err_name} has shape {sigma.shape} and {name} {shape}; give one number or an array "
             "of the image's shape"
         )
-    if not np.any(np.isfinite(sigma) & (sigma > 0)):
+    if not 0 < lowest < np.inf and not np.any(np.isfinite(sigma) & (sigma > 0)):
         raise InputError(
             f"{err_name} has no finite value above 0, so every pixel is excluded; "
             f"leave {err_name} out (None) to learn the noise from the pair"
