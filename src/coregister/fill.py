@@ -250,8 +250,8 @@ def clipped(filtered: Float) -> Float:
     """A filtered image whose few largest values are limited: none of them rules the search."""
     size = np.abs(filtered).ravel()
     middle = size.size // 2
-    around = filtered - filtered.mean()
-    spread = np.sqrt(np.vdot(around, around) / size.size)
+    around = (filtered - filtered.mean()).ravel()
+    spread = np.sqrt(float(np.einsum("i,i", around, around)) / size.size)
     highest = CLIP_SIGMA * max(float(np.partition(size, middle)[middle]) / 0.6745, 0.2 * spread)
     return np.asarray(np.minimum(np.maximum(filtered, -highest), highest))
 

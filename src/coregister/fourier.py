@@ -120,6 +120,12 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
     do for each number read, waking them costs more than they save.
     """
+    if tensor.size * len(rows) <= SINGLE_THREAD:
+        if axis == tensor.ndim - 1:
+            return np.asarray(tensor @ rows.T)
+        if axis == 0:
+            product = rows @ tensor.reshape(len(tensor), -1)
+            return np.asarray(product.reshape(len(rows), *tensor.shape[1:]))
     order, back = _orders(tensor.ndim, axis)
     moved = tensor.transpose(order)
     count, length = rows.shape

@@ -60,8 +60,8 @@ def coarsely_rounded(image: Image) -> bool:
 
 def _level(image: Image, axis: int) -> bool:
     """True if most neighbours along an axis stand on one level."""
-    lines = np.moveaxis(image.values, axis, 0)
-    valid = None if image.valid is None else np.moveaxis(image.valid, axis, 0)
+    lines = image.values.swapaxes(axis, 0)
+    valid = None if image.valid is None else image.valid.swapaxes(axis, 0)
     whole = (len(lines) - 1) * (lines.size // len(lines))
     if valid is not None:
         whole = int(np.count_nonzero(valid[1:] & valid[:-1]))

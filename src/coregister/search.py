@@ -394,7 +394,10 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
         Independent samples a pixel.
     """
     squares = [(f * f).ravel() for f in fields]
-    moments = [float(s @ s) * s.size / max(float(s.sum()) ** 2, 1e-300) for s in squares]
+    # not with BLAS, which would wake its threads
+    moments = [
+        float(np.einsum("i,i", s, s)) * s.size / max(float(s.sum()) ** 2, 1e-300) for s in squares
+    ]
     scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(band * min(f.size for f in fields), 1.0))
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
@@ -623,7 +626,9 @@ def pick(
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
     chance = answers(null) * root
     scatter = (
-        max(0.8, float(np.sqrt(np.vdot(chance, chance) / chance.size))) if chance.size else 1.0
+        max(0.8, float(np.sqrt(np.einsum("i,i", chance, chance) / chance.size)))
+        if chance.size
+        else 1.0
     )
     if wide.size and wide.max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one

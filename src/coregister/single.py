@@ -26,8 +26,8 @@ COMMON_SIZE = 1e5
 #: share of the variance of an image that its faintest ring exceeds, for single precision: its
 #: rounding makes about 5e-14 of the variance; and pixels from which the time saved counts
 ROUNDING, MANY = 1e-10, 2**17
-#: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
-HIGH_MEAN = 10.0
+#: mean, in units of the range of the pixels, up to which an image is transformed as it is
+HIGH_MEAN = 2.0
 #: largest value, and inverse of the smallest one, whose square single precision holds with ease
 NARROW_RANGE = 1e9
 
@@ -145,7 +145,7 @@ class Single:
         data, mean = self.given.data, self.given.mean
         few = data[:: max(1, len(data) // 8)]
         # a high mean would cost digits in the transform
-        high = abs(mean) > HIGH_MEAN * float(few.std())
+        high = abs(mean) > HIGH_MEAN * float(few.max() - few.min())
         return np.asarray(_without_mean(scipy.fft.rfftn(data - mean if high else data)))
 
     @cached_property

@@ -27,6 +27,8 @@ MIN_MODES = 8
 LARGEST_KEPT = 2**19
 #: modes from which sums over the rings are done run by run
 LONG_RUNS = 2**17
+#: modes of a half spectrum from which the rows that mirror each other are added first
+MANY = 2**14
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -131,14 +133,15 @@ class Rings:
     def _keep(self, fine: NDArray[np.intp], used: int) -> None:
         self._fine, self._used = fine, used
         if self._half:  # of every two rows that mirror each other, one
-            some = fine.reshape(self._shape)
-            some = some[: len(some) // 2 + 1] if some.ndim > 1 else some
+            many = len(self._shape) > 1 and fine.size > MANY
+            self._rows = self._shape[0] // 2 + 1 if many else self._shape[0]
+            some = fine.reshape(self._shape)[: self._rows]
             self._some, self._once = some.ravel(), np.array(some[..., 0]).ravel()
 
     def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
         if self._half:
-            both = _folded(np.ones(self._shape) if values is None else values)
+            both = _folded(np.ones(self._shape) if values is None else values, self._rows)
             total = 2 * np.bincount(self._some, both.ravel(), self._used + 1)
             total -= np.bincount(self._once, both[..., 0].ravel(), self._used + 1)
         else:
@@ -210,7 +213,9 @@ class Rings:
 
     def at_modes(self, bin_values: Float, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
-        return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
+        values = np.zeros(self._used + 1, dtype=dtype)
+        values[:-1] = bin_values
+        return values.take(self._fine)
 
     @cached_property
     def of_mode(self) -> NDArray[np.intp]:
@@ -228,11 +233,10 @@ class Rings:
         return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
 
 
-def _folded(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Sums of the rows of a half spectrum that mirror each other, along the first axis of two."""
-    if values.ndim == 1:
+def _folded(values: NDArray[np.floating], rows: int) -> NDArray[np.floating]:
+    """The first rows of a half spectrum, those that mirror them added."""
+    if rows == len(values):
         return values
-    rows = len(values) // 2 + 1
     both = np.array(values[:rows])
     both[1 : len(values) - rows + 1] += values[: rows - 1 : -1]
     return both
@@ -513,6 +517,6 @@ def _fit_scene(
         step = _solve(penalty, slope + DOUBT, slope * log + (xy - model) * pull + doubt) - log
         log = log + np.minimum(np.maximum(step, -2.0), 2.0)
         log = np.minimum(np.maximum(log, lowest), highest)
-        if max(step.max(), -step.min()) < 0.02:
+        if np.abs(step).max() < 0.02:
             break
     return np.asarray(np.exp(log))

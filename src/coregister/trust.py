@@ -94,7 +94,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
-    stderr = np.sqrt(np.diag(covariance))
+    stderr = np.sqrt(covariance.diagonal())
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
     echo = best.echo() if still or uneven else 1.0
     # noise that only its pixels explain may be a source that moves by itself
@@ -256,7 +256,7 @@ def _outside(pair: Pair, offset: Float) -> bool:
 
 def _excess(covariance: Float, model: Float) -> float:
     """Factor by which two sets of bars differ, either way, along the axis where it is largest."""
-    seen, even = np.diag(covariance), np.diag(model)
+    seen, even = covariance.diagonal(), model.diagonal()
     finite = np.isfinite(seen) & np.isfinite(even)
     return float(np.exp(np.max(np.abs(np.log(seen[finite] / even[finite])) / 2, initial=0.0)))
 

@@ -247,12 +247,12 @@ def spread_of(left: Real, pulls: Real, bread: Float, gram: Float | None = None) 
     level = power / values.size
     gram = products(flat, flat) if gram is None else gram
     even = level * (bread @ gram @ bread.T)
-    pixels = float(np.max(2 * np.diag(seen) ** 2 / np.maximum(fourth, 1e-300)))
+    pixels = float(np.max(2 * seen.diagonal() ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
-    total = np.diag(even)
+    total = even.diagonal()
     known = total > 0
     dof = (total[known] / level) ** 2 / np.maximum(squares[known], 1e-300)
-    chi2 = np.diag(seen)[known] / total[known] * dof
+    chi2 = seen.diagonal()[known] / total[known] * dof
     tails = np.minimum(gammainc(dof / 2, chi2 / 2), gammaincc(dof / 2, chi2 / 2))
     chance = float(np.min(2 * len(pulls) * tails, initial=1.0))
     return Spread(seen, even, pixels, chance)
@@ -603,7 +603,7 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
     if end < hidden:  # not seen: no more than the smooth spectrum has before it fades
         end = min(hidden, float(np.interp(FADE[0], f, scene)))
     end = max(end, 1e-300)
-    start = max(float(np.average(cross[inner], weights=count[inner])), end)
+    start = max(float(cross[inner] @ count[inner] / count[inner].sum()), end)
     slope = np.log(end / start) / (f[outer].mean() - f[inner].mean())
     mirrored = 1.0 - np.minimum(f, 0.5)
     return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
@@ -617,7 +617,7 @@ def aliased(coherent: Float, chance: Float, bread: Float, offset: Float) -> Floa
     the sine of that; none for whole pixels. Where it meets the scene, signs are random and three
     sigma of `chance` are taken.
     """
-    random = np.sqrt(np.clip(np.diag(bread @ chance @ bread), 0.0, None))
+    random = np.sqrt(np.maximum((bread @ chance @ bread).diagonal(), 0.0))
     pull = coherent * np.abs(np.sin(2 * np.pi * offset))
     return np.asarray(np.abs(bread) @ pull + 3.0 * random)
 

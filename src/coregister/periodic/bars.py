@@ -80,7 +80,7 @@ def conclude(
     bread = pseudo_inverse(values, vectors)
     of_modes = _degrees_of_freedom(modes, signal)
 
-    aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
+    aside = STEP_ASIDE * np.sqrt(np.maximum(bread.diagonal(), 0.0))
     slopes = [gain / images.size * rings.sums(f * imaginary) for f in modes.k]
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
@@ -242,11 +242,10 @@ def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None
         That of the scene with itself; with its derivatives, it has none.
     """
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    ndim = left.ndim
-    values, vectors = principal(gram)
-    values, vectors = np.append(values, energy), np.pad(vectors, (0, 1))
-    vectors[ndim, ndim] = 1.0
-    known = values > 1e-15 * values.max()
+    whole = np.zeros((len(columns), len(columns)))
+    whole[:-1, :-1], whole[-1, -1] = gram, energy
+    values, vectors = principal(whole)
+    known = values > 1e-15 * values[-1]
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in pieces(rest.size):
         parts = root @ flat[:, some]
