@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from coregister.compare import known_directions, pieces
 from coregister.fourier import TrigPolynomial
 from coregister.periodic.modes import (
+    Complex,
     Float,
     Modes,
     Sampled,
-    blocks,
     pairwise_matrix,
 )
 from coregister.spectrum import Spectra, weights_beside
@@ -104,7 +104,7 @@ def conclude(
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
-            rings, spectra, 1.0, lambda: images.halfway(offset), images.shape, modes.density
+            rings, spectra, 1.0, lambda: _halfway(images, offset), images.shape, modes.density
         ),
         systematic=_aliasing(images, spectra, in_bins, gain, heavy, real, bread, told),
         gain=gain,
@@ -116,6 +116,12 @@ def conclude(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def _halfway(images: Sampled, offset: Float) -> tuple[Complex, Complex]:
+    """Both half spectra, moved by half of an offset towards each other."""
+    _, first, second = zip(*images.halfway(offset), strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def _degrees_of_freedom(modes: Modes, signal: NDArray[np.floating[Any]]) -> float:
@@ -194,8 +200,7 @@ def _score(
     whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
     residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
     whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)
-    for rows in blocks(scene.shape):
-        x, y = images.halfway(offset, rows)
+    for rows, x, y in images.halfway(offset):
         x *= gain
         left_over = x * -(1 + missing)
         left_over += y * (1 - along_scene * share)

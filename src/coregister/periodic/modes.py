@@ -220,14 +220,15 @@ class Sampled:
             if imaginary is not None:
                 imaginary[rows] = block.imag
 
-    def halfway(self, offset: Float, rows: slice = slice(None)) -> tuple[Complex, Complex]:
-        """Rows of the half spectra, each moved by half of an offset towards the other."""
+    def halfway(self, offset: Float) -> Iterator[tuple[slice, Complex, Complex]]:
+        """The half spectra, some rows of them at a time, each moved by half of an offset."""
         first, rest = self.modes.ramp(offset / 2, self.spectra[0].dtype)
-        ramp = first[rows] * rest
-        x = self.spectra[0][rows] * ramp
-        y = np.conj(ramp, out=ramp)
-        y *= self.spectra[1][rows]
-        return x, y
+        for rows in blocks(self.spectra[0].shape):
+            ramp = first[rows] * rest
+            x = self.spectra[0][rows] * ramp
+            y = np.conj(ramp, out=ramp)
+            y *= self.spectra[1][rows]
+            yield rows, x, y
 
 
 def coarser(spectra: Sequence[Complex], shape: Sequence[int], step: int) -> Sampled:
