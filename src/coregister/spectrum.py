@@ -512,9 +512,12 @@ def _fit_scene(
     for _ in range(12):
         model = np.exp(log)
         # force and stiffness of the data, over the variance that noise and scene make
-        pull = model / ((quadratic * model + linear) * model + constant)
-        slope = model * pull
-        step = _solve(penalty, slope + DOUBT, slope * log + (xy - model) * pull + doubt) - log
+        square = quadratic * model
+        pull = model / ((square + linear) * model + constant)
+        force = (xy - model) * pull
+        # stiffer than expected above the model, where steps would overshoot without an end
+        slope = model * pull + np.maximum(force * ((2 * square + linear) * pull - 1), 0.0)
+        step = _solve(penalty, slope + DOUBT, slope * log + force + doubt) - log
         log = log + np.minimum(np.maximum(step, -2.0), 2.0)
         log = np.minimum(np.maximum(log, lowest), highest)
         if np.abs(step).max() < 0.02:
