@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,12 +205,18 @@ def _shapes(pair: Pair) -> list[tuple[int, ...]]:
 
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
-    """Fits in order of likelihood, without those that say the same where anything is known."""
+    """Fits in order of likelihood, without those that say the same where anything is known.
+
+    Several candidates may lead to one offset: the best of them tells how likely chance is.
+    """
     ordered = sorted(fits, key=lambda fit: fit.evidence * fit.modes, reverse=True)
     kept: list[Fit] = []
     for fit in ordered:
-        if all(_apart(fit, other) for other in kept):
+        same = next((i for i, other in enumerate(kept) if not _apart(fit, other)), None)
+        if same is None:
             kept.append(fit)
+        elif fit.candidate.total > kept[same].candidate.total:
+            kept[same] = replace(kept[same], candidate=fit.candidate)
     return kept
 
 
