@@ -263,7 +263,8 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     (
         IMPORT,
         "Import",
-        "`import coregister` in a fresh interpreter; the floor is `import numpy, scipy.fft`.",
+        "`import coregister` in a fresh interpreter, all modules compiled before; the floor is "
+        "`import numpy, scipy.fft`.",
     ),
 )
 

@@ -587,3 +587,19 @@ def test_a_first_look_does_not_settle_a_few_stars():
             result = cr.register(*images)
         assert result.trusted
         assert np.all(np.abs(result.pull((1.07, -7.26))) < 5)
+
+
+@pytest.mark.parametrize("ahead", [1 - 1e-12, 1 + 1e-12])
+def test_of_candidates_that_lead_to_one_offset_the_best_tells_how_likely_chance_is(ahead):
+    """Which of two equal fits comes first is a matter of rounding."""
+    (reference, moving), _, _ = pair(0)
+    prepared = prepare(reference, moving)
+    route = OverlapRoute(prepared, tuple(Single(im, periodic=False) for im in prepared.images))
+    best = route.search()[0]
+    fit = route.refine(best)
+    doubtful = replace(best, evidence=0.7 * best.evidence, false_alarm=0.2)
+    twin = replace(fit, candidate=doubtful, evidence=ahead * fit.evidence)
+    result = conclude(prepared, [fit, twin])
+    assert result.false_alarm == best.false_alarm
+    assert not result.flags - {Status.UNDERSAMPLED}
+    assert len(result.modes) == 1

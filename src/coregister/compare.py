@@ -379,7 +379,7 @@ def pieces(size: int) -> Iterator[slice]:
         yield slice(start, start + PIECE)
 
 
-def products(left: Float, right: Float) -> Float:
+def products(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> Float:
     """All products of the rows of two arrays, summed: (len(left), len(right))."""
     return np.array([[float(a @ b) for b in right] for a in left])
 

@@ -260,8 +260,12 @@ def _ring_median(data: NDArray[np.floating[Any]], places: Places) -> Float:
 
 def clipped(filtered: Float) -> Float:
     """A filtered image whose few largest values are limited: none of them rules the search."""
-    scale = max(float(np.median(np.abs(filtered))) / 0.6745, 0.2 * float(np.std(filtered)))
-    return np.clip(filtered, -CLIP_SIGMA * scale, CLIP_SIGMA * scale)
+    size = np.abs(filtered).ravel()
+    middle = size.size // 2
+    around = (filtered - filtered.mean()).ravel()
+    spread = np.sqrt(float(np.einsum("i,i", around, around)) / size.size)
+    highest = CLIP_SIGMA * max(float(np.partition(size, middle)[middle]) / 0.6745, 0.2 * spread)
+    return np.asarray(np.minimum(np.maximum(filtered, -highest), highest))
 
 
 def eroded(valid: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:

@@ -94,14 +94,39 @@ def fourier_shift(
     return np.asarray(scipy.fft.irfftn(spectrum, s=image.shape, workers=workers))
 
 
+@lru_cache
+def _orders(ndim: int, axis: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Axes with one put last, and the way back."""
+    order = (*range(axis), *range(axis + 1, ndim), axis)
+    return order, (*range(axis), ndim - 1, *range(axis, ndim - 1))
+
+
+@lru_cache
+def _single_axes(ndim: int) -> tuple[NDArray[np.intp], ...]:
+    """Where a tensor of powers along each axis has those of one axis alone."""
+    return tuple(np.eye(ndim, dtype=np.intp))
+
+
+@lru_cache
+def pairs_of_axes(ndim: int) -> tuple[NDArray[np.intp], ...]:
+    """Where a tensor of powers along each axis has those of every two axes multiplied."""
+    unit = np.eye(ndim, dtype=np.intp)
+    return tuple((unit[:, None] + unit).transpose(2, 0, 1))
+
+
 def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any]:
     """Sum over one axis against each of `rows`, whose number takes the place of its length.
 
     Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
     do for each number read, waking them costs more than they save.
     """
-    order = [*range(axis), *range(axis + 1, tensor.ndim), axis]
-    back = [*range(axis), tensor.ndim - 1, *range(axis, tensor.ndim - 1)]
+    if tensor.size * len(rows) <= SINGLE_THREAD:
+        if axis == tensor.ndim - 1:
+            return np.asarray(tensor @ rows.T)
+        if axis == 0:
+            product = rows @ tensor.reshape(len(tensor), -1)
+            return np.asarray(product.reshape(len(rows), *tensor.shape[1:]))
+    order, back = _orders(tensor.ndim, axis)
     moved = tensor.transpose(order)
     count, length = rows.shape
     if count > FEW_ROWS:
@@ -123,8 +148,11 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
 @lru_cache(maxsize=64)
 def _taylor_factors(
     n: int, density: float, last: bool, order: int
-) -> tuple[NDArray[np.float64], Complex]:
-    """Frequencies along an axis, and ``(ik)^m / m!`` there, times the modes they stand for."""
+) -> tuple[Complex, Complex, NDArray[np.float64], NDArray[np.float64]]:
+    """Frequencies along an axis times i, and ``(ik)^m / m!`` there, times the modes they stand for.
+
+    With ``k^m / m!`` at the highest of them, and the phases of the derivatives of a cosine.
+    """
     k = density * 2 * np.pi * (scipy.fft.rfftfreq(n) if last else scipy.fft.fftfreq(n))
     factors = np.empty((order + 1, k.size), dtype=np.complex128)
     factors[0] = 1.0
@@ -132,7 +160,9 @@ def _taylor_factors(
         factors[0, 1 : (n + 1) // 2] = 2.0
     for m in range(1, order + 1):
         factors[m] = factors[m - 1] * (1j * k / m)
-    return k, factors
+    powers = np.arange(order + 1.0)
+    highest = abs(k[n // 2]) ** powers / [factorial(m) for m in range(order + 1)]
+    return 1j * k, factors, highest[:, None], np.pi / 2 * powers[:, None]
 
 
 class TrigPolynomial:
@@ -162,7 +192,7 @@ class TrigPolynomial:
         density: float | Sequence[float] | NDArray[np.float64] = 1,
     ) -> None:
         self.shape = tuple(shape)
-        self.density = np.broadcast_to(np.asarray(density, dtype=np.float64), (len(self.shape),))
+        self.density = np.full(len(self.shape), density, dtype=np.float64)
         self._spectrum = spectrum
 
     @classmethod
@@ -180,14 +210,12 @@ class TrigPolynomial:
         """
         n = self.shape[axis]
         last = axis == len(self.shape) - 1
-        k, factors = _taylor_factors(n, float(self.density[axis]), last, order)
-        rows = factors[:, None, :] * np.exp(1j * np.multiply.outer(positions, k))
+        density = float(self.density[axis])
+        ik, factors, highest, phases = _taylor_factors(n, density, last, order)
+        rows: Complex = factors[:, None, :] * np.exp(positions[:, None] * ik)
         if n % 2 == 0:
-            nyquist = abs(float(k[n // 2]))
-            for m in range(order + 1):
-                waves = np.cos(nyquist * positions + m * np.pi / 2)
-                rows[m, :, n // 2] = nyquist**m / factorial(m) * waves
-        return np.asarray(rows)
+            rows[:, :, n // 2] = highest * np.cos(density * np.pi * positions + phases)
+        return rows
 
     def taylor(
         self, position: Sequence[float] | NDArray[np.float64], order: int
@@ -202,7 +230,7 @@ class TrigPolynomial:
         tensor: Complex = self._spectrum
         for axis in range(len(self.shape) - 1, -1, -1):  # the last is the contiguous one
             point = np.array([position[axis]], dtype=np.float64)
-            basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype)
+            basis = self._basis(axis, point, order)[:, 0].astype(tensor.dtype, copy=False)
             tensor = contract(tensor, axis, basis)
         return np.asarray(tensor.real, dtype=np.float64)
 
@@ -212,10 +240,9 @@ class TrigPolynomial:
         """Value, gradient (ndim,) and Hessian (ndim, ndim) at one position."""
         coefficients = self.taylor(position, 2)
         ndim = coefficients.ndim
-        unit = np.eye(ndim, dtype=np.intp)
-        gradient = coefficients[tuple(unit)]
-        hessian = coefficients[tuple((unit[:, None] + unit).transpose(2, 0, 1))]
-        hessian[np.diag_indices(ndim)] *= 2
+        squares = coefficients[pairs_of_axes(ndim)]
+        gradient = coefficients[_single_axes(ndim)]
+        hessian = squares + np.diag(squares.diagonal())
         return float(coefficients[(0,) * ndim]), gradient, hessian
 
     def grid(self, positions: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

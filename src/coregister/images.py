@@ -5,9 +5,10 @@ Nothing behind this module validates again.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -31,8 +32,9 @@ class Image:
 
     Attributes
     ----------
-    data : float64 array
-        Finite everywhere: invalid pixels hold the median of the valid ones.
+    values : float32 or float64 array
+        Finite everywhere: invalid pixels hold the median of the valid ones. In single precision
+        if they came so and all count alike.
     valid : bool array or None
         True = use this pixel; None = all of them.
     sigma : float, float64 array or None
@@ -44,33 +46,35 @@ class Image:
         Size of a pixel along each axis and its unit, if they came with it.
     place : Place, optional
         Where its pixels lie in space, if the file says so.
-    narrow : bool
-        The values came in single precision.
     """
 
-    data: NDArray[np.float64]
+    values: NDArray[np.float32] | NDArray[np.float64]
     valid: NDArray[np.bool_] | None = None
     sigma: float | NDArray[np.float64] | None = None
     world: Any = None
     spacing: tuple[tuple[float, str], ...] | None = None
     place: Place | None = None
-    narrow: bool = False
+
+    @cached_property
+    def data(self) -> NDArray[np.float64]:
+        """The values in double precision."""
+        return self.values.astype(np.float64, copy=False)
 
     @cached_property
     def mean(self) -> float:
         """Mean of all pixels."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(self.data.mean())
+            return float(self.values.mean(dtype=np.float64))
 
     @property
     def constant(self) -> bool:
         """True if the valid pixels all have one value."""
         if self.valid is None:  # a few that differ settle it
-            few = self.data[:1]
+            few = self.values[:1]
             low, high = float(few.min()), float(few.max())
             if high - low > 2e-13 * max(abs(low), abs(high)):
                 return False
-        values = self.data if self.valid is None else self.data[self.valid]
+        values = self.values if self.valid is None else self.values[self.valid]
         low, high = float(values.min()), float(values.max())
         return high - low <= 1e-13 * max(abs(low), abs(high))
 
@@ -98,7 +102,7 @@ class Pair:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.reference.data.ndim
+        return self.reference.values.ndim
 
     @property
     def images(self) -> tuple[Image, Image]:
@@ -144,21 +148,21 @@ def together(
     initial: ArrayLike | None,
 ) -> Pair:
     """Two validated images, if they can be compared; see `coregister.register`."""
-    ndim = first.data.ndim
-    if second.data.ndim != ndim:
+    ndim = first.values.ndim
+    if second.values.ndim != ndim:
         raise InputError(
-            f"reference has {ndim} axes, shape {first.data.shape}, and moving "
-            f"{second.data.ndim}, shape {second.data.shape}; both need the same number: "
+            f"reference has {ndim} axes, shape {first.values.shape}, and moving "
+            f"{second.values.ndim}, shape {second.values.shape}; both need the same number: "
             "pick one plane or channel of the larger one"
         )
     if boundary not in ("overlap", "periodic"):
         raise InputError(
             f"boundary={boundary!r} is not known; use 'overlap' (real edges) or 'periodic'"
         )
-    if boundary == "periodic" and first.data.shape != second.data.shape:
+    if boundary == "periodic" and first.values.shape != second.values.shape:
         raise InputError(
-            f"periodic images need one shape, found {first.data.shape} and {second.data.shape}; "
-            "crop one, or use boundary='overlap'"
+            f"periodic images need one shape, found {first.values.shape} and "
+            f"{second.values.shape}; crop one, or use boundary='overlap'"
         )
     start = _per_axis(initial, ndim, "initial")
     reach = _per_axis(max_offset, ndim, "max_offset")
@@ -168,7 +172,7 @@ def together(
             "everywhere"
         )
     if start is not None and boundary == "overlap":
-        _check_overlap(start, first.data.shape, second.data.shape)
+        _check_overlap(start, first.values.shape, second.values.shape)
     return Pair(
         reference=first,
         moving=second,
@@ -185,6 +189,7 @@ def as_image(
     valid: ArrayLike | None = None,
     name: str,
     err_name: str | None = None,
+    kept: bool = True,
 ) -> Image:
     """Validate one image.
 
@@ -200,6 +205,8 @@ def as_image(
         What the caller calls it, for the messages.
     err_name : str, optional
         What the caller calls its errors; ``<name>_err`` if not given.
+    kept : bool
+        It is used when the caller may have changed the arrays that were given, so copy them.
 
     Raises
     ------
@@ -210,7 +217,10 @@ def as_image(
     found = unpack(source, name)
     array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
-    data = np.array(array, dtype=np.float64, order="C")
+    whole = valid is None and own_valid is None and err is None and own_err is None
+    narrow = whole and array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    dtype = np.float32 if narrow else np.float64
+    data: NDArray[Any] = np.array(array, dtype=dtype, order="C", copy=kept or None)
     if data.ndim > 1:
         _check_colour(array, name)
     if data.ndim == 0 or min(data.shape) < MIN_SIDE:
@@ -219,38 +229,46 @@ def as_image(
             f"{name} has shape {data.shape}; at least {MIN_SIDE} pixels are needed on every axis: "
             "drop axes of length 1 with numpy.squeeze, or use a larger field"
         )
-    if valid is None and own_valid is None and err is None and own_err is None:
-        narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-        image = Image(data=data, **found.where, narrow=narrow)
-        if np.isfinite(image.mean):  # and so is every pixel
-            return image
+    image = Image(values=data, **found.where)
+    finite = math.isfinite(image.mean)  # and so is every pixel
+    if whole and finite:
+        return image
+    sigma: float | NDArray[np.float64] | None = None
+    err = own_err if err is None else err
+    if err is not None:
+        sigma = _as_sigma(err, data.shape, name, err_name, kept=kept)
+    positive = not isinstance(sigma, np.ndarray) or 0 < sigma.min() <= sigma.max() < np.inf
+    if finite and positive and valid is None and own_valid is None:
+        return replace(image, sigma=sigma)
     usable = np.isfinite(data)
     if own_valid is not None:
         usable &= own_valid
     if valid is not None:
         usable &= _as_mask(valid, data.shape, name)
-    sigma: float | NDArray[np.float64] | None = None
-    err = own_err if err is None else err
-    if err is not None:
-        sigma = _as_sigma(err, data.shape, name, err_name)
-        if isinstance(sigma, np.ndarray):
-            usable &= np.isfinite(sigma) & (sigma > 0)
+    if isinstance(sigma, np.ndarray):
+        usable &= np.isfinite(sigma) & (sigma > 0)
     count = int(np.count_nonzero(usable))
     if count == 0:
         raise InputError(
             f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
             f"finite error above 0; check the file and mask, or leave {err_name} out (None)"
         )
+    data = data.astype(np.float64, copy=False)
     if count < data.size:
-        data[~usable] = np.median(data[usable])
+        data = _filled(data, usable)
         if isinstance(sigma, np.ndarray):
-            sigma[~usable] = np.median(sigma[usable])
+            sigma = _filled(sigma, usable)
     return Image(
-        data=data,
+        values=data,
         valid=usable if count < data.size else None,
         sigma=sigma,
         **found.where,
     )
+
+
+def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A copy with the median where values are not usable."""
+    return np.where(usable, data, np.median(data[usable]))
 
 
 class Unpacked(NamedTuple):
@@ -403,12 +421,13 @@ def _as_mask(valid: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.
 
 
 def _as_sigma(
-    err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str
+    err: ArrayLike, shape: tuple[int, ...], name: str, err_name: str, *, kept: bool
 ) -> float | NDArray[np.float64]:
     values = np.asarray(err)
     check_kind(values, err_name)
-    sigma = np.array(values, dtype=np.float64)
-    if np.any(sigma < 0):
+    sigma = np.array(values, dtype=np.float64, copy=kept or None)
+    lowest = float(sigma.min())  # NaN if there is one
+    if lowest < 0 or (math.isnan(lowest) and np.any(sigma < 0)):
         raise InputError(
             f"{err_name} has negative values, down to {np.nanmin(sigma):.3g}; 1-sigma errors are "
             "0 or above: mark bad pixels with NaN"
@@ -424,7 +443,7 @@ def _as_sigma(
             f"{err_name} has shape {sigma.shape} and {name} {shape}; give one number or an array "
             "of the image's shape"
         )
-    if not np.any(np.isfinite(sigma) & (sigma > 0)):
+    if not 0 < lowest < np.inf and not np.any(np.isfinite(sigma) & (sigma > 0)):
         raise InputError(
             f"{err_name} has no finite value above 0, so every pixel is excluded; "
             f"leave {err_name} out (None) to learn the noise from the pair"

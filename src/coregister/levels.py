@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 BLOCK = 2**15
 #: share of neighbours on one level above which contours are lines, with pixels between them
 MOST_EQUAL = 0.5
+#: and share in one of so many rows that tells that there are far fewer
+FEW_EQUAL, STRIDE = 0.25, 13
 #: share of the changes that go straight back, above which noise crosses the levels: a half where
 #: single pixels stand out, a third in plain noise, none along a contour
 FLICKER = 0.2
@@ -33,11 +35,11 @@ def coarsely_rounded(image: Image) -> bool:
     ----------
     image : Image
     """
-    if not all(_level(image, axis) for axis in range(image.data.ndim)):
+    if not all(_level(image, axis) for axis in range(image.values.ndim)):
         return False
     changes = turns = equal = 0
     energy, step = 0.0, np.inf
-    for axis in range(image.data.ndim):
+    for axis in range(image.values.ndim):
         slopes = np.diff(image.data, axis=axis)
         if image.valid is not None:
             slopes = np.where(_both(image.valid, axis), slopes, np.nan)
@@ -58,11 +60,14 @@ def coarsely_rounded(image: Image) -> bool:
 
 def _level(image: Image, axis: int) -> bool:
     """True if most neighbours along an axis stand on one level."""
-    lines = np.moveaxis(image.data, axis, 0)
-    valid = None if image.valid is None else np.moveaxis(image.valid, axis, 0)
+    lines = image.values.swapaxes(axis, 0)
+    valid = None if image.valid is None else image.valid.swapaxes(axis, 0)
     whole = (len(lines) - 1) * (lines.size // len(lines))
     if valid is not None:
         whole = int(np.count_nonzero(valid[1:] & valid[:-1]))
+    few = lines[:-1:STRIDE], lines[1::STRIDE]
+    if valid is None and np.count_nonzero(few[0] == few[1]) < FEW_EQUAL * few[0].size:
+        return False
     equal = unlike = 0
     rows = max(1, BLOCK * len(lines) // lines.size)
     for start in range(0, len(lines) - 1, rows):  # most images are told by half of their rows

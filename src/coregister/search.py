@@ -151,11 +151,12 @@ def auto_coherence(frequency: Float, powers: Sequence[Float], samples: Float) ->
     for power in powers:
         floor = float(np.min(power))
         if high.any():
-            mean = float(np.average(power[high], weights=samples[high]))
-            chi2 = float(samples[high] @ (power[high] / mean - 1) ** 2) / 2
-            rings = np.count_nonzero(high)
+            above, modes = power[high], samples[high]
+            mean = float(modes @ above / modes.sum())
+            chi2 = float(modes @ (above / mean - 1) ** 2) / 2
+            rings = len(above)
             flat = chi2 < rings + FLAT_SIGMA * np.sqrt(2 * rings)
-            floor = mean if flat else float(np.min(power[high]))
+            floor = mean if flat else float(np.min(above))
         shares.append(1 - floor / power)
     return np.minimum(shares[0] * shares[1], 1 - 1e-9)
 
@@ -409,8 +410,11 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     band : float
         Independent samples a pixel.
     """
-    squares = [f * f for f in fields]
-    moments = [float(np.mean(s * s)) / max(float(np.mean(s)) ** 2, 1e-300) for s in squares]
+    squares = [(f * f).ravel() for f in fields]
+    # not with BLAS, which would wake its threads
+    moments = [
+        float(np.einsum("i,i", s, s)) * s.size / max(float(s.sum()) ** 2, 1e-300) for s in squares
+    ]
     scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(band * min(f.size for f in fields), 1.0))
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
@@ -632,7 +636,7 @@ def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
         before, here, after = (float(line[(peak[axis] + d) % n]) for d in (-1, 0, 1))
         curvature = 2 * here - before - after
         if curvature > 0:
-            shift[axis] = np.clip((after - before) / (2 * curvature), -0.5, 0.5)
+            shift[axis] = min(max((after - before) / (2 * curvature), -0.5), 0.5)
     return shift
 
 
@@ -690,7 +694,9 @@ def pick(
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
     chance = answers(null) * root
     scatter = (
-        max(0.8, float(np.sqrt(np.vdot(chance, chance) / chance.size))) if chance.size else 1.0
+        max(0.8, float(np.sqrt(np.einsum("i,i", chance, chance) / chance.size)))
+        if chance.size
+        else 1.0
     )
     if wide.size and wide.max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
@@ -712,9 +718,10 @@ def pick(
         )
         evidence, count = float(_evidence(correlation[best])), float(counts[best])
         z = np.sqrt(2 * evidence * count) / scatter
+        rival = plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
+        if candidates and coincidence is None and rival > MAX_CHANCE:
+            break  # as below, where there is more to be asked
         false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
-        plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
-        rival = plain
         same = correlation[best] > IDENTICAL and count > most / 2
         if not same and (coincidence is not None or false_alarm > FAR_TAIL):
             by_null = tail()(z * scatter)

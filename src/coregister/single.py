@@ -26,8 +26,8 @@ COMMON_SIZE = 1e5
 #: share of the variance of an image that its faintest ring exceeds, for single precision: its
 #: rounding makes about 5e-14 of the variance; and pixels from which the time saved counts
 ROUNDING, MANY = 1e-10, 2**17
-#: mean, in units of the scatter of the pixels, up to which an image is transformed as it is
-HIGH_MEAN = 10.0
+#: mean, in units of the range of the pixels, up to which an image is transformed as it is
+HIGH_MEAN = 2.0
 #: largest value, and inverse of the smallest one, whose square single precision holds with ease
 NARROW_RANGE = 1e9
 
@@ -64,8 +64,8 @@ class Single:
 
     def _suspects(self, data: Float) -> Suspects:
         if self._known_suspects is None or self._known_suspects[0] is not data:
-            narrow = data.astype(np.float32) if self.given.narrow else data
-            self._known_suspects = data, suspects(narrow)
+            as_given = data.astype(self.given.values.dtype, copy=False)
+            self._known_suspects = data, suspects(as_given)
         return self._known_suspects[1]
 
     def without(self, bad: NDArray[np.bool_]) -> Single:
@@ -146,16 +146,16 @@ class Single:
         data, mean = self.given.data, self.given.mean
         few = data[:: max(1, len(data) // 8)]
         # a high mean would cost digits in the transform
-        high = abs(mean) > HIGH_MEAN * float(few.std())
+        high = abs(mean) > HIGH_MEAN * float(few.max() - few.min())
         return np.asarray(_without_mean(scipy.fft.rfftn(data - mean if high else data)))
 
     @cached_property
     def narrow_spectrum(self) -> NDArray[np.complex64] | None:
         """The same in single precision; None if the values have more digits, or too many zeros."""
-        if not self.given.narrow:
+        values = self.given.values
+        if values.dtype != np.float32:
             return None
-        data = np.empty(self.given.data.shape, dtype=np.float32)
-        np.subtract(self.given.data, self.given.mean, out=data, casting="same_kind")
+        data = values - np.float32(self.given.mean)
         largest = max(float(data.max()), -float(data.min()))
         if not 1 / NARROW_RANGE < largest < NARROW_RANGE:
             return None

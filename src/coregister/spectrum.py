@@ -27,6 +27,8 @@ MIN_MODES = 8
 LARGEST_KEPT = 2**19
 #: modes from which sums over the rings are done run by run
 LONG_RUNS = 2**17
+#: modes of a half spectrum from which the rows that mirror each other are added first
+MANY = 2**14
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -130,17 +132,23 @@ class Rings:
 
     def _keep(self, fine: NDArray[np.intp], used: int) -> None:
         self._fine, self._used = fine, used
-        self._once = np.array(fine.reshape(self._shape)[..., 0]).ravel() if self._half else None
+        if self._half:  # of every two rows that mirror each other, one
+            many = len(self._shape) > 1 and fine.size > MANY
+            self._rows = self._shape[0] // 2 + 1 if many else self._shape[0]
+            some = fine.reshape(self._shape)[: self._rows]
+            self._some, self._once = some.ravel(), np.array(some[..., 0]).ravel()
 
     def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
-        flat = None if values is None else values.ravel()
-        if self._weight is not None:
-            flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
-        total = np.bincount(self._fine, weights=flat, minlength=self._used + 1)
-        if self._once is not None:
-            once = None if values is None else values.reshape(self._shape)[..., 0].ravel()
-            total = 2 * total - np.bincount(self._once, weights=once, minlength=self._used + 1)
+        if self._half:
+            both = _folded(np.ones(self._shape) if values is None else values, self._rows)
+            total = 2 * np.bincount(self._some, both.ravel(), self._used + 1)
+            total -= np.bincount(self._once, both[..., 0].ravel(), self._used + 1)
+        else:
+            flat = None if values is None else values.ravel()
+            if self._weight is not None:
+                flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
+            total = np.bincount(self._fine, flat, self._used + 1)
         return total[: self._used].astype(np.float64, copy=False)
 
     @staticmethod
@@ -163,7 +171,7 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        if self._weight is not None or self._fine.size < LONG_RUNS:
+        if self._half or self._weight is not None or self._fine.size < LONG_RUNS:
             return self.average(self.sums(values))
         ring, start = self._runs
         sums = np.add.reduceat(values.ravel(), start)
@@ -205,7 +213,9 @@ class Rings:
 
     def at_modes(self, bin_values: Float, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
-        return np.append(bin_values, 0.0).astype(dtype, copy=False).take(self._fine)
+        values = np.zeros(self._used + 1, dtype=dtype)
+        values[:-1] = bin_values
+        return values.take(self._fine)
 
     @cached_property
     def of_mode(self) -> NDArray[np.intp]:
@@ -221,6 +231,15 @@ class Rings:
     def band(self, edges: Sequence[float]) -> NDArray[np.intp]:
         """For every mode, the number of `edges` (cycles/px) below it; -1 at zero frequency."""
         return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
+
+
+def _folded(values: NDArray[np.floating], rows: int) -> NDArray[np.floating]:
+    """The first rows of a half spectrum, those that mirror them added."""
+    if rows == len(values):
+        return values
+    both = np.array(values[:rows])
+    both[1 : len(values) - rows + 1] += values[: rows - 1 : -1]
+    return both
 
 
 def interpolator(frequency: Float, values: Float) -> Callable[[Float], Float]:
@@ -318,8 +337,7 @@ def fit_spectra(
         A first guess of the scene's.
     """
     scene, noise, share = _fit(xx, yy, xy, residual, count, start)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        coherence = np.nan_to_num(xy / np.sqrt(xx * yy))
+    coherence = xy / np.sqrt(np.maximum(xx * yy, 1e-300))
     return Spectra(scene=scene, residual=noise, share=float(share[0]), coherence=coherence)
 
 
@@ -444,13 +462,12 @@ def _solve(bands: Float, diagonal: Float, right: Float) -> Float:
     """
     from scipy.linalg.lapack import dpbsv
 
-    system = np.empty((3, *right.shape))
-    system[:2] = bands[:2].reshape(2, *(1,) * (right.ndim - 1), -1)
-    np.add(bands[2], diagonal, out=system[2])
-    _, solution, failed = dpbsv(system.reshape(3, -1), right.reshape(-1))
+    system = np.tile(bands, right.size // bands.shape[1]) if right.ndim > 1 else bands.copy()
+    system[2].reshape(right.shape)[...] += diagonal
+    _, solution, failed = dpbsv(system, right.ravel())
     if failed:
         raise np.linalg.LinAlgError("the bands are not those of a positive definite matrix")
-    return np.asarray(solution).reshape(right.shape)
+    return np.asarray(solution.reshape(right.shape))
 
 
 def _smooth_log(power: Float, count: Float) -> Float:
@@ -495,11 +512,14 @@ def _fit_scene(
     for _ in range(12):
         model = np.exp(log)
         # force and stiffness of the data, over the variance that noise and scene make
-        pull = model / ((quadratic * model + linear) * model + constant)
-        slope = model * pull
-        step = _solve(penalty, slope + DOUBT, slope * log + (xy - model) * pull + doubt) - log
+        square = quadratic * model
+        pull = model / ((square + linear) * model + constant)
+        force = (xy - model) * pull
+        # stiffer than expected above the model, where steps would overshoot without an end
+        slope = model * pull + np.maximum(force * ((2 * square + linear) * pull - 1), 0.0)
+        step = _solve(penalty, slope + DOUBT, slope * log + force + doubt) - log
         log = log + np.minimum(np.maximum(step, -2.0), 2.0)
         log = np.minimum(np.maximum(log, lowest), highest)
-        if max(step.max(), -step.min()) < 0.02:
+        if np.abs(step).max() < 0.02:
             break
     return np.asarray(np.exp(log))

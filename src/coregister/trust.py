@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from coregister.levels import coarsely_rounded
 from coregister.result import Coherence, Mode, Registration
 from coregister.stages import Candidate, Fit
 from coregister.status import Status
+from coregister.uncertainty import principal
 
 Float = NDArray[np.float64]
 
@@ -73,8 +75,10 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     best = fits[0]
     odds = np.array([max(np.exp(_log_odds(fit, best)), _repeats(fit, best)) for fit in fits])
     probability = odds / odds.sum()
-    information, covariance = _with_open_directions(best, best.covariance)
-    _, model_covariance = _with_open_directions(best, best.model_covariance)
+    directions = _directions(best)
+    covariance = _open(best.covariance, directions)
+    model_covariance = _open(best.model_covariance, directions)
+    information = _information(best.covariance, directions)
     flags = set()
     open_axis = not np.all(np.isfinite(covariance))
     # stripes match their mirror image too: what they lack is not a match
@@ -91,7 +95,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.LOW_OVERLAP)
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
-    stderr = np.sqrt(np.diag(covariance))
+    stderr = np.sqrt(covariance.diagonal())
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
     echo = best.echo() if still or uneven else 1.0
     # noise that only its pixels explain may be a source that moves by itself
@@ -123,9 +127,9 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             covariance = covariance + chance * anywhere
             model_covariance = model_covariance + chance * anywhere
     elif open_axis:
-        known, _ = _directions(best)
+        known, _ = directions
         offset = pair.initial + known @ (known.T @ (offset - pair.initial))
-    covariances = [covariance] + [_with_open_directions(f, f.covariance)[1] for f in fits[1:]]
+    covariances = [covariance] + [_open(f.covariance, _directions(f)) for f in fits[1:]]
     kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
     return announce(
         Registration(
@@ -150,8 +154,8 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             overlap=best.overlap,
             coherence=Coherence(best.frequency, best.coherence),
             n_iter=best.n_iter,
-            reference_shape=pair.reference.data.shape,
-            moving_shape=pair.moving.data.shape,
+            reference_shape=pair.reference.values.shape,
+            moving_shape=pair.moving.values.shape,
             boundary=pair.boundary,
             _pair=pair,
             _surface=best.surface,
@@ -180,8 +184,8 @@ def unknown(pair: Pair) -> Registration:
             overlap=1.0,
             coherence=Coherence(nothing, nothing),
             n_iter=0,
-            reference_shape=pair.reference.data.shape,
-            moving_shape=pair.moving.data.shape,
+            reference_shape=pair.reference.values.shape,
+            moving_shape=pair.moving.values.shape,
             boundary=pair.boundary,
             _pair=pair,
         )
@@ -197,16 +201,22 @@ def announce(result: Registration) -> Registration:
 
 
 def _shapes(pair: Pair) -> list[tuple[int, ...]]:
-    return [image.data.shape for image in pair.images]
+    return [image.values.shape for image in pair.images]
 
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
-    """Fits in order of likelihood, without those that say the same where anything is known."""
+    """Fits in order of likelihood, without those that say the same where anything is known.
+
+    Several candidates may lead to one offset: the best of them tells how likely chance is.
+    """
     ordered = sorted(fits, key=lambda fit: fit.evidence * fit.modes, reverse=True)
     kept: list[Fit] = []
     for fit in ordered:
-        if all(_apart(fit, other) for other in kept):
+        same = next((i for i, other in enumerate(kept) if not _apart(fit, other)), None)
+        if same is None:
             kept.append(fit)
+        elif fit.candidate.total > kept[same].candidate.total:
+            kept[same] = replace(kept[same], candidate=fit.candidate)
     return kept
 
 
@@ -217,7 +227,7 @@ def _apart(fit: Fit, other: Fit) -> bool:
 
 def _directions(fit: Fit) -> tuple[Float, Float]:
     """Unit vectors, in columns, along which something is known, and the others."""
-    values, vectors = np.linalg.eigh(fit.information)
+    values, vectors = principal(fit.information)
     determined = values > 1e-10 * values.max(initial=1e-300)
     if determined.all() or not determined.any():
         return vectors[:, determined], vectors[:, ~determined]
@@ -258,20 +268,28 @@ def _outside(pair: Pair, offset: Float) -> bool:
 
 def _excess(covariance: Float, model: Float) -> float:
     """Factor by which two sets of bars differ, either way, along the axis where it is largest."""
-    seen, even = np.diag(covariance), np.diag(model)
+    seen, even = covariance.diagonal(), model.diagonal()
     finite = np.isfinite(seen) & np.isfinite(even)
     return float(np.exp(np.max(np.abs(np.log(seen[finite] / even[finite])) / 2, initial=0.0)))
 
 
-def _with_open_directions(fit: Fit, covariance: Float) -> tuple[Float, Float]:
-    """Information and covariance that belong together; infinite where nothing is known."""
-    ndim = len(fit.offset)
-    known, unknown_directions = _directions(fit)
-    inner = known.T @ covariance @ known + PRECISION**2 * np.eye(known.shape[1])
-    full = known @ inner @ known.T
-    information = known @ np.linalg.inv(inner) @ known.T
+def _information(covariance: Float, directions: tuple[Float, Float]) -> Float:
+    """Inverse of a covariance along the `_directions` that are known, 0 along the others."""
+    known, _ = directions
+    information = known @ np.linalg.inv(_inner(covariance, known)) @ known.T
+    return np.asarray((information + information.T) / 2)
+
+
+def _open(covariance: Float, directions: tuple[Float, Float]) -> Float:
+    """The covariance, infinite along the `_directions` of which nothing is known."""
+    known, unknown_directions = directions
+    full = known @ _inner(covariance, known) @ known.T
     for u in unknown_directions.T:
         product = np.outer(u, u)
         open_entries = np.abs(product) > 1e-6
         full[open_entries] = np.sign(product[open_entries]) * np.inf
-    return (information + information.T) / 2, full.reshape(ndim, ndim)
+    return np.asarray(full)
+
+
+def _inner(covariance: Float, known: Float) -> Float:
+    return np.asarray(known.T @ covariance @ known + PRECISION**2 * np.eye(known.shape[1]))

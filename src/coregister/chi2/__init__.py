@@ -272,7 +272,7 @@ def _fit(model: Image, data: Image, boundary: str, transform: Transform, nfitted
         return found
     for _ in range(REFILLS):
         seen = found.best.surface.refilled(found.offset)
-        model = replace(model, data=np.where(model.valid, model.data, seen))
+        model = replace(model, values=np.where(model.valid, model.data, seen))
         surface = Surface(inputs.arrange(model, data, boundary), transform)
         found = best_fit(surface, nfitted, noise_floor)
     return found

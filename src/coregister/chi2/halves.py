@@ -7,6 +7,7 @@ them, at whole pixels, is needed anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,16 +22,16 @@ class HalfPixelPolynomial:
 
     Parameters
     ----------
-    spectra : (2, rows, 2, columns // 2 + 1) complex array
-        Entry ``[a, :, b]`` is the conjugate half spectrum of the Fourier coefficients of the
+    spectra : two times two (rows, columns // 2 + 1) complex arrays
+        ``spectra[a][b]`` is the conjugate half spectrum of the Fourier coefficients of the
         samples at ``(i + a / 2, j + b / 2)``; kept, not copied.
     shape : (int, int)
         Samples at whole pixels.
     """
 
-    def __init__(self, spectra: Complex, shape: Sequence[int]) -> None:
+    def __init__(self, spectra: Sequence[Sequence[Complex]], shape: Sequence[int]) -> None:
         self._shape = tuple(shape)
-        self._matrix = spectra.reshape(2 * spectra.shape[1], 2 * spectra.shape[3])
+        self._spectra = spectra
 
     def taylor(self, position: Array, order: int) -> Array:
         """Taylor coefficients around a position; see `fourier.TrigPolynomial.taylor`."""
@@ -46,24 +47,34 @@ class HalfPixelPolynomial:
         columns = self._shape[1]
         half = x[..., : columns // 2 + 1].copy()
         half[..., 1 : (columns + 1) // 2] *= 2  # the half of the plane that is left out
-        rows = contract(self._matrix, 1, half.reshape(len(half), -1))
-        return np.asarray(contract(rows, 0, y.reshape(len(y), -1)).real, dtype=np.float64)
+        total = np.zeros((len(y), len(x)))
+        for a, pair in enumerate(self._spectra):
+            rows = sum(contract(each, 1, half[:, b]) for b, each in enumerate(pair))
+            total += contract(np.asarray(rows), 0, y[:, a]).real
+        return total
+
+
+@lru_cache(maxsize=64)
+def _factors(n: int, order: int) -> tuple[Complex, Complex]:
+    """Frequencies that each mode of the samples stands for, times -i, and their Taylor factors.
+
+    Two of them, one sample length apart.
+    """
+    k = np.arange(n)
+    slopes = -2j * np.pi / n * np.stack([k, k - n])
+    factors = np.full((order + 1, 2, n), 0.5, dtype=np.complex128)
+    for m in range(1, order + 1):
+        factors[m] = factors[m - 1] * slopes / m
+    return slopes, factors
 
 
 def _rows(n: int, positions: Array, order: int) -> Complex:
     """What each conjugate mode of each kind of samples adds: (order + 1, len(positions), 2, n).
 
-    A mode of the samples stands for two frequencies of the function, one sample length apart; the
-    highest one, on half pixels, has no sign and is shared out evenly.
+    The highest frequency, on half pixels, has no sign and is shared out evenly.
     """
-    k = np.arange(n)
+    slopes, factors = _factors(n, order)
     places = positions[:, None, None] - np.array([[0.0], [0.5]])
-    rows = np.zeros((order + 1, positions.size, 2, n), dtype=np.complex128)
-    for frequency in (k, k - n):
-        angular = -2 * np.pi / n * frequency
-        term = 0.5 * np.exp(1j * angular * places)
-        highest = frequency == -n
-        for m in range(order + 1):
-            rows[m] += np.where(highest, term.real, term)
-            term *= 1j * angular / (m + 1)
-    return rows
+    low, high = (factors[:, f, None, None] * np.exp(slopes[f] * places) for f in range(2))
+    high[..., 0] = high[..., 0].real
+    return np.asarray(low + high)

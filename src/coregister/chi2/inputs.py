@@ -53,16 +53,23 @@ class Transform:
 
     def forward(self, array: Array) -> Complex:
         """Half spectrum, not scaled."""
-        half = self._apply("rfft", array, axis=1)
-        return np.asarray(self._apply("fft", half, axis=0, spare=True))
+        return self.columns_forward(self.rows_forward(array))
+
+    def rows_forward(self, array: Array, out: Complex | None = None) -> Complex:
+        """Half spectrum of each row: the first half of it."""
+        return np.asarray(self._apply("rfft", array, axis=1, out=out))
+
+    def columns_forward(self, rows: Complex) -> Complex:
+        """The second half; `rows` is used up."""
+        return np.asarray(self._apply("fft", rows, axis=0, spare=True))
 
     def coefficients(self, array: Array) -> Complex:
         """Half spectrum of the Fourier coefficients: `forward` over the number of samples."""
         return self.columns(self.rows(array), spare=True)
 
-    def rows(self, array: Array) -> Complex:
+    def rows(self, array: Array, out: Complex | None = None) -> Complex:
         """Fourier coefficients of each row: the first half of `coefficients`."""
-        return np.asarray(self._apply("rfft", array, axis=1, norm="forward"))
+        return np.asarray(self._apply("rfft", array, axis=1, norm="forward", out=out))
 
     def columns(self, rows: Complex, *, spare: bool = False) -> Complex:
         """The second half of it; `rows` may be used up if they are `spare`."""
@@ -79,15 +86,29 @@ class Transform:
         """Coefficients of each row; `coefficients` is used up."""
         return np.asarray(self._apply("ifft", coefficients, axis=0, norm="forward", spare=True))
 
-    def values_of_rows(self, rows: Complex, columns: int) -> Array:
+    def values_of_rows(self, rows: Complex, columns: int, out: Array | None = None) -> Array:
         """Samples from these."""
-        return np.asarray(self._apply("irfft", rows, axis=1, n=columns, norm="forward"), np.float64)
+        return np.asarray(
+            self._apply("irfft", rows, axis=1, n=columns, norm="forward", out=out), np.float64
+        )
 
-    def _apply(self, name: str, array: Any, *, spare: bool = False, **options: Any) -> Any:
-        if self.numpy:
-            return getattr(np.fft, name)(array, **options)
+    def _apply(
+        self, name: str, array: Any, *, spare: bool = False, out: Any = None, **options: Any
+    ) -> Any:
+        # both have one and the same FFT; only that of numpy writes into an array that is there
+        if self.numpy or (out is not None and self.workers == 1):
+            return getattr(np.fft, name)(array, out=out, **options)
         function = getattr(scipy.fft, name)
-        return function(array, workers=self.workers, overwrite_x=spare, **options)
+        found = function(array, workers=self.workers, overwrite_x=spare, **options)
+        if out is None:
+            return found
+        out[...] = found
+        return out
+
+
+def dot(a: Array, b: Array) -> float:
+    """Sum of products, without the threads that BLAS would wake for it."""
+    return float(np.einsum("ij,ij", a, b))
 
 
 def transform(nthreads: int, use_numpy_fft: bool) -> Transform:
@@ -106,8 +127,8 @@ def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[I
 
     `sigma` of the data is above 0, or None if it is to be learnt.
     """
-    model = as_image(im1, name="im1", err_name="err")
-    data = as_image(im2, err=err, name="im2", err_name="err")
+    model = as_image(im1, name="im1", err_name="err", kept=False)
+    data = as_image(im2, err=err, name="im2", err_name="err", kept=False)
     for image, name in ((model, "im1"), (data, "im2")):
         if image.data.ndim != 2:
             raise InputError(
@@ -124,10 +145,10 @@ def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[I
             "err is 0, which leaves every pixel out; give the 1-sigma noise of im2, or err=None "
             "to learn it from the images"
         )
-    model = replace(model, data=fill(model))
+    model = replace(model, values=fill(model))
     if zeromean:
         model, data = (
-            replace(image, data=image.data - image.data.mean(where=_used(image)))
+            replace(image, values=image.data - image.data.mean(where=_used(image)))
             for image in (model, data)
         )
     return model, data
@@ -179,11 +200,11 @@ def arrange(model: Image, data: Image, boundary: str) -> Arranged:
             f"boundary={boundary!r} is not known; use one of {', '.join(map(repr, BOUNDARIES))}"
         )
     shape = np.array(data.data.shape)
-    sigma = 1.0 if data.sigma is None else data.sigma
-    weights = np.asarray(1 / np.square(sigma))
+    weights = np.square(1.0 if data.sigma is None else np.asarray(data.sigma))
+    weights = np.asarray(np.divide(1, weights, out=weights if weights.ndim else None))
     if data.valid is not None:
         weights = np.where(data.valid, weights, 0.0)
-    pedestal = float(np.average(data.data, weights=weights if weights.ndim else None))
+    pedestal = dot(data.data, weights) / float(weights.sum()) if weights.ndim else data.mean
     image, valid, x = model.data, model.valid, data.data - pedestal
     lower, upper = -(shape // 2), (shape - 1) // 2
     if boundary != "wrap":

@@ -136,10 +136,9 @@ def evaluate(c: Array, x: Array) -> tuple[float, Array, Array]:
     """Value, gradient and Hessian of a polynomial of two variables."""
     order = np.arange(len(c))
     powers = np.zeros((2, 3, len(c)))
-    for axis in range(2):
-        powers[axis, 0] = x[axis] ** order
-        powers[axis, 1, 1:] = order[1:] * powers[axis, 0, :-1]
-        powers[axis, 2, 1:] = order[1:] * powers[axis, 1, :-1]
+    powers[:, 0] = x[:, None] ** order
+    powers[:, 1, 1:] = order[1:] * powers[:, 0, :-1]
+    powers[:, 2, 1:] = order[1:] * powers[:, 1, :-1]
     d = powers[0] @ c @ powers[1].T
     return float(d[0, 0]), d[[1, 0], [0, 1]], np.array([[d[2, 0], d[1, 1]], [d[1, 1], d[0, 2]]])
 

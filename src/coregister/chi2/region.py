@@ -240,6 +240,15 @@ def _ellipse_ends(best: Minimum, level: float) -> tuple[Array, Array] | None:
     return ends[0], ends[1]
 
 
+def _solution(matrix: Array, right: Array) -> Array:
+    """Solution of two equations, the shortest if they are alike."""
+    (a, b), (c, d) = matrix.tolist()
+    determinant = a * d - b * c
+    if abs(determinant) > 1e-8 * (a * a + b * b + c * c + d * d):
+        return np.asarray(np.array([[d, -b], [-c, a]]) @ right / determinant)
+    return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-9)[0])
+
+
 def _contact(
     c: Array, level: float, axis: int, sign: int, start: Array, size: float
 ) -> Array | None:
@@ -254,7 +263,7 @@ def _contact(
         value, gradient, hessian = evaluate(c, x)
         equations = np.array([gradient, size * hessian[other]])
         misfit = np.array([value - level, size * gradient[other]])
-        step = -np.linalg.lstsq(equations, misfit, rcond=1e-9)[0]
+        step = -_solution(equations, misfit)
         largest = float(np.abs(step).max())
         if largest <= 1e-10 * size:
             flat = -1e-9 * np.abs(hessian).max()

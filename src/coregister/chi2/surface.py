@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.chi2.halves import HalfPixelPolynomial
-from coregister.chi2.inputs import Arranged, Array, Transform
+from coregister.chi2.inputs import Arranged, Array, Transform, dot
 from coregister.fourier import Complex, TrigPolynomial, phase_ramp
 
 #: offsets with fewer pixel pairs than this share of the most are not looked at
 LEAST_PAIRS = 0.1
+#: numbers that are worked on together
+BLOCK = 2**15
 
 
 class Surface:
@@ -61,16 +63,15 @@ class Surface:
         self.shape = arranged.model.shape
         weights = arranged.weights
         if arranged.model_valid is not None:
-            self._build_masked(arranged.model_valid, np.broadcast_to(weights, self.shape))
+            weights = np.broadcast_to(weights, self.shape)
+            term1 = dot(weights * arranged.data, arranged.data)
+            self._build_masked(arranged.model_valid, weights)
         elif isinstance(weights, np.ndarray):
-            self._build_weighted(weights)
+            term1 = self._build_weighted(weights)
         else:
+            term1 = weights * dot(arranged.data, arranged.data)
             self._build_uniform(weights)
-        if isinstance(weights, np.ndarray):
-            term1 = _dot(weights * arranged.data, arranged.data)
-        else:
-            term1 = weights * _dot(arranged.data, arranged.data)
-        term3 = float(np.mean(weights)) * _dot(arranged.model, arranged.model)
+        term3 = float(np.mean(weights)) * dot(arranged.model, arranged.model)
         if arranged.model_valid is None:
             self.constant += term1
         self.rounding = float(64 * np.finfo(float).eps) * (term1 + term3)
@@ -84,7 +85,7 @@ class Surface:
         total = np.conjugate(modes, out=modes)
         total *= self.transform.forward(self.arranged.data)
         total *= -2 * weight
-        self.constant = float(total[0, 0].real) + weight * _dot(model, model)
+        self.constant = float(total[0, 0].real) + weight * dot(model, model)
         total[0, 0] = 0
         self.terms = [
             TrigPolynomial(total, self.shape),
@@ -92,41 +93,65 @@ class Surface:
         ]
         self.relative = self.transform.values(total.copy(), self.shape[1])
 
-    def _build_weighted(self, weights: Array) -> None:
-        """Weights for each pixel: term 3 lives on two samples a pixel."""
-        model, forward = self.arranged.model, self.transform.forward
+    def _build_weighted(self, weights: Array) -> float:
+        """Weights for each pixel: term 3 lives on two samples a pixel. Returns term 1.
+
+        What is done to each row is done to few rows at a time, which stay in the cache.
+        """
+        model, data, transform = self.arranged.model, self.arranged.data, self.transform
         self.n_data = int(np.count_nonzero(weights))
-        columns = self.shape[1]
-        rows = self.transform.rows(model)
-        modes = self.transform.columns(rows)
+        shape = self.shape[0], self.shape[1] // 2 + 1
         down, right = phase_ramp(self.shape, (0.5, 0.5))
-        opposite = forward(weights)
-        np.conjugate(opposite, out=opposite)
-        squares = np.empty((2, self.shape[0], 2, modes.shape[1]), dtype=np.complex128)
+        rows, cross, opposite = (np.empty(shape, dtype=np.complex128) for _ in range(3))
+        # correlation of the weights with the square of the model at (i + a / 2, j + b / 2)
+        squares = [[np.empty(shape, dtype=np.complex128) for _ in range(2)] for _ in range(2)]
 
-        def keep(place: tuple[int, int], moved: Array) -> None:
-            """Correlation of weights and square of the model, moved by half pixels."""
-            moved *= moved
-            a, b = place
-            np.multiply(self.transform.coefficients(moved), opposite, out=squares[a, :, b])
+        blocks = list(_blocks(shape))
+        moved = np.empty((blocks[0].stop, self.shape[1]))
 
-        # moved along one axis, the transforms along the other stay what they are
-        keep((0, 0), model.copy())
-        rows *= right
-        keep((0, 1), self.transform.values_of_rows(rows, columns))
-        rows = self.transform.rows_of(np.multiply(modes, down, out=rows))
-        keep((1, 0), self.transform.values_of_rows(rows, columns))
-        rows *= right
-        keep((1, 1), self.transform.values_of_rows(rows, columns))
-        self.constant = float(squares[:, 0, :, 0].real.mean())
-        squares[:, 0, :, 0] -= self.constant
-        cross = forward(weights * self.arranged.data)
-        cross *= np.conjugate(modes, out=modes)
-        cross *= -2
+        def square(a: int, some: slice, here: Array) -> None:
+            """`rows` of the square of the model, and of that half a pixel to the right."""
+            here *= here
+            transform.rows(here, squares[a][0][some])
+            transform.values_of_rows(rows[some] * right, self.shape[1], here)
+            here *= here
+            transform.rows(here, squares[a][1][some])
+
+        term1 = 0.0
+        for some in blocks:
+            here = moved[: len(model[some])]
+            transform.rows(model[some], rows[some])
+            transform.rows_forward(weights[some], opposite[some])
+            np.multiply(weights[some], data[some], out=here)
+            term1 += dot(here, data[some])
+            here *= -2
+            transform.rows_forward(here, cross[some])
+            np.copyto(here, model[some])
+            square(0, some, here)
+        # arrays are used again: fresh ones cost more than what is done with them
+        modes, opposite = transform.columns(rows, spare=True), transform.columns_forward(opposite)
+        cross = transform.columns_forward(cross)
+        for some in blocks:
+            cross[some] *= np.conj(modes[some])
+        modes *= down
+        rows = transform.rows_of(modes)
+        for some in blocks:
+            here = moved[: len(model[some])]
+            square(1, some, transform.values_of_rows(rows[some], self.shape[1], here))
+        squares = [[transform.columns(each, spare=True) for each in pair] for pair in squares]
+        every = [each for pair in squares for each in pair]
+        for some in blocks:
+            weight = np.conj(opposite[some])
+            for each in every:
+                each[some] *= weight
+            np.add(np.conj(every[0][some]), cross[some], out=rows[some])
+        self.constant = sum(float(each[0, 0].real) for each in every) / 4
+        for each in every:
+            each[0, 0] -= self.constant
+        rows[0, 0] -= self.constant
         self.terms = [HalfPixelPolynomial(squares, self.shape), TrigPolynomial(cross, self.shape)]
-        total = np.conjugate(squares[0, :, 0], out=rows)
-        total += cross
-        self.relative = self.transform.values(total, columns)
+        self.relative = transform.values(rows, self.shape[1])
+        return term1
 
     def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> None:
         """Model pixels missing: their mask v moves along, so term 3, with v Y^2, needs three."""
@@ -285,9 +310,10 @@ def terms_at_integers(
     yield scale * correlate(weights, valid * model**2)
 
 
-def _dot(a: Array, b: Array) -> float:
-    """Sum of products, without the threads that BLAS would wake for it."""
-    return float(np.einsum("ij,ij", a, b))
+def _blocks(shape: Sequence[int]) -> Iterator[slice]:
+    """Some rows of an array after the other."""
+    rows = max(1, BLOCK // shape[1])
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 def _nyquist_power(modes: Complex, shape: Sequence[int]) -> Array:

@@ -44,6 +44,7 @@ from coregister.search import (
 from coregister.single import Single
 from coregister.spectrum import Rings, Spectra, photometry
 from coregister.stages import Candidate, Fit
+from coregister.uncertainty import principal
 
 MAX_STEPS = 30
 #: bars: a change of the weights that moves the offset by less does not count
@@ -70,7 +71,7 @@ class PeriodicRoute:
 
     def __init__(self, pair: Pair, singles: tuple[Single, Single]) -> None:
         self._pair = pair
-        self._shape = pair.reference.data.shape
+        self._shape = pair.reference.values.shape
         self._singles = singles
         narrow = [single.narrow_spectrum for single in singles]
         self._narrow = all(spectrum is not None for spectrum in narrow)
@@ -208,7 +209,7 @@ class PeriodicRoute:
         images = self._sampled
         rings, cross = images.rings, images.cross
         offset = candidate.offset.copy()
-        weighted = np.empty_like(cross)
+        weighted = np.empty_like(images.spectra[0])
         gain, spectra = self._photometry(offset, None, None)
         n_iter, shift = 0, 0.0
         for turn in range(3):  # the weight depends on the coherence, which is read at the offset
@@ -218,18 +219,19 @@ class PeriodicRoute:
                 self._widen()
                 return self.refine(replace(candidate, offset=offset))
             weight = rings.at_bins(spectra.weight * (gain / images.size))
-            in_modes = rings.at_modes(weight, cross.real.dtype)
-            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted)
+            in_modes = rings.at_modes(weight, weighted.real.dtype)
+            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted, casting="same_kind")
             polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
             start = offset
             converged = False
             while not converged and n_iter < MAX_STEPS:
                 n_iter += 1
                 _, gradient, hessian = polynomial.derivatives(offset)
-                values, vectors = np.linalg.eigh(-hessian)
-                top = np.abs(values).max()
+                values, vectors = principal(-hessian)
                 # uphill even where the surface is not concave, and not where it is flat
-                size = np.where(np.abs(values) > 1e-9 * top, np.abs(values), np.inf)
+                size = np.abs(values)
+                top = float(size.max())
+                size[size <= 1e-9 * top] = np.inf
                 step = vectors @ ((vectors.T @ gradient) / size)
                 offset = offset + np.minimum(np.maximum(step, -0.5), 0.5)
                 largest = float(np.abs(step).max())

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from coregister.compare import known_directions, pieces
 from coregister.fourier import TrigPolynomial
 from coregister.periodic.modes import (
+    Complex,
     Float,
     Modes,
     Sampled,
-    blocks,
     pairwise_matrix,
 )
 from coregister.spectrum import Spectra, weights_beside
@@ -33,6 +33,7 @@ from coregister.uncertainty import (
     echo,
     folded_power,
     loosened,
+    principal,
     pseudo_inverse,
     spread_of,
 )
@@ -79,13 +80,13 @@ def conclude(
     bread = pseudo_inverse(values, vectors)
     of_modes = _degrees_of_freedom(modes, signal)
 
-    aside = STEP_ASIDE * np.sqrt(np.clip(np.diag(bread), 0.0, None))
+    aside = STEP_ASIDE * np.sqrt(np.maximum(bread.diagonal(), 0.0))
     slopes = [gain / images.size * rings.sums(f * imaginary) for f in modes.k]
     change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
     looser = loosened(bread, change)
 
-    left, pulls, unit = _score(images, spectra, gain, heavy, in_bins, offset)
-    spread = spread_of(left, pulls, looser * unit)
+    left, pulls, gram, unit = _score(images, spectra, gain, heavy, in_bins, offset)
+    spread = spread_of(left, pulls, looser * unit, gram)
     dof = max(min(of_modes, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     return Fit(
@@ -103,7 +104,7 @@ def conclude(
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
-            rings, spectra, 1.0, lambda: images.halfway(offset), images.shape, modes.density
+            rings, spectra, 1.0, lambda: _halfway(images, offset), images.shape, modes.density
         ),
         systematic=_aliasing(images, spectra, in_bins, gain, heavy, real, bread, told),
         gain=gain,
@@ -115,6 +116,12 @@ def conclude(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def _halfway(images: Sampled, offset: Float) -> tuple[Complex, Complex]:
+    """Both half spectra, moved by half of an offset towards each other."""
+    _, first, second = zip(*images.halfway(offset), strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def _degrees_of_freedom(modes: Modes, signal: NDArray[np.floating[Any]]) -> float:
@@ -169,8 +176,11 @@ def _score(
     heavy: Float,
     in_bins: Float,
     offset: Float,
-) -> tuple[Single, Single, float]:
-    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls."""
+) -> tuple[Single, Single, Float, float]:
+    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls.
+
+    With the scalar products of these with each other.
+    """
     rings, shape = images.rings, images.shape
     share = spectra.share
     level = rings.at_bins(spectra.residual)
@@ -190,8 +200,7 @@ def _score(
     whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
     residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
     whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)
-    for rows in blocks(scene.shape):
-        x, y = images.halfway(offset, rows)
+    for rows, x, y in images.halfway(offset):
         x *= gain
         left_over = x * -(1 + missing)
         left_over += y * (1 - along_scene * share)
@@ -200,6 +209,10 @@ def _score(
         y *= share
         x += y
         np.multiply(x, colour[rows], out=scene[rows], casting="same_kind")
+    power = np.square(scene.real)
+    power += np.square(scene.imag)
+    moments = images.modes.moments(power, (0, 1, 2)) / images.size
+    gram = pairwise_matrix(moments)
     left = np.empty(shape, dtype=np.float32)
     _inverse(residual, left)
     columns = np.empty((len(shape) + 1, *shape), dtype=np.float32)
@@ -211,8 +224,8 @@ def _score(
     np.fft.irfft(rest, n=shape[-1], out=columns[-1])
     rest *= (1j * images.modes.k[-1]).astype(np.complex64)
     np.fft.irfft(rest, n=shape[-1], out=columns[-2])
-    _unabsorb(left, columns)
-    return left, columns[:-1], unit
+    _unabsorb(left, columns, gram, float(moments[(0,) * left.ndim]))
+    return left, columns[:-1], gram, unit
 
 
 def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
@@ -221,10 +234,22 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
     np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
 
 
-def _unabsorb(left: Single, columns: Single) -> None:
-    """Do in place what `compare.unabsorbed` does."""
+def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None:
+    """Do in place what `compare.unabsorbed` does.
+
+    Parameters
+    ----------
+    columns : (ndim + 1, ...) array
+        Pulls, and the scene.
+    gram : (ndim, ndim) array
+        Scalar products of the pulls.
+    energy : float
+        That of the scene with itself; with its derivatives, it has none.
+    """
     flat, rest = columns.reshape(len(columns), -1), left.reshape(-1)
-    values, vectors = np.linalg.eigh(_products(flat))
+    whole = np.zeros((len(columns), len(columns)))
+    whole[:-1, :-1], whole[-1, -1] = gram, energy
+    values, vectors = principal(whole)
     known = values > 1e-15 * values[-1]
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in pieces(rest.size):
@@ -234,18 +259,6 @@ def _unabsorb(left: Single, columns: Single) -> None:
         np.minimum(kept, 0.9, out=kept)
         np.subtract(1.0, kept, out=kept)
         rest[some] /= np.sqrt(kept, out=kept)
-
-
-def _products(rows: Single) -> Float:
-    """Scalar products of long rows with each other, added up piece by piece in double precision.
-
-    BLAS is no help: it is slow for so few rows, and starts its threads for them.
-    """
-    total = np.zeros((len(rows), len(rows)))
-    for part in pieces(rows.shape[1]):
-        piece = rows[:, part]
-        total += np.einsum("ij,kj->ik", piece, piece)
-    return total
 
 
 def _aliasing(

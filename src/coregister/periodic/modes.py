@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.fourier import contract, frequencies
+from coregister.fourier import contract, frequencies, pairs_of_axes
 from coregister.search import floored
 from coregister.spectrum import Rings
 
@@ -59,6 +59,7 @@ class Modes:
         self.shape, self.step = shape, step
         self.density = np.full(len(shape), 1 / step)
         self.k = [f / step for f in frequencies(shape)]
+        self._ik = [1j * f for f in self.k]
         self._twice = _mirrored(shape)
         self.rings = Rings(_radius(self.k), half=True, without=nyquist(shape))
         self._rows: dict[tuple[int, tuple[int, ...], int, Any], Real] = {}
@@ -91,13 +92,11 @@ class Modes:
 
         Their product does: the first varies along the first axis, the second along the others.
         """
-        first, *others = (
-            np.exp(-1j * f * d).astype(dtype) for f, d in zip(self.k, offset, strict=True)
-        )
-        rest = np.ones((1,) * len(self.shape), dtype=dtype)
-        for vector in others:
+        first, *others = (np.exp(ik * -d) for ik, d in zip(self._ik, offset, strict=True))
+        rest = others[0] if others else np.ones(1)
+        for vector in others[1:]:
             rest = rest * vector
-        return np.asarray(first), rest
+        return first.astype(dtype, copy=False), rest.astype(dtype, copy=False)
 
     @cached_property
     def fourths(self) -> list[list[Float]]:
@@ -141,8 +140,7 @@ def modes_of(shape: tuple[int, ...], step: int) -> Modes:
 
 def pairwise_matrix(moments: Float) -> Float:
     """Entries of `Modes.moments`, of three powers, as the matrix of all pairs of axes."""
-    unit = np.eye(moments.ndim, dtype=np.intp)
-    return np.asarray(moments[tuple((unit[:, None] + unit).transpose(2, 0, 1))])
+    return np.asarray(moments[pairs_of_axes(moments.ndim)])
 
 
 def thinning(shape: Sequence[int]) -> int:
@@ -197,9 +195,13 @@ class Sampled:
 
     @cached_property
     def cross(self) -> Complex:
-        """Cross-spectrum."""
-        product = np.conj(self.spectra[0])
-        product *= self.spectra[1]
+        """Cross-spectrum, in double precision whatever the images are in.
+
+        The residual is a small difference of it.
+        """
+        first, second = self.spectra
+        product = np.conj(first, dtype=np.complex128)
+        product *= second
         return np.asarray(product)
 
     @cached_property
@@ -208,31 +210,25 @@ class Sampled:
         return np.empty(self.spectra[0].shape)
 
     def aligned(self, offset: Float, real: Float, imaginary: Float | None = None) -> None:
-        """Put the cross-spectrum with an offset taken out into arrays that are there.
-
-        In double precision whatever the images are in: the residual is a small difference of it.
-        """
-        x, y = self.spectra
+        """Put the cross-spectrum with an offset taken out into arrays that are there."""
+        cross = self.cross
         first, rest = self.modes.ramp(-offset, np.complex128)
-        for rows in blocks(x.shape):
+        for rows in blocks(cross.shape):
             block = first[rows] * rest
-            if x.dtype == block.dtype:
-                block *= self.cross[rows]
-            else:
-                block *= y[rows]
-                block *= np.conj(x[rows])
+            block *= cross[rows]
             real[rows] = block.real
             if imaginary is not None:
                 imaginary[rows] = block.imag
 
-    def halfway(self, offset: Float, rows: slice = slice(None)) -> tuple[Complex, Complex]:
-        """Rows of the half spectra, each moved by half of an offset towards the other."""
+    def halfway(self, offset: Float) -> Iterator[tuple[slice, Complex, Complex]]:
+        """The half spectra, some rows of them at a time, each moved by half of an offset."""
         first, rest = self.modes.ramp(offset / 2, self.spectra[0].dtype)
-        ramp = first[rows] * rest
-        x = self.spectra[0][rows] * ramp
-        y = np.conj(ramp, out=ramp)
-        y *= self.spectra[1][rows]
-        return x, y
+        for rows in blocks(self.spectra[0].shape):
+            ramp = first[rows] * rest
+            x = self.spectra[0][rows] * ramp
+            y = np.conj(ramp, out=ramp)
+            y *= self.spectra[1][rows]
+            yield rows, x, y
 
 
 def coarser(spectra: Sequence[Complex], shape: Sequence[int], step: int) -> Sampled:

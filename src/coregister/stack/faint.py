@@ -112,7 +112,7 @@ class _Mean(NamedTuple):
         if others < 1 or not valid.any():
             return None
         mean = np.where(valid, total, 0.0) / np.where(valid, count, 1.0)
-        return Image(data=mean, valid=None if valid.all() else valid)
+        return Image(values=mean, valid=None if valid.all() else valid)
 
 
 def _against_mean(mean: _Mean, block: Sequence[int]) -> list[tuple[int, Link]]:

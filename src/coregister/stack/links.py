@@ -118,7 +118,7 @@ class Centre:
         shape = [n // movable.step for n in movable.size]
         zero = [0] * len(shape)
         (data,) = movable.window(zero, shape, np.zeros(len(shape)))
-        image = Image(data=data.astype(np.float64, copy=False))
+        image = Image(values=data.astype(np.float64, copy=False))
         return Single(image, periodic=self._options.periodic, clean=True)
 
     def _clear(self, other: Centre) -> Float | None:

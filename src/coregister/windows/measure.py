@@ -306,7 +306,7 @@ class _Batch:
             for i in np.flatnonzero(known & (share > 0.8 * MOST_EQUAL)):
                 (top, left), (rows, columns) = first[i], self._size
                 piece = data[self._image[i], top : top + rows, left : left + columns]
-                if coarsely_rounded(Image(data=piece)):
+                if coarsely_rounded(Image(values=piece)):
                     measured.flags[self._part[i]].add(Status.COARSE_LEVELS)
 
 

@@ -66,7 +66,7 @@ class Images:
         where = (image, slice(start[0], stop[0]), slice(start[1], stop[1]))
         valid = None if self.valid is None or self.valid[where].all() else self.valid[where]
         sigma = self.sigma[where] if isinstance(self.sigma, np.ndarray) else self.sigma
-        return Image(data=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
+        return Image(values=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
 
 
 class Small(NamedTuple):
