@@ -148,7 +148,7 @@ def suspects(data: Float) -> Suspects:
         # with one more on each side, mirrored at the edges
         lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
         lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
-        first, *others = np.nonzero(_out_of_line(data[lines]) > (SPIKE_SIGMA / 2) * noise)
+        first, *others = np.nonzero(_out_of_line(data[lines], (SPIKE_SIGMA / 2) * noise))
         found.append((first + start, *others))
     return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
 
@@ -208,26 +208,26 @@ def outliers(residual: Float) -> Places:
     return tuple(place[found] for place in places)
 
 
-def _out_of_line(data: Float) -> Float:
-    """How far every pixel is above or below both its neighbours, along the axis of the most.
+def _out_of_line(data: Float, limit: float) -> NDArray[np.bool_]:
+    """Pixels above or below both their neighbours by more than `limit`, along some axis.
 
     A line of pixels is crossed by one axis at least. The first and the last line along the first
     axis are neighbours only.
     """
-    padded = np.pad(data, [(0, 0)] + [(1, 1)] * (data.ndim - 1), mode="reflect")
-    data = data[1:-1]
-    most = np.full(data.shape, -np.inf)
-    spare = np.empty(data.shape)
+    found = np.zeros((len(data) - 2, *data.shape[1:]), dtype=bool)
     for axis in range(data.ndim):
-        low, high = (
-            padded[tuple(part if a == axis else slice(1, -1) for a in range(data.ndim))]
-            for part in (slice(None, -2), slice(2, None))
-        )
-        np.subtract(data, np.maximum(low, high, out=spare), out=spare)
-        np.maximum(most, spare, out=most)
-        np.subtract(np.minimum(low, high, out=spare), data, out=spare)
-        np.maximum(most, spare, out=most)
-    return most
+        lines = np.moveaxis(data if axis == 0 else data[1:-1], axis, 0)
+        result = np.moveaxis(found, axis, 0)
+        change = lines[1:] - lines[:-1]
+        up, down = change > limit, change < -limit
+        peak = (up[:-1] & down[1:]) | (down[:-1] & up[1:])
+        if axis == 0:
+            result |= peak
+            continue
+        result[1:-1] |= peak
+        for end, only in ((0, 0), (-1, -1)):  # mirrored: both neighbours are one
+            result[end] |= up[only] | down[only]
+    return found
 
 
 def _patches(values: Float, places: Places, reach: int) -> Float:
