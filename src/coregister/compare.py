@@ -119,6 +119,21 @@ class MovableImage:
         return self._real
 
     @property
+    def spectrum(self) -> Complex:
+        """Half spectrum of the image, its level taken out, extended beyond its edges."""
+        return self._spectrum
+
+    @property
+    def extended(self) -> tuple[int, ...]:
+        """Shape of the extended image."""
+        return tuple(self._shape)
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        """Where in it the image begins."""
+        return tuple(self._pad)
+
+    @property
     def nbytes(self) -> int:
         """Memory that it takes."""
         return int(self._spectrum.nbytes)
@@ -706,7 +721,7 @@ class Comparison:
         for i, slope in enumerate(gradient):
             _subtract(slope, coupling[i], nuisance)
             score[i] = np.multiply(slope, weight, out=spare) @ residual
-        equations = Equations(
+        return Equations(
             spectra=spectra,
             weight=weight,
             residual=residual,
@@ -720,9 +735,6 @@ class Comparison:
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
-        if self._seen is None:
-            return equations
-        return replace(equations, information=self._observed(equations))
 
     def _moved(self, modes: _Modes, way: Float) -> tuple[Float, Float, Float]:
         """Modes moved towards each other by their derivatives, and their levels."""
@@ -743,12 +755,6 @@ class Comparison:
         """Weight of each ring, had the spectra been read `away` from where `equations` hold."""
         modes = self._modes
         assert modes is not None
-        if self._seen is not None:
-            x, y = self._apart(equations)
-            for way, dx, dy in zip(away, modes.x_slopes, modes.y_slopes, strict=True):
-                x -= float(way) / 2 * dx
-                y += float(way) / 2 * dy
-            return self._known(self._photometry(x, y)[1]).weight
         if self._beside is None or self._beside.equations is not equations:
             self._beside = self._read_beside(equations, modes)
         powers = np.array(self._beside.powers)
@@ -762,6 +768,13 @@ class Comparison:
             xx=xx, yy=yy, xy=xy, count=count, gain=self._gain, scene=equations.spectra.scene
         )
         return self._known(spectra).weight
+
+    def bridging(self, pair: Pair) -> Comparison:
+        """The same windows, of which the invalid pixels tell nothing of the noise."""
+        other = copy.copy(self)
+        weight = pixel_weight(pair, self.window)
+        other._seen = None if weight is None else weight.astype(self.dtype, copy=False)
+        return other
 
     def _apart(self, equations: Equations) -> tuple[Float, Float]:
         """Modes of either image, what the fit took out aside."""
@@ -809,10 +822,15 @@ class Comparison:
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
         return gain, replace(seen, scene=whole.scene), cross
 
-    def _observed(self, equations: Equations) -> Float:
-        """Information where a pixel counts by the share of its noise that was measured."""
+    def observed(self, left: Float, pulls: Float) -> Float:
+        """Information where a pixel counts by the share of its noise that was measured.
+
+        Parameters
+        ----------
+        left, pulls : array
+            See `Equations.whitened`.
+        """
         assert self._seen is not None
-        left, pulls = equations.whitened(self)
         seen = self._seen > 0
         variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
         flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
