@@ -8,6 +8,7 @@ residual ``E = n2 - n1`` and the share of the reference in it. No noise level is
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -25,6 +26,8 @@ Float = NDArray[np.float64]
 MIN_MODES = 8
 #: modes up to which rings are kept for the next pair of that shape
 LARGEST_KEPT = 2**19
+#: the same, where only the last of them are kept
+LARGEST_KEPT_LAST = 2**21
 #: modes from which sums over the rings are done run by run
 LONG_RUNS = 2**17
 #: bins of frequency from which the rings are put together
@@ -163,7 +166,8 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        if self._weight is not None or self._fine.size < LONG_RUNS:
+        runs = len(self._shape) < 3 and self._fine.size >= LONG_RUNS  # in a volume they are short
+        if self._weight is not None or self._half or not runs:
             return self.average(self.sums(values))
         ring, start = self._runs
         sums = np.add.reduceat(values.ravel(), start)
@@ -237,18 +241,24 @@ def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))
 
 
-#: large ones that are in use
+#: large ones that are in use, and those that were last
 _large_cosine_rings: WeakValueDictionary[tuple[tuple[int, ...], int], Rings] = WeakValueDictionary()
+_last_large: deque[Rings] = deque(maxlen=2)
 
 
 def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
-    """Rings of a cosine transform of samples `step` px apart; small ones are kept for the next."""
+    """Rings of a cosine transform of samples `step` px apart, which are kept for the next pair.
+
+    Of large ones, a few.
+    """
     key = tuple(int(n) for n in shape), step
     if np.prod(shape) <= LARGEST_KEPT:
         return _small_cosine_rings(*key)
     rings = _large_cosine_rings.get(key)
     if rings is None:
         rings = _large_cosine_rings[key] = Rings(cosine_frequency(*key))
+    if np.prod(shape) <= LARGEST_KEPT_LAST and rings not in _last_large:
+        _last_large.append(rings)
     return rings
 
 
