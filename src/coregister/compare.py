@@ -408,7 +408,9 @@ def products(left: Float, right: Float) -> Float:
     return np.array([[float(a @ b) for b in right] for a in left])
 
 
-def _subtract(values: Float, amplitudes: Float, columns: Sequence[Float] | Float) -> None:
+def _subtract(
+    values: Float, amplitudes: Sequence[float] | Float, columns: Sequence[Float] | Float
+) -> None:
     """Take so much of each column out of `values`, in place."""
     for amplitude, column in zip(amplitudes, columns, strict=True):
         for part in pieces(values.size):
@@ -665,18 +667,13 @@ class Comparison:
         x_level, y_level = (self._background.take_level(modes[0]) for modes in (x, y))
         return _Modes(offset, x[0], y[0], x[1:], y[1:], (x_level, y_level), levels)
 
-    def equations(self, offset: Float, *, within: float = 0.0) -> Equations:
-        """Score, information and all behind them at `offset`.
-
-        Where the last full evaluation is no farther than `within` px, the modes are moved from
-        there by their derivatives. That holds for what is left over, whose second order cancels,
-        as the images move in opposite directions; not for the score, since the derivatives hold
-        noise and do not move.
-        """
+    def equations(self, offset: Float | None = None) -> Equations:
+        """Score, information and all behind them at `offset`; None: where they were last."""
         modes = self._modes
-        if modes is None or np.max(np.abs(offset - modes.offset)) > within:
+        if offset is not None and (modes is None or np.any(offset != modes.offset)):
             modes = self._modes = self._evaluate(offset)
-        x, y, (x_level, y_level) = self._moved(modes, (offset - modes.offset) / 2)
+        assert modes is not None
+        x, y, (x_level, y_level) = modes.x, modes.y, modes.levels
         seen = self._weigh(x, y)
         columns = self._background.columns(tilted=False)
         slopes = self._tilt(x, y, seen, SLOPE_HINT)
@@ -736,20 +733,29 @@ class Comparison:
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
 
-    def _moved(self, modes: _Modes, way: Float) -> tuple[Float, Float, Float]:
-        """Modes moved towards each other by their derivatives, and their levels."""
-        levels = np.array(modes.levels)
-        if not np.any(way):
-            return modes.x, modes.y, levels
-        moved = []
-        for values, slopes, sign in ((modes.x, modes.x_slopes, -1), (modes.y, modes.y_slopes, 1)):
-            new = values.copy()
-            _subtract(new, -sign * way, slopes)
-            moved.append(new)
-        levels += np.array([-1.0, 1.0]) * (modes.slope_levels @ way)
-        for values in moved:
-            self._background.take_level(values)
-        return moved[0], moved[1], levels
+    def near(self, offset: Float, px: float) -> bool:
+        """True if the last equations are of an offset as near as `px`."""
+        return self._modes is not None and bool(np.max(np.abs(offset - self._modes.offset)) <= px)
+
+    def moved(self, equations: Equations, offset: Float) -> Equations:
+        """Those of the last evaluation, at an offset so near that nothing but the residual changes.
+
+        It is moved by the derivatives: its second order cancels, as the images move in opposite
+        directions. The score is not: the derivatives hold noise and do not move.
+        """
+        modes, gain = self._modes, equations.gain
+        assert modes is not None
+        way = (offset - modes.offset) / 2
+        residual = equations.residual.copy()
+        for half, dx, dy in zip(way, modes.x_slopes, modes.y_slopes, strict=True):
+            _subtract(residual, [-half * gain, -half], [dx, dy])
+        self._background.take_level(residual)
+        nuisance = equations.nuisance
+        amplitude = products(nuisance * equations.weight, residual[np.newaxis])[:, 0]
+        _subtract(residual, equations.nuisance_inverse @ amplitude, nuisance)
+        x_level, y_level = modes.slope_levels @ way
+        level = equations.background + float(y_level + gain * x_level)
+        return replace(equations, residual=residual, background=level)
 
     def weight_beside(self, equations: Equations, away: Float) -> Float:
         """Weight of each ring, had the spectra been read `away` from where `equations` hold."""

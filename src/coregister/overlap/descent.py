@@ -112,7 +112,10 @@ def descend(
             comparison = compare(offset, equations.gain)
         if converged and rough:
             break
-        equations = comparison.equations(offset, within=LINEAR if converged else 0.0)
+        if converged and comparison.near(offset, LINEAR):
+            equations = comparison.moved(equations, offset)
+        else:
+            equations = comparison.equations(offset)
     return State(
         comparison=comparison,
         equations=equations,

@@ -60,7 +60,7 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     offset = state.offset
     # guesses from one image are part of what is left over; what was measured tells of the noise
     comparison = state.comparison.bridging(pair)
-    equations = comparison.equations(offset, within=np.inf)
+    equations = comparison.equations()
     frequency, noise = comparison.rings.frequency, equations.spectra.residual
     for n_iter in range(MAX_BRIDGES):
         spectra = replace(equations.spectra, residual=noise)
