@@ -782,14 +782,14 @@ class Comparison:
         other._seen = None if weight is None else weight.astype(self.dtype, copy=False)
         return other
 
-    def _apart(self, equations: Equations) -> tuple[Float, Float]:
+    def apart(self, equations: Equations) -> tuple[Float, Float]:
         """Modes of either image, what the fit took out aside."""
         residual, share = equations.residual, float(equations.spectra.share)
         y = equations.scene + (1 - share) * residual
         return (y - residual) / equations.gain, y
 
     def _read_beside(self, equations: Equations, modes: _Modes) -> _Beside:
-        x, y = self._apart(equations)
+        x, y = self.apart(equations)
         spare, other = np.empty_like(x), np.empty_like(x)
 
         def mean(left: Float, right: Float) -> Float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,17 @@ NULL_BLOCK = 8
 SPARSE_POWER, GAUSSIAN_POWER = 1.25, 2.0
 #: chance of a Gaussian peak below which thirty peaks of the null say less than theory
 FAR_TAIL = 1e-4
-#: the best of several places, told by several signs, is as likely by chance as that of so many
-SIGNS = 1.2
+#: and below this one, since of two estimates the larger is no longer uniform
+NEAR_TAIL = 0.03
+#: mean excess of a Gaussian over a height z far out, times z
+BEYOND = 0.9
+#: of Gauss and Legendre, between 0 and 1
+NODES, NODE_WEIGHTS = np.array(np.polynomial.legendre.leggauss(12)) / 2
+NODES += 0.5
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
+#: what coincides in so many places tells how bright it should be
+ENOUGH_PARTNERS = 4
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
 FAINT_FEATURE = 0.05
 BRIGHT_SHARE = 0.995
@@ -51,6 +59,8 @@ SAME = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
 IDENTICAL = 0.9
 #: features below which neither their number nor the peaks of the null prove anything
 FEW_FEATURES = 8
+#: so many of the brightest are asked by themselves, too
+BRIGHTEST = (4, 8, 16)
 #: features up to which it is enough that each clear one, higher by this, has its partner
 LONE_FEATURES = 3
 CLEAR_FEATURE = 1.25
@@ -354,9 +364,9 @@ def signed_lags(shape: list[int]) -> list[Float]:
 def chance_of_peak(z: float, lags: float, roughness: float, ndim: int) -> float:
     """Probability that the highest of many lags of a Gaussian correlation exceeds `z`.
 
-    Lags that are independent count one by one. Neighbours that are not count by the expected
-    Euler characteristic of the excursion set, its leading term (Adler 1981,
-    doi:10.1137/1.9780898719222).
+    Counted are the lags above `z` that are higher than both their neighbours along every axis,
+    after Taylor, Worsley & Gosselin 2007, doi:10.1093/biomet/asm004. Independent lags count one by
+    one; a correlation that is smooth from lag to lag, by its extremes.
 
     Parameters
     ----------
@@ -375,11 +385,16 @@ def chance_of_peaks(z: Any, lags: Any, roughness: Any, ndim: int) -> Any:
     """The same for many."""
     from scipy.special import ndtr
 
-    tail = ndtr(-z)
-    one_by_one = lags * tail
-    density = (roughness / np.sqrt(2 * np.pi)) ** ndim * z ** (ndim - 1) * np.exp(-(z**2) / 2)
-    euler = tail + lags * density / np.sqrt(2 * np.pi)
-    return -np.expm1(-np.minimum(one_by_one, euler))
+    z, roughness = np.asarray(z, dtype=np.float64), np.asarray(roughness, dtype=np.float64)
+    # the mean height of what exceeds z; all of it is alike in what is asked now
+    height = z + BEYOND / np.maximum(z, BEYOND)
+    alike = np.exp(-(np.minimum(roughness, np.pi) ** 2) / 2)
+    apart = np.sqrt((1 - alike) / (1 + alike)) * height
+    widest = np.arcsin(np.sqrt((1 - alike**2) / 2))
+    angles = np.multiply.outer(widest, NODES)
+    both = np.exp(-((apart[..., None] / np.sin(angles)) ** 2) / 2) @ NODE_WEIGHTS
+    highest = 1 - 2 * ndtr(-apart) + widest / np.pi * both
+    return -np.expm1(-lags * ndtr(-z) * highest**ndim)
 
 
 def sparse(fields: Sequence[Float], band: float) -> bool:
@@ -398,12 +413,26 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
 
+def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
+    """The highest peak in each block of lags that count, in falling order, not below 0."""
+    summits = allowed.copy()
+    for axis in range(null.ndim):  # the flank of a peak in the block beside it is none
+        for step in (1, -1):
+            summits &= null >= np.roll(null, step, axis)
+    blocks = np.where(summits, null, 0.0)
+    for axis, n in enumerate(null.shape):
+        edges = np.arange(0, n, NULL_BLOCK)
+        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
+    return np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1]
+
+
 def chance_by_null(
     null: Float, allowed: NDArray[np.bool_], power: float
 ) -> Callable[[float], float]:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
-    The highest peaks of the null, one a block of lags, are continued by a tail.
+    The highest peaks of the null, one a block of lags, are continued by a tail; that its mean
+    excess is known from so few of them is taken into account.
 
     Parameters
     ----------
@@ -414,11 +443,7 @@ def chance_by_null(
     power : float
         Of the height, of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian.
     """
-    blocks = np.where(allowed, null, 0.0)
-    for axis, n in enumerate(null.shape):
-        edges = np.arange(0, n, NULL_BLOCK)
-        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** power
+    peaks = _peaks_of_blocks(null, allowed) ** power
     count = min(NULL_PEAKS, peaks.size // 8)
     if count < 2:
         return lambda z: 1.0
@@ -427,7 +452,7 @@ def chance_by_null(
 
     def chance(z: float) -> float:
         excess = max(z**power - start, 0.0) / mean_excess
-        return float(-np.expm1(-count * np.exp(-excess)))
+        return float(-np.expm1(-count * (1 + excess / count) ** -count))
 
     return chance
 
@@ -488,7 +513,6 @@ def chance_of_features(
     (first, heights), (second, others) = (features(field) for field in fields)
     shapes = [np.array(field.shape, dtype=np.float64) for field in fields]
     reach = max(1, int(np.ceil(1 / roughness)))
-    cell = float((2 * reach + 1) ** len(offset))
     apart = np.abs(second[None, :] - first[:, None] - offset)
     if periodic:
         apart = np.minimum(apart % shapes[0], (-apart) % shapes[0])
@@ -503,24 +527,35 @@ def chance_of_features(
         ]
     scales = [float(np.sqrt(np.mean(field**2))) for field in fields]
     ratio = (others * scales[0])[None, :] / (heights * scales[1])[:, None]
+    near = np.all(apart <= reach, axis=2)
+    free = np.count_nonzero(near) >= ENOUGH_PARTNERS
+    if free:  # noise is in the scales, too: what coincides tells better how bright it should be
+        ratio /= np.median(ratio[near])
     alike = (ratio > 1 / FEATURE_RATIO) & (ratio < FEATURE_RATIO)
-    partners = np.all(apart <= reach, axis=2) & alike
-    found = [partners.any(axis=1), partners.any(axis=0)]
-    matched = min(np.count_nonzero(side) for side in found)
+    partners = near & alike
     few = np.sqrt(len(heights) * len(others)) < FEW_FEATURES
-    if matched > 0 and max(len(heights), len(others)) <= LONE_FEATURES:
-        bright = [np.abs(side) > CLEAR_FEATURE for side in (heights, others)]
+    if partners.any() and max(len(heights), len(others)) <= LONE_FEATURES:
+        clear = [np.abs(side) > CLEAR_FEATURE for side in (heights, others)]
         if all(
-            np.all(side[clear]) and clear.any() for side, clear in zip(found, bright, strict=True)
+            side.any() and np.all(partners.any(axis=axis)[side])
+            for side, axis in zip(clear, (1, 0), strict=True)
         ):
             return 0.0
-    chance = 1.0
-    if matched > 0:
-        here = [int(np.count_nonzero(side)) for side in inside]
-        share = float(np.mean(alike[np.ix_(*inside)])) * cell / area
-        ways = sum(gammaln(n + 1) - gammaln(n - matched + 1) for n in here) - gammaln(matched + 1)
-        expected = lags / cell * np.exp(ways + matched * np.log(share))
-        chance = float(-np.expm1(-expected))
+    here = [np.flatnonzero(side) for side in inside]
+    most = max(side.size for side in here)
+    chances = []
+    for brightest, within in product([n for n in BRIGHTEST if n < most] + [most], {1, reach}):
+        among = np.ix_(*(side[:brightest] for side in here))
+        partners = alike[among] & np.all(apart[among] <= within, axis=2)
+        matched = min(np.count_nonzero(partners.any(axis=axis)) for axis in (0, 1))
+        if matched > 0:
+            share, cell = float(np.mean(alike[among])), float((2 * within + 1) ** len(offset))
+            sizes = [side[:brightest].size for side in here]
+            ways = sum(gammaln(n + 1) - gammaln(n - matched + 1) for n in sizes)
+            ways += matched * np.log(share * cell / area) - gammaln(matched + 1)
+            expected = lags / cell * np.exp(ways) / (share if free else 1.0)
+            chances.append(float(-np.expm1(-expected)))
+    chance = len(chances) * min(chances) if chances else 1.0
     z = _agreement_between(fields, offset, band=band, periodic=periodic)
     between = chance_of_peak(z, lags, roughness, len(offset)) if z > 0 else 1.0
     return min(chance, between, 1.0 if few else by_null)
@@ -651,10 +686,11 @@ def pick(
         if not same and (coincidence is not None or false_alarm > FAR_TAIL):
             by_null = tail()(z * scatter)
             if coincidence is not None:
-                sign = coincidence(offset, by_null)
-                by_null = float(-np.expm1(SIGNS * np.log1p(-min(sign, 1 - 1e-12))))
+                by_null = coincidence(offset, by_null)
                 rival = max(false_alarm, by_null)
-            false_alarm = max(false_alarm, by_null)
+            # what is doubtful is judged by both; what is not, by the scenes themselves
+            doubtful = coincidence is not None or false_alarm < NEAR_TAIL
+            false_alarm = max(false_alarm, by_null) if doubtful else by_null
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
         candidates.append(

@@ -65,6 +65,7 @@ def conclude_fit(
     *,
     whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
+    systematic: Float,
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -76,6 +77,8 @@ def conclude_fit(
         See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
+    systematic : (ndim,) array
+        See `aliasing`, of images in which nothing was cut out: edges have power everywhere.
     """
     rings = comparison.rings
     values, vectors = equations.directions
@@ -124,7 +127,7 @@ def conclude_fit(
         )
         if noisy
         else 1.0,
-        systematic=aliasing(comparison, equations, offset, bread),
+        systematic=systematic,
         gain=equations.gain,
         background=equations.background,
         overlap=float(np.prod(_full_window(pair, offset))) / smaller,
@@ -605,22 +608,53 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     transmitted = rings.spread(folded, comparison.dtype).reshape(comparison.window.shape)
     for fade in fades:
         transmitted *= fade
-    power = transmitted.ravel()
-    power *= equations.weight
-    coherent = np.array(
-        [
-            float(
-                np.abs(k).ravel() @ transmitted.sum(tuple(a for a in range(len(bread)) if a != i))
-            )
-            for i, k in enumerate(comparison.k)
-        ]
+    power = transmitted.ravel() * equations.weight
+    scene = np.maximum(
+        rings.spread(spectra.scene, comparison.dtype), np.finfo(comparison.dtype).tiny
     )
+    meeting = np.sqrt(transmitted.ravel() * scene) * equations.weight
+    coherent, alike = (_along_axes(comparison, field) for field in (power, meeting))
     power *= equations.weight
     chance = np.empty_like(bread)
     for i, row in enumerate(equations.gradient):
         pulled = row * power
         chance[i] = [float(pulled @ other) for other in equations.gradient]
-    return aliased(coherent, chance, bread, offset)
+    worst = np.abs(bread) @ alike
+    if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
+        radius = np.sqrt(sum(k**2 for k in comparison.k)).ravel().astype(comparison.dtype)
+        filtered = np.sqrt(radius * meeting / scene)
+        first, second = (
+            comparison.untransform(filtered * modes) for modes in comparison.apart(equations)
+        )
+        worst = worst / np.sqrt(features(first * second, filtered**2 * scene))
+    return aliased(coherent, chance, worst, bread, offset)
+
+
+def _along_axes(comparison: Comparison, values: Float) -> Float:
+    """Sums over the modes of values times the frequency along each axis."""
+    field = values.reshape(comparison.window.shape)
+    axes = range(field.ndim)
+    planes = [field.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes]
+    return np.array(
+        [float(k.ravel() @ plane) for k, plane in zip(comparison.k, planes, strict=True)]
+    )
+
+
+def features(density: Float, power: Float) -> float:
+    """How many independent parts a field has.
+
+    That is its number of modes, if it is Gaussian, and less if few pixels hold most of it.
+
+    Parameters
+    ----------
+    density : array
+        Square of the field, or product of two noisy images of it.
+    power : array
+        Power of all its modes.
+    """
+    peaked = density.size * float(np.sum(density**2)) / max(float(density.sum()) ** 2, 1e-300)
+    modes = float(power.sum()) ** 2 / max(float(np.sum(power**2)), 1e-300)
+    return max(3.0 * modes / peaked, 1.0)
 
 
 def _product(factors: Sequence[Float]) -> Float:
@@ -673,17 +707,18 @@ def folded_power(
     return np.asarray(end * np.exp(slope * (mirrored - far)))
 
 
-def aliased(coherent: Float, chance: Float, bread: Float, offset: Float) -> Float:
+def aliased(coherent: Float, chance: Float, sparse: Float, bread: Float, offset: Float) -> Float:
     """Largest error that folded power makes.
 
     Folded power that meets folded power in the other image has turned by one period a pixel more
     than its frequency says, which pulls all modes of an axis the same way, by `coherent` times
     the sine of that; none for whole pixels. Where it meets the scene, signs are random and three
-    sigma of `chance` are taken.
+    sigma are taken: of `chance`, if each mode has its own sign, or `sparse`, since the modes of a
+    star all have that of its place between the pixels, and few stars do not average it out.
     """
     random = np.sqrt(np.clip(np.diag(bread @ chance @ bread), 0.0, None))
     pull = coherent * np.abs(np.sin(2 * np.pi * offset))
-    return np.asarray(np.abs(bread) @ pull + 3.0 * random)
+    return np.asarray(np.abs(bread) @ pull + 3.0 * np.maximum(random, sparse))
 
 
 def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:
