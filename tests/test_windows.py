@@ -103,6 +103,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             offset,
             whitened=equations.whitened(comparison),
             amplitude=None,
+            systematic=np.zeros(2),
             n_iter=1,
             converged=True,
         )
