@@ -61,25 +61,29 @@ class Background:
             return float(modes[0]) / self._root
         return float(self._dense[0] @ modes) / float(self._dense[0] @ self._dense[0])
 
-    def slopes(self, residual: Float, weight: Float) -> tuple[Float, float]:
-        """Amplitude of the slopes in `residual`, and the square of its significance.
+    def slopes(self, x: Float, y: Float, gain: float, weight: Float) -> tuple[Float, float]:
+        """Amplitude of the slopes in ``y - gain * x``, and the square of its significance.
 
         Parameters
         ----------
-        residual, weight : (n,) array
-            Modes and their weight.
+        x, y : (n,) array
+            Modes.
+        gain : float
+        weight : (n,) array
+            Of the modes.
         """
         if self._dense is None:
             amplitude, strength = np.empty((2, len(self._shape)))
             for axis, (place, line) in enumerate(zip(self._places, self._lines, strict=True)):
                 weighted = line * weight[place]
-                amplitude[axis], strength[axis] = weighted @ residual[place], weighted @ line
+                amplitude[axis] = weighted @ (y[place] - gain * x[place])
+                strength[axis] = weighted @ line
             known = strength > 0
             solved = np.divide(amplitude, strength, out=np.zeros_like(amplitude), where=known)
         else:
             slopes = self._dense[1:]
             weighted = slopes * weight
-            amplitude = weighted @ residual
+            amplitude = weighted @ (y - gain * x)
             solved = np.linalg.pinv(weighted @ slopes.T, hermitian=True) @ amplitude
         return solved, float(amplitude @ solved)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +36,7 @@ TRIM = 0.02
 #: pixels above which half of one does not matter
 LONG = 128
 #: values that are worked on at a time, where many steps follow each other
-PIECE = 8192
+PIECE = 16384
 #: how much coarser the first look at a pair may be
 COARSER = 4
 #: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
@@ -119,6 +119,21 @@ class MovableImage:
         return self._real
 
     @property
+    def spectrum(self) -> Complex:
+        """Half spectrum of the image, its level taken out, extended beyond its edges."""
+        return self._spectrum
+
+    @property
+    def extended(self) -> tuple[int, ...]:
+        """Shape of the extended image."""
+        return tuple(self._shape)
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        """Where in it the image begins."""
+        return tuple(self._pad)
+
+    @property
     def nbytes(self) -> int:
         """Memory that it takes."""
         return int(self._spectrum.nbytes)
@@ -183,8 +198,13 @@ class MovableImage:
         *,
         gradient: bool = False,
         faded: bool = True,
+        each: Callable[[Float], Float] | None = None,
     ) -> list[Float]:
-        """Values at ``start + fraction + step * index``, and the derivatives if asked."""
+        """Values at ``start + fraction + step * index``, and the derivatives if asked.
+
+        With `each` that is done to every field, one after the other, to save memory. The fields
+        are parts of larger arrays.
+        """
         corners = [divmod(s + p, self.step) for s, p in zip(start, self._pad, strict=True)]
         first = [corner for corner, _ in corners]
         complex_type = self._spectrum.dtype
@@ -192,6 +212,11 @@ class MovableImage:
         for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
             ramp = np.exp(1j * k * (f + rest))
             ramps.append((fade * ramp if faded else ramp).astype(complex_type, copy=False))
+
+        def done(rows: Complex) -> Float:
+            field = self._columns(rows, first[-1], shape[-1])
+            return field if each is None else each(field)
+
         moved = self._spectrum * (ramps[0] if len(ramps) > 1 else 1)
         for ramp in ramps[1:-1]:
             moved *= ramp
@@ -200,12 +225,12 @@ class MovableImage:
             for k in self._k[:-1]:
                 turned = moved * (1j * k).astype(complex_type, copy=False)
                 rows = self._rows(turned, ramps[-1], first, shape)
-                slopes.append(self._columns(rows, first[-1], shape[-1]))
+                slopes.append(done(rows))
         rows = self._rows(moved, ramps[-1], first, shape)
-        field = self._columns(rows, first[-1], shape[-1])
+        field = done(rows)
         if gradient:
             rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
-            slopes.append(self._columns(rows, first[-1], shape[-1]))
+            slopes.append(done(rows))
         return [field, *slopes]
 
     def _rows(
@@ -231,7 +256,7 @@ class MovableImage:
         field = scipy.fft.irfft(rows, n=self._shape[-1], axis=-1)
         if self._periodic:
             return np.roll(field, -start, axis=-1)
-        return np.ascontiguousarray(field[..., start : start + length])
+        return np.asarray(field[..., start : start + length])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,19 +383,35 @@ def unabsorbed(left: Float, columns: Float) -> Float:
     flat = columns.reshape(len(columns), -1)
     inverse = np.asarray(np.linalg.pinv(products(flat, flat), hermitian=True), np.float64)
     result = np.empty_like(left)
-    source, target = left.reshape(-1), result.reshape(-1)
+    source, target, root = left.reshape(-1), result.reshape(-1), _root(inverse)
     for part in pieces(source.size):
-        size = np.clip(_absorbed(flat, inverse, part), 0.0, 0.9)
-        np.divide(source[part], np.sqrt(1.0 - size), out=target[part], casting="same_kind")
+        np.divide(source[part], _kept(_absorbed(flat, root, part)), out=target[part])
     return result
 
 
-def _absorbed(columns: Float, inverse: Float, part: slice) -> Float:
+def _root(covariance: Float) -> Float:
+    """Rows of which the products with the columns of a fit have unit variance."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.clip(values, 0.0, None))).T)
+
+
+def _absorbed(columns: Float, root: Float, part: slice) -> Float:
     """Share of each value that a fit of the columns absorbs, of a part of them."""
-    block = columns[:, part].astype(np.float64, copy=False)
-    mixed = inverse @ block
-    mixed *= block
-    return np.asarray(mixed.sum(axis=0))
+    total = np.zeros_like(columns[0, part])
+    for row in root:
+        mixed = float(row[0]) * columns[0, part]
+        for factor, column in zip(row[1:], columns[1:], strict=True):
+            mixed += float(factor) * column[part]
+        mixed *= mixed
+        total += mixed
+    return total
+
+
+def _kept(share: Float) -> Float:
+    """Root of what is left of the variance of values of which a share was absorbed, in place."""
+    np.clip(share, 0.0, 0.9, out=share)
+    np.subtract(1.0, share, out=share)
+    return np.sqrt(share, out=share)
 
 
 def pieces(size: int) -> Iterator[slice]:
@@ -384,10 +425,13 @@ def products(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) 
     return np.array([[float(a @ b) for b in right] for a in left])
 
 
-def _subtract(values: Float, amplitudes: Float, columns: Sequence[Float] | Float) -> None:
+def _subtract(
+    values: Float, amplitudes: Sequence[float] | Float, columns: Sequence[Float] | Float
+) -> None:
     """Take so much of each column out of `values`, in place."""
     for amplitude, column in zip(amplitudes, columns, strict=True):
-        values -= float(amplitude) * column
+        for part in pieces(values.size):
+            values[part] -= float(amplitude) * column[part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,6 +459,8 @@ class Equations:
         What the fit takes out besides: the scene, and the background where it slopes.
     nuisance_inverse : (m, m) array
         Covariance of the amplitudes of these.
+    cross : (size,) array
+        Cross-spectrum as it was found, ring by ring, in units of moving.
     gain, background : float
         ``moving = gain * reference + background``.
     """
@@ -428,6 +474,7 @@ class Equations:
     information_noise: Float
     nuisance: Float
     nuisance_inverse: Float
+    cross: Float
     gain: float
     background: float
 
@@ -443,23 +490,24 @@ class Equations:
         return float(share.sum() ** 2 / max(float(share @ share), 1e-300))
 
     @cached_property
-    def leverage(self) -> Float:
-        """Share of each mode's residual that the fit absorbed, (n,)."""
-        spread = np.asarray(np.linalg.pinv(self.information, hermitian=True), np.float64)
-        share = np.empty_like(self.weight)
-        for part in pieces(share.size):
+    def kept(self) -> Float:
+        """What the fit left of the deviation of each mode's residual, up to 1, (n,)."""
+        spread = _root(np.asarray(np.linalg.pinv(self.information, hermitian=True), np.float64))
+        other = _root(self.nuisance_inverse)
+        kept = np.empty_like(self.weight)
+        for part in pieces(kept.size):
             absorbed = _absorbed(self.gradient, spread, part)
-            absorbed += _absorbed(self.nuisance, self.nuisance_inverse, part)
+            absorbed += _absorbed(self.nuisance, other, part)
             absorbed *= self.weight[part]
-            share[part] = np.clip(absorbed, 0.0, 0.9, out=absorbed)
-        return share
+            kept[part] = _kept(absorbed)
+        return kept
 
     def whitened(self, comparison: Comparison) -> tuple[Float, Float]:
         """Residual (unit variance) and the gradients whose product is the score, in pixels."""
         white = np.sqrt(comparison.rings.spread(self.spectra.residual, self.weight.dtype))
         inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
         inverse *= self.residual
-        inverse /= np.sqrt(1.0 - self.leverage)
+        inverse /= self.kept
         left = comparison.untransform(inverse, lost=True)
         white *= self.weight
         columns = np.empty((len(self.gradient) + 1, *left.shape), left.dtype)
@@ -500,6 +548,15 @@ class _Modes(NamedTuple):
     y_slopes: list[Float]
     levels: tuple[float, float]
     slope_levels: Float
+
+
+class _Weighed(NamedTuple):
+    """Gain, spectra, the weight of every mode, and the cross-spectrum as it was found."""
+
+    gain: float
+    spectra: Spectra
+    weight: Float
+    cross: Float
 
 
 class _Beside(NamedTuple):
@@ -592,6 +649,8 @@ class Comparison:
         if self.pixel_weight is not None:
             values = np.multiply(values, self.pixel_weight, out=values if lost else None)
             lost = True
+        # what is transformed in place stays a part of a larger array
+        lost = lost and values.flags.c_contiguous
         return np.asarray(scipy.fft.dctn(values, norm="ortho", overwrite_x=lost)).ravel()
 
     def untransform(self, modes: Float, *, lost: bool = False) -> Float:
@@ -600,52 +659,49 @@ class Comparison:
         return np.asarray(scipy.fft.idctn(modes, norm="ortho", overwrite_x=lost))
 
     def fields(
-        self, offset: Float, *, gradient: bool = False, faded: bool = True
+        self,
+        offset: Float,
+        *,
+        gradient: bool = False,
+        each: Callable[[Float], Float] | None = None,
     ) -> tuple[list[Float], list[Float]]:
         """Both windows, moved towards each other by half the sub-pixel offset."""
         half = (offset - self.window.offset) / 2
         window = self.window
         phase = np.array(window.phase or np.zeros_like(half))
         reference = self._reference.window(
-            window.start, window.shape, phase - half, gradient=gradient, faded=faded
+            window.start, window.shape, phase - half, gradient=gradient, each=each
         )
         moving = self._moving.window(
-            window.moving_start, window.shape, phase + half, gradient=gradient, faded=faded
+            window.moving_start, window.shape, phase + half, gradient=gradient, each=each
         )
         return reference, moving
 
     def _evaluate(self, offset: Float) -> _Modes:
         """Modes of both fields and of their derivatives at `offset`."""
-        x, y = (
-            [self.transform(field, lost=True) for field in fields]
-            for fields in self.fields(offset, gradient=True)
-        )
+        x, y = self.fields(offset, gradient=True, each=partial(self.transform, lost=True))
         levels = np.array([[self._background.level(v) for v in modes[1:]] for modes in (x, y)])
         x_level, y_level = (self._background.take_level(modes[0]) for modes in (x, y))
         return _Modes(offset, x[0], y[0], x[1:], y[1:], (x_level, y_level), levels)
 
-    def equations(self, offset: Float, *, within: float = 0.0) -> Equations:
-        """Score, information and all behind them at `offset`.
-
-        Where the last full evaluation is no farther than `within` px, the modes are moved from
-        there by their derivatives. That holds for what is left over, whose second order cancels,
-        as the images move in opposite directions; not for the score, since the derivatives hold
-        noise and do not move.
-        """
+    def equations(self, offset: Float | None = None) -> Equations:
+        """Score, information and all behind them at `offset`; None: where they were last."""
         modes = self._modes
-        if modes is None or np.max(np.abs(offset - modes.offset)) > within:
+        if offset is not None and (modes is None or np.any(offset != modes.offset)):
             modes = self._modes = self._evaluate(offset)
-        x, y, (x_level, y_level) = self._moved(modes, (offset - modes.offset) / 2)
-        gain, spectra, weight = self._weigh(x, y)
+        assert modes is not None
+        x, y, (x_level, y_level) = modes.x, modes.y, modes.levels
+        seen = self._weigh(x, y)
         columns = self._background.columns(tilted=False)
-        slopes = self._tilt(x, y, gain, weight, SLOPE_HINT)
+        slopes = self._tilt(x, y, seen, SLOPE_HINT)
         if slopes is not None:
             # inside, it sits in the residual's coarse rings, which then count for little
             first = self._weigh(x, self._background.without(y, slopes))
-            slopes = self._tilt(x, y, first[0], first[2], SLOPE_SIGMA)
+            slopes = self._tilt(x, y, first, SLOPE_SIGMA)
             if slopes is not None:
-                gain, spectra, weight = self._weigh(x, self._background.without(y, slopes))
+                seen = self._weigh(x, self._background.without(y, slopes))
                 columns = self._background.columns(tilted=True)
+        gain, spectra, weight, _ = seen
         self._gain = gain
         share = float(spectra.share)
         scene = gain * x
@@ -679,7 +735,7 @@ class Comparison:
         for i, slope in enumerate(gradient):
             _subtract(slope, coupling[i], nuisance)
             score[i] = np.multiply(slope, weight, out=spare) @ residual
-        equations = Equations(
+        return Equations(
             spectra=spectra,
             weight=weight,
             residual=residual,
@@ -689,38 +745,39 @@ class Comparison:
             information_noise=self._information_noise(spectra),
             nuisance=nuisance,
             nuisance_inverse=inverse,
+            cross=seen.cross,
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
-        if self._seen is None:
-            return equations
-        return replace(equations, information=self._observed(equations))
 
-    def _moved(self, modes: _Modes, way: Float) -> tuple[Float, Float, Float]:
-        """Modes moved towards each other by their derivatives, and their levels."""
-        levels = np.array(modes.levels)
-        if not np.any(way):
-            return modes.x, modes.y, levels
-        moved = []
-        for values, slopes, sign in ((modes.x, modes.x_slopes, -1), (modes.y, modes.y_slopes, 1)):
-            new = values.copy()
-            _subtract(new, -sign * way, slopes)
-            moved.append(new)
-        levels += np.array([-1.0, 1.0]) * (modes.slope_levels @ way)
-        for values in moved:
-            self._background.take_level(values)
-        return moved[0], moved[1], levels
+    def near(self, offset: Float, px: float) -> bool:
+        """True if the last equations are of an offset as near as `px`."""
+        return self._modes is not None and bool(np.max(np.abs(offset - self._modes.offset)) <= px)
+
+    def moved(self, equations: Equations, offset: Float) -> Equations:
+        """Those of the last evaluation, at an offset so near that nothing but the residual changes.
+
+        It is moved by the derivatives: its second order cancels, as the images move in opposite
+        directions. The score is not: the derivatives hold noise and do not move.
+        """
+        modes, gain = self._modes, equations.gain
+        assert modes is not None
+        way = (offset - modes.offset) / 2
+        residual = equations.residual.copy()
+        for half, dx, dy in zip(way, modes.x_slopes, modes.y_slopes, strict=True):
+            _subtract(residual, [-half * gain, -half], [dx, dy])
+        self._background.take_level(residual)
+        nuisance = equations.nuisance
+        amplitude = products(nuisance * equations.weight, residual[np.newaxis])[:, 0]
+        _subtract(residual, equations.nuisance_inverse @ amplitude, nuisance)
+        x_level, y_level = modes.slope_levels @ way
+        level = equations.background + float(y_level + gain * x_level)
+        return replace(equations, residual=residual, background=level)
 
     def weight_beside(self, equations: Equations, away: Float) -> Float:
-        """Weight of every mode, had the spectra been read `away` from where `equations` hold."""
+        """Weight of each ring, had the spectra been read `away` from where `equations` hold."""
         modes = self._modes
         assert modes is not None
-        if self._seen is not None:
-            x, y = self._apart(equations)
-            for way, dx, dy in zip(away, modes.x_slopes, modes.y_slopes, strict=True):
-                x -= float(way) / 2 * dx
-                y += float(way) / 2 * dy
-            return self._weigh(x, y)[2]
         if self._beside is None or self._beside.equations is not equations:
             self._beside = self._read_beside(equations, modes)
         powers = np.array(self._beside.powers)
@@ -733,34 +790,43 @@ class Comparison:
         _, spectra = photometry(
             xx=xx, yy=yy, xy=xy, count=count, gain=self._gain, scene=equations.spectra.scene
         )
-        return self._weights(spectra)[1]
+        return self._known(spectra).weight
 
-    def _apart(self, equations: Equations) -> tuple[Float, Float]:
+    def bridging(self, pair: Pair) -> Comparison:
+        """The same windows, of which the invalid pixels tell nothing of the noise."""
+        other = copy.copy(self)
+        weight = pixel_weight(pair, self.window)
+        other._seen = None if weight is None else weight.astype(self.dtype, copy=False)
+        return other
+
+    def apart(self, equations: Equations) -> tuple[Float, Float]:
         """Modes of either image, what the fit took out aside."""
         residual, share = equations.residual, float(equations.spectra.share)
         y = equations.scene + (1 - share) * residual
         return (y - residual) / equations.gain, y
 
     def _read_beside(self, equations: Equations, modes: _Modes) -> _Beside:
-        x, y = self._apart(equations)
-        spare = np.empty_like(x)
+        x, y = self.apart(equations)
+        spare, other = np.empty_like(x), np.empty_like(x)
 
         def mean(left: Float, right: Float) -> Float:
             return self.rings.mean(np.multiply(left, right, out=spare))
 
-        slopes = [
-            (-mean(x, dx), mean(y, dy), (mean(x, dy) - mean(y, dx)) / 2)
-            for dx, dy in zip(modes.x_slopes, modes.y_slopes, strict=True)
-        ]
+        slopes = []
+        for dx, dy in zip(modes.x_slopes, modes.y_slopes, strict=True):
+            np.multiply(x, dy, out=other)
+            other -= np.multiply(y, dx, out=spare)
+            slopes.append((-mean(x, dx), mean(y, dy), self.rings.mean(other) / 2))
         return _Beside(equations, (mean(x, x), mean(y, y), mean(x, y)), slopes)
 
-    def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra]:
-        """Gain and spectra from the modes of both."""
+    def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
+        """Gain, spectra, and the cross-spectrum as it was found, from the modes of both."""
         rings, count = self.rings, self.rings.count
         spare = np.empty_like(x)
         xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
-            return photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+            gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+            return gain, spectra, gain * xy
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
         share = float(np.mean(self._seen**2))
         left, right = (
@@ -777,32 +843,37 @@ class Comparison:
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
-        return gain, replace(seen, scene=whole.scene)
+        return gain, replace(seen, scene=whole.scene), cross
 
-    def _observed(self, equations: Equations) -> Float:
-        """Information where a pixel counts by the share of its noise that was measured."""
+    def observed(self, left: Float, pulls: Float) -> Float:
+        """Information where a pixel counts by the share of its noise that was measured.
+
+        Parameters
+        ----------
+        left, pulls : array
+            See `Equations.whitened`.
+        """
         assert self._seen is not None
-        left, pulls = equations.whitened(self)
         seen = self._seen > 0
         variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
         flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
         return np.asarray(flat @ flat.T)
 
-    def _weigh(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
-        """Gain, spectra, and the weight of every mode."""
-        gain, spectra = self._photometry(x, y)
-        return gain, *self._weights(spectra)
+    def _weigh(self, x: Float, y: Float) -> _Weighed:
+        gain, spectra, cross = self._photometry(x, y)
+        spectra = self._known(spectra)
+        return _Weighed(gain, spectra, self.rings.spread(spectra.weight, self.dtype), cross)
 
-    def _weights(self, spectra: Spectra) -> tuple[Spectra, Float]:
-        """Spectra, the scene's as it is known, and the weight of every mode."""
-        if self._scene is not None and self.pixel_weight is not None:
-            known = self._scene(self.rings.frequency) * float(np.mean(self.pixel_weight**2))
-            spectra = replace(spectra, scene=known)
-        return spectra, self.rings.spread(spectra.weight, self.dtype)
+    def _known(self, spectra: Spectra) -> Spectra:
+        """Spectra, the scene's as it is known."""
+        if self._scene is None or self.pixel_weight is None:
+            return spectra
+        known = self._scene(self.rings.frequency) * float(np.mean(self.pixel_weight**2))
+        return replace(spectra, scene=known)
 
-    def _tilt(self, x: Float, y: Float, gain: float, weight: Float, sigma: float) -> Float | None:
+    def _tilt(self, x: Float, y: Float, seen: _Weighed, sigma: float) -> Float | None:
         """Slopes of the background, its level aside; None if they are less significant."""
-        slopes, squares = self._background.slopes(y - gain * x, weight)
+        slopes, squares = self._background.slopes(x, y, seen.gain, seen.weight)
         if squares <= len(slopes) - 1 + sigma**2:
             return None
         return slopes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ SPIKE_SIGMA = 10.0
 #: and one of a track by so many: looked for where they are only felt, a tenth of them, beside
 TRACK_SIGMA = 30.0
 #: pixels that are looked at in one go
-BLOCK = 2**14
+BLOCK = 2**16
 #: pixels from which the noise beside them is read
 NOISE_SAMPLE = 2048
 #: and its neighbours by no more than this share of that
@@ -37,10 +36,13 @@ MAX_SPIKES = 0.02
 OUTLIER_SIGMA = 7.0
 #: values are limited to this many sigma in the search
 CLIP_SIGMA = 5.0
-#: rounds of the conditional mean; each leaves about the share of pixels that are missing
-ROUNDS = 12
+#: times that the spectrum is read, and conjugate gradients towards the conditional mean after that
+READINGS, CONJUGATE = 2, 4
+#: what is left to change in a pixel, in units of the noise, that ends them; and the smallest noise
+#: that counts, in units of the deviation of the image
+SETTLED, SMALLEST = 0.03, 0.003
 #: pixels from which this is done in single precision, whose rounding is far below what is not known
-MANY = 2**17
+MANY = 2**14
 #: pixels around the holes from which they are filled, or half of what they extend over
 SURROUNDINGS = 32
 #: share of the value in a hole that half a sub-pixel shift carries to pixels one and two beside
@@ -53,7 +55,8 @@ def fill(image: Image) -> Float:
     """The image with its invalid pixels replaced by what the others make most likely.
 
     A start from local means, then the conditional mean of a Gaussian field whose spectrum is
-    read from the image itself, by repeated Wiener filtering of the valid data and the last guess.
+    read from the image itself, by repeated Wiener filtering of the valid data and the last guess,
+    and by conjugate gradients.
 
     Parameters
     ----------
@@ -83,33 +86,54 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
     known = float(np.mean(valid))
-    for _ in range(ROUNDS):
+    flat, places = values.reshape(-1), np.flatnonzero(missing)
+
+    def guessed(modes: Float) -> Float:
+        """Wiener-filtered values in the holes; the modes are lost."""
+        modes *= rings.spread(gain, modes.dtype).reshape(modes.shape)
+        filtered = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
+        return np.asarray(filtered).reshape(-1)[places]
+
+    for _ in range(READINGS):
         modes = scipy.fft.dctn(values, norm="ortho")
-        power = rings.mean(modes**2)
+        power = rings.mean(modes * modes)
         # filled pixels hold no noise, so the floor seen is that of the valid ones
         floor = float(np.min(power[high])) / known
         gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
-        modes *= rings.spread(gain, modes.dtype).reshape(modes.shape)
-        guess = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
-        change = float(np.max(np.abs(guess[missing] - values[missing])))
-        values[missing] = guess[missing]
-        if change < 1e-4 * float(np.std(values)):
+        left = guessed(modes) - flat[places]
+        flat[places] += left
+    # that converges slowly in large holes: conjugate gradients, now that the spectrum is known
+    left = guessed(scipy.fft.dctn(values, norm="ortho")) - flat[places]
+    direction, norm, field = left, float(left @ left), np.zeros_like(values)
+    near = SETTLED * max(float(np.sqrt(floor)), SMALLEST * float(np.std(values)))
+    for _ in range(CONJUGATE):
+        if float(np.max(np.abs(left))) <= near:
             break
+        field.reshape(-1)[places] = direction
+        image = direction - guessed(scipy.fft.dctn(field, norm="ortho"))
+        step = norm / float(direction @ image)
+        flat[places] += step * direction
+        left = left - step * image
+        before, norm = norm, float(left @ left)
+        direction = left + (norm / before) * direction
     filled = data.copy()
-    filled[missing] = values[missing] * np.float64(size) + level
+    filled[missing] = flat[places] * np.float64(size) + level
     return filled
 
 
-def _around(missing: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The part of an image that holds all holes, and as much again as is needed to fill them."""
+def _around(missing: NDArray[np.bool_], margin: int | None = None) -> tuple[slice, ...]:
+    """The part of an image that holds all holes, and as much again as is needed to fill them.
+
+    With `margin`, so many pixels around them.
+    """
     box = []
     for axis, n in enumerate(missing.shape):
         lines = np.flatnonzero(missing.any(axis=tuple(a for a in range(missing.ndim) if a != axis)))
         if lines.size == 0:
             return tuple(slice(None) for _ in missing.shape)
         first, last = int(lines[0]), int(lines[-1]) + 1
-        margin = max(SURROUNDINGS, (last - first) // 2)
-        box.append(slice(max(0, first - margin), min(n, last + margin)))
+        around = max(SURROUNDINGS, (last - first) // 2) if margin is None else margin
+        box.append(slice(max(0, first - around), min(n, last + around)))
     return tuple(box)
 
 
@@ -144,14 +168,12 @@ def suspects(data: NDArray[np.floating[Any]]) -> Suspects:
     if noise == 0.0:
         return Suspects(noise, tuple(np.empty((data.ndim, 0), dtype=np.intp)))
     found = []
-    rows, count = max(1, BLOCK * len(data) // data.size), len(data)
-    for start in range(0, count, rows):
-        stop = min(start + rows, count)
-        lines: slice | NDArray[np.intp] = slice(start - 1, stop + 1)
-        if start == 0 or stop == count:  # with one more on each side, mirrored at the edges
-            lines = np.abs(np.arange(start - 1, stop + 1))
-            lines = np.where(lines > count - 1, 2 * (count - 1) - lines, lines)
-        first, *others = np.nonzero(_out_of_line(data[lines]) > (SPIKE_SIGMA / 2) * noise)
+    rows = max(1, BLOCK * len(data) // data.size)
+    for start in range(0, len(data), rows):
+        # with one more on each side, mirrored at the edges
+        lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
+        lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
+        first, *others = np.nonzero(_out_of_line(data[lines], (SPIKE_SIGMA / 2) * noise))
         found.append((first + start, *others))
     return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
 
@@ -212,34 +234,26 @@ def outliers(residual: Float) -> Places:
     return tuple(place[found] for place in places)
 
 
-def _out_of_line(data: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """How far every pixel is above or below both its neighbours, along the axis of the most.
+def _out_of_line(data: NDArray[np.floating[Any]], limit: float) -> NDArray[np.bool_]:
+    """Pixels above or below both their neighbours by more than `limit`, along some axis.
 
     A line of pixels is crossed by one axis at least. The first and the last line along the first
     axis are neighbours only.
     """
-    middle, most = data[1:-1], np.empty(0)
+    found = np.zeros((len(data) - 2, *data.shape[1:]), dtype=bool)
     for axis in range(data.ndim):
-        values = middle if axis else data
-        at = partial(_along, axis)
-        low, here, high = (values[at(s)] for s in (slice(-2), slice(1, -1), slice(2, None)))
-        above, below = np.maximum(low, high), np.minimum(low, high)
-        np.subtract(here, above, out=above)
-        np.subtract(below, here, out=below)
-        np.maximum(above, below, out=above)
+        lines = np.moveaxis(data if axis == 0 else data[1:-1], axis, 0)
+        result = np.moveaxis(found, axis, 0)
+        change = lines[1:] - lines[:-1]
+        up, down = change > limit, change < -limit
+        peak = (up[:-1] & down[1:]) | (down[:-1] & up[1:])
         if axis == 0:
-            most = above
+            result |= peak
             continue
-        np.maximum(most[at(slice(1, -1))], above, out=most[at(slice(1, -1))])
-        for end, beside in ((0, 1), (-1, -2)):  # both neighbours are one, mirrored at the edge
-            place = most[at(end)]
-            np.maximum(place, np.abs(values[at(end)] - values[at(beside)]), out=place)
-    return most
-
-
-def _along(axis: int, part: int | slice) -> tuple[int | slice, ...]:
-    """Index of a part along one axis."""
-    return (slice(None),) * axis + (part,)
+        result[1:-1] |= peak
+        for end, only in ((0, 0), (-1, -1)):  # mirrored: both neighbours are one
+            result[end] |= up[only] | down[only]
+    return found
 
 
 def _patches(values: NDArray[np.floating[Any]], places: Places, reach: int) -> Float:
@@ -270,9 +284,19 @@ def clipped(filtered: Float) -> Float:
 
 def eroded(valid: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
     """Pixels around which all are valid that a sample, one in `step`, is made of."""
-    from scipy import ndimage
+    return ~_largest_near(~valid, step // 2)
 
-    return np.asarray(ndimage.minimum_filter(valid, 2 * (step // 2) + 1))
+
+def _largest_near(values: NDArray[Any], reach: int) -> NDArray[Any]:
+    """The largest of the values not farther than `reach` along any axis."""
+    for axis in range(values.ndim):
+        given = np.moveaxis(values, axis, 0)
+        values = values.copy()
+        lines = np.moveaxis(values, axis, 0)
+        for away in range(1, min(reach, len(lines) - 1) + 1):
+            np.maximum(lines[away:], given[:-away], out=lines[away:])
+            np.maximum(lines[:-away], given[away:], out=lines[:-away])
+    return values
 
 
 def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float], step: int = 1) -> Float:
@@ -289,15 +313,21 @@ def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float], step: int = 
     """
     from scipy import ndimage
 
-    missing = ~valid
+    spread = np.zeros(valid.shape)
+    box = _around(~valid, len(TAILS) * step)
+    missing = ~valid[box]
     depth = ndimage.distance_transform_cdt(np.pad(missing, 1, mode="edge"), "chessboard")
     depth = depth[tuple(slice(1, -1) for _ in valid.shape)]
     holes, count = ndimage.label(missing, np.ones((3,) * valid.ndim))
-    deepest = np.asarray(ndimage.maximum(depth, holes, np.arange(1, count + 1)), dtype=np.float64)
-    error = np.append(0.0, finer(0.5 / (2 * deepest - 1)))[holes]
-    spread = np.zeros(valid.shape)
-    for reach, tail in enumerate(TAILS, start=1):
-        spread = np.maximum(spread, tail**2 * ndimage.maximum_filter(error, 2 * reach * step + 1))
+    places = np.nonzero(missing)
+    number = holes[places] - 1
+    deepest = np.zeros(count)
+    np.maximum.at(deepest, number, depth[places])
+    error = np.zeros(missing.shape)
+    error[places] = finer(0.5 / (2 * deepest - 1))[number]
+    for tail in TAILS:
+        error = _largest_near(error, step)
+        np.maximum(spread[box], tail**2 * error, out=spread[box])
     return spread
 
 

@@ -64,8 +64,8 @@ class Single:
 
     def _suspects(self, data: Float) -> Suspects:
         if self._known_suspects is None or self._known_suspects[0] is not data:
-            as_given = data.astype(self.given.values.dtype, copy=False)
-            self._known_suspects = data, suspects(as_given)
+            narrow = self.given.values.dtype == np.float32
+            self._known_suspects = data, suspects(data.astype(np.float32) if narrow else data)
         return self._known_suspects[1]
 
     def without(self, bad: NDArray[np.bool_]) -> Single:

@@ -8,7 +8,8 @@ residual ``E = n2 - n1`` and the share of the reference in it. No noise level is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, Protocol
@@ -25,10 +26,14 @@ Float = NDArray[np.float64]
 MIN_MODES = 8
 #: modes up to which rings are kept for the next pair of that shape
 LARGEST_KEPT = 2**19
+#: the same, where only the last of them are kept
+LARGEST_KEPT_LAST = 2**23
 #: modes from which sums over the rings are done run by run
 LONG_RUNS = 2**17
 #: modes of a half spectrum from which the rows that mirror each other are added first
 MANY = 2**14
+#: modes that are looked at together
+PART = 2**16
 #: bins of frequency from which the rings are put together
 FINE_BINS = 8192
 #: stiffness of the smooth scene spectrum: penalty on second differences of its logarithm
@@ -47,10 +52,17 @@ LEAKAGE = 1e-5
 def cosine_frequency(shape: Sequence[int], step: int = 1) -> Float:
     """Frequency (cycles/px) of every mode of a cosine transform of samples `step` px apart."""
     ndim = len(shape)
-    total = np.zeros(tuple(shape))
+    large = np.prod(shape) > LARGEST_KEPT
+    total: Float = np.zeros(tuple(shape), np.float32 if large else np.float64)
     for a, n in enumerate(shape):
-        total += along(np.arange(n) / (2.0 * n * step), a, ndim) ** 2
+        total += along((np.arange(n) / (2.0 * n * step)) ** 2, a, ndim).astype(total.dtype)
     return np.sqrt(total, out=total)
+
+
+def _parts(size: int) -> Iterator[slice]:
+    """Parts of an array small enough to stay in the processor's cache."""
+    for start in range(0, size, PART):
+        yield slice(start, start + PART)
 
 
 class Counted(Protocol):
@@ -104,8 +116,9 @@ class Rings:
         self._shape = frequency.shape
         self._weight, self._half = multiplicity, half
         top = float(flat.max())
-        fine = np.multiply(flat, FINE_BINS / top, dtype=np.float64).astype(np.intp)
-        np.minimum(fine, FINE_BINS - 1, out=fine)
+        fine = np.empty(flat.size, dtype=np.int16)
+        for part in _parts(flat.size):
+            fine[part] = np.minimum(flat[part] * np.float64(FINE_BINS / top), FINE_BINS - 1)
         # zero frequency and modes that count for nothing: a bin of their own, in no sum
         if flat[0] < 1e-12:
             fine[0] = FINE_BINS
@@ -121,7 +134,7 @@ class Rings:
         self._centre = np.linspace(0.5, FINE_BINS - 0.5, FINE_BINS) * (top / FINE_BINS)
         if flat.size < 4 * FINE_BINS:  # bins without modes would only cost time
             used = np.flatnonzero(modes)
-            number = np.full(FINE_BINS + 1, used.size)
+            number = np.full(FINE_BINS + 1, used.size, dtype=np.int16)
             number[used] = np.arange(used.size)
             self._keep(number.take(fine), used.size)
             self._centre, modes, ring_of = self._centre[used], modes[used], ring_of[used]
@@ -130,7 +143,7 @@ class Rings:
         self.count = np.add.reduceat(modes, self._starts)
         self.frequency = np.add.reduceat(modes * self._centre, self._starts) / self.count
 
-    def _keep(self, fine: NDArray[np.intp], used: int) -> None:
+    def _keep(self, fine: NDArray[np.int16], used: int) -> None:
         self._fine, self._used = fine, used
         if self._half:  # of every two rows that mirror each other, one
             many = len(self._shape) > 1 and fine.size > MANY
@@ -140,15 +153,19 @@ class Rings:
 
     def sums(self, values: NDArray[np.floating] | None) -> Float:
         """Sums over the narrow bins; the number of modes for None."""
+        total: NDArray[Any]
         if self._half:
             both = _folded(np.ones(self._shape) if values is None else values, self._rows)
             total = 2 * np.bincount(self._some, both.ravel(), self._used + 1)
             total -= np.bincount(self._once, both[..., 0].ravel(), self._used + 1)
-        else:
-            flat = None if values is None else values.ravel()
-            if self._weight is not None:
-                flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
-            total = np.bincount(self._fine, flat, self._used + 1)
+            return total[: self._used].astype(np.float64, copy=False)
+        flat = None if values is None else values.ravel()
+        if self._weight is not None:
+            flat = self._weight.ravel() if flat is None else flat * self._weight.ravel()
+        total = np.zeros(self._used + 1)
+        for part in _parts(self._fine.size):
+            weights = None if flat is None else flat[part]
+            total += np.bincount(self._fine[part], weights, self._used + 1)
         return total[: self._used].astype(np.float64, copy=False)
 
     @staticmethod
@@ -171,7 +188,8 @@ class Rings:
 
     def mean(self, values: NDArray[np.floating]) -> Float:
         """Average of `values` over each ring."""
-        if self._half or self._weight is not None or self._fine.size < LONG_RUNS:
+        runs = len(self._shape) < 3 and self._fine.size >= LONG_RUNS  # in a volume they are short
+        if self._weight is not None or self._half or not runs:
             return self.average(self.sums(values))
         ring, start = self._runs
         sums = np.add.reduceat(values.ravel(), start)
@@ -184,7 +202,7 @@ class Rings:
         ring[self._starts] = 1
         ring[0], ring[-1] = 0, 1
         ring = np.cumsum(ring, dtype=np.int16)  # those of no ring last
-        of_mode = ring.take(self._fine)
+        of_mode = self._taken(ring)
         start = np.append(0, np.flatnonzero(of_mode[1:] != of_mode[:-1]) + 1)
         return of_mode[start].astype(np.intp), start
 
@@ -213,15 +231,20 @@ class Rings:
 
     def at_modes(self, bin_values: Float, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
-        values = np.zeros(self._used + 1, dtype=dtype)
-        values[:-1] = bin_values
-        return values.take(self._fine)
+        return self._taken(np.append(bin_values, 0.0).astype(dtype, copy=False))
+
+    def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Of values on the narrow bins, and one for no ring, that of every mode."""
+        taken = np.empty(self._fine.size, values.dtype)
+        for part in _parts(taken.size):
+            values.take(self._fine[part], out=taken[part], mode="clip")
+        return taken
 
     @cached_property
     def of_mode(self) -> NDArray[np.intp]:
         """Number of the ring of every mode; `size` for those of no ring."""
         ring = np.searchsorted(self._starts, np.arange(self._used), side="right") - 1
-        return np.append(ring, self.size).take(self._fine)
+        return self._taken(np.append(ring, self.size))
 
     @property
     def mode_frequency(self) -> Float:
@@ -230,7 +253,7 @@ class Rings:
 
     def band(self, edges: Sequence[float]) -> NDArray[np.intp]:
         """For every mode, the number of `edges` (cycles/px) below it; -1 at zero frequency."""
-        return np.append(np.searchsorted(edges, self._centre), -1).take(self._fine)
+        return self._taken(np.append(np.searchsorted(edges, self._centre), -1))
 
 
 def _folded(values: NDArray[np.floating], rows: int) -> NDArray[np.floating]:
@@ -256,18 +279,24 @@ def _small_cosine_rings(shape: tuple[int, ...], step: int) -> Rings:
     return Rings(cosine_frequency(shape, step))
 
 
-#: large ones that are in use
+#: large ones that are in use, and those that were last
 _large_cosine_rings: WeakValueDictionary[tuple[tuple[int, ...], int], Rings] = WeakValueDictionary()
+_last_large: deque[Rings] = deque(maxlen=2)
 
 
 def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
-    """Rings of a cosine transform of samples `step` px apart; small ones are kept for the next."""
+    """Rings of a cosine transform of samples `step` px apart, which are kept for the next pair.
+
+    Of large ones, a few.
+    """
     key = tuple(int(n) for n in shape), step
     if np.prod(shape) <= LARGEST_KEPT:
         return _small_cosine_rings(*key)
     rings = _large_cosine_rings.get(key)
     if rings is None:
         rings = _large_cosine_rings[key] = Rings(cosine_frequency(*key))
+    if np.prod(shape) <= LARGEST_KEPT_LAST and rings not in _last_large:
+        _last_large.append(rings)
     return rings
 
 

@@ -89,13 +89,12 @@ def conclude_fit(
     noisy = bool(count @ spectra.residual > NOISELESS * (count @ spectra.scene))
     tested = determined and noisy
     bread = pseudo_inverse(values, vectors)
-    products = equations.gradient * equations.residual
+    in_rings = _InRings.of(rings, equations)
     loosened = _loosened(
-        bread,
-        lambda away: products @ comparison.weight_beside(equations, away),
+        bread, lambda away: in_rings.score @ comparison.weight_beside(equations, away)
     )
     left, pulls = whitened
-    per_mode = equations.weight * np.sum(equations.gradient**2, axis=0)
+    per_mode = equations.weight * np.einsum("in,in->n", equations.gradient, equations.gradient)
     dof = _degrees_of_freedom(per_mode, pair.ndim)
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
@@ -117,7 +116,7 @@ def conclude_fit(
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
         echo=lambda: echo(left) if noisy else 1.0,
-        dispersion=dispersion(comparison, equations, left) if tested else 1.0,
+        dispersion=dispersion(comparison, equations, left, in_rings) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
         competing=competing(
             rings,
@@ -139,6 +138,35 @@ def conclude_fit(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+class _InRings(NamedTuple):
+    """Sums over the modes of each ring, not weighted.
+
+    Attributes
+    ----------
+    score : (ndim, size) array
+        Of the gradient times the residual.
+    information : (ndim, ndim, size) array
+        Of the products of the gradient.
+    """
+
+    score: Float
+    information: Float
+
+    @classmethod
+    def of(cls, rings: Rings, equations: Equations) -> _InRings:
+        gradient, spare = equations.gradient, np.empty_like(equations.residual)
+
+        def sums(one: Float, other: Float) -> Float:
+            return rings.mean(np.multiply(one, other, out=spare)) * rings.count
+
+        ndim = len(gradient)
+        information = np.empty((ndim, ndim, rings.size))
+        for i in range(ndim):
+            for j in range(i, ndim):
+                information[i, j] = information[j, i] = sums(gradient[i], gradient[j])
+        return cls(np.stack([sums(row, equations.residual) for row in gradient]), information)
 
 
 def _degrees_of_freedom(information: Float, ndim: int) -> float:
@@ -353,7 +381,9 @@ def echo(left: Real) -> float:
     return chance_of_peak(lowest / scatter, size / 2, np.pi * ECHO_BAND, left.ndim)
 
 
-def dispersion(comparison: Comparison, equations: Equations, left: Float) -> float:
+def dispersion(
+    comparison: Comparison, equations: Equations, left: Float, in_rings: _InRings
+) -> float:
     """Probability of frequencies that disagree this much on the offset, if all see one scene.
 
     A pattern that stays with the detector rules the fine frequencies and the scene the coarse
@@ -367,59 +397,57 @@ def dispersion(comparison: Comparison, equations: Equations, left: Float) -> flo
     ----------
     left : array
         Whitened residual, in pixels.
+    in_rings : _InRings
     """
+    rings, spectra = comparison.rings, equations.spectra
     gradient, weight = equations.gradient, equations.weight
     ndim, shape = len(gradient), comparison.window.shape
-    white = np.sqrt(comparison.rings.spread(equations.spectra.residual, weight.dtype))
-    weighted = gradient * weight
-    pulls = weighted * (white / np.sqrt(1.0 - equations.leverage))
-
-    def sums(add: Callable[[Float, Float], Float]) -> tuple[Float, Float, Float]:
-        """Score, its variance with even noise, and information, of groups of modes."""
-        score = np.stack([add(row, equations.residual) for row in weighted], axis=1)
-        even, parts = np.empty((2, len(score), ndim, ndim))
-        for i in range(ndim):
-            for j in range(i, ndim):
-                even[:, i, j] = even[:, j, i] = add(pulls[i], pulls[j])
-                parts[:, i, j] = parts[:, j, i] = add(weighted[i], gradient[j])
-        return score, even, parts
+    band = np.searchsorted(BANDS, rings.frequency)
 
     def in_pixels(member: NDArray[np.bool_]) -> Float:
-        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in weighted)
+        white = np.sqrt(rings.spread(spectra.residual, weight.dtype))
+        white *= weight
+        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in gradient)
         return np.stack([left.ravel() * field.ravel() for field in fields])
 
-    band = comparison.rings.band(BANDS) + 1  # 0: modes in no band
-    count = np.bincount(band, minlength=len(BANDS) + 2)[1:]
-    inside = np.flatnonzero(count) + 1
-    # all modes beyond it belong to the last band
-    corner = tuple(
-        slice(0, int(np.count_nonzero(k < 2 * np.pi * BANDS[-1])) + 1) for k in comparison.k
+    def members() -> list[Float]:
+        of_mode = np.append(band, len(BANDS) + 1)[rings.of_mode]  # the last: in no ring
+        return [in_pixels(of_mode == number) for number in np.unique(band)]
+
+    # score, its variance with even noise, and information
+    kept = rings.mean(equations.kept**2)
+    score = in_rings.score * spectra.weight
+    parts = in_rings.information * spectra.weight
+    even = parts * (spectra.weight * spectra.residual / kept)
+    start = np.flatnonzero(np.diff(band, prepend=-1))
+    groups = tuple(
+        np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in (score, even, parts)
     )
-    inner = band.reshape(shape)[corner].ravel()
-
-    def in_bands(one: Float, other: Float) -> Float:
-        one, other = one.reshape(shape), other.reshape(shape)
-        total = np.bincount(inner, (one[corner] * other[corner]).ravel(), len(BANDS) + 2)
-        for axis, part in enumerate(corner):
-            beyond = (*corner[:axis], slice(part.stop, None))
-            total[-1] += np.einsum("...i,...i->...", one[beyond], other[beyond]).sum()
-        return np.asarray(total[inside], dtype=np.float64)
-
-    bands = sums(in_bands)
-    probability = _disagreement(bands, lambda: [in_pixels(band == m) for m in inside])
+    probability = _disagreement((groups[0], groups[1], groups[2]), members)
     if ndim == 1:
         return probability
-    whole = tuple(values.sum(axis=0) for values in bands)
-    place = np.arange(band.size).reshape(shape)
-    for axis in range(ndim):
+    whole = tuple(values.sum(axis=0) for values in groups)
+    place = np.arange(weight.size).reshape(shape)
+    for axis, k in enumerate(comparison.k):
         line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
-        there = sums(lambda u, v, line=line: (u[line] * v[line]).sum(keepdims=True))  # type: ignore[misc]
-        rest = [np.concatenate([t, w - t]) for t, w in zip(there, whole, strict=True)]
+        slope = gradient[:, line]
+        weighted = slope * weight[line]
+        noise = np.interp(k.ravel()[1:] / (2 * np.pi), rings.frequency, spectra.residual)
+        noise /= equations.kept[line] ** 2
+        there = (
+            weighted @ equations.residual[line],
+            (weighted * noise) @ weighted.T,
+            weighted @ slope.T,
+        )
+        rest = [np.stack([t, w - t]) for t, w in zip(there, whole, strict=True)]
 
         def split(line: NDArray[np.intp] = line) -> list[Float]:
-            member = np.zeros(band.size, dtype=bool)
+            member = np.zeros(weight.size, dtype=bool)
             member[line] = True
-            return [in_pixels(member), in_pixels(~member & (band > 0))]
+            there = in_pixels(member)
+            member = ~member
+            member[0] = False
+            return [there, in_pixels(member)]
 
         probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), split))
     return min((1 + ndim) * probability, 1.0)
@@ -566,27 +594,42 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     near = (rings.frequency > 0.36) & (rings.frequency < 0.42)
     if not near.any() or np.all(spectra.scene[near] < 0.01 * spectra.residual[near]):
         return np.zeros(len(bread))
-    x, y = (comparison.transform(fields[0]) for fields in comparison.fields(offset, faded=False))
-    folded = folded_power(
-        rings, equations.gain * rings.mean(x * y), spectra.scene, spectra.noise_product
-    )
-    transmitted = rings.spread(folded).reshape(comparison.window.shape)
-    for k in comparison.k:
-        transmitted = transmitted * faded(k) ** 2
+    fades = [faded(k).astype(comparison.dtype, copy=False) ** 2 for k in comparison.k]
+    passed = rings.mean(_product(fades))
+    folded = folded_power(rings, equations.cross, spectra.scene, spectra.noise_product, passed)
+    transmitted = rings.spread(folded, comparison.dtype).reshape(comparison.window.shape)
+    for fade in fades:
+        transmitted *= fade
     power = transmitted.ravel() * equations.weight
-    chance = np.einsum(
-        "in,jn,n->ij", equations.gradient, equations.gradient, power * equations.weight
+    scene = np.maximum(
+        rings.spread(spectra.scene, comparison.dtype), np.finfo(comparison.dtype).tiny
     )
-    scene = np.maximum(rings.spread(spectra.scene), 1e-300)
     meeting = np.sqrt(transmitted.ravel() * scene) * equations.weight
-    moduli = [np.broadcast_to(np.abs(k), comparison.window.shape).ravel() for k in comparison.k]
-    coherent, alike = (np.array([k @ field for k in moduli]) for field in (power, meeting))
+    coherent, alike = (_along_axes(comparison, field) for field in (power, meeting))
+    power *= equations.weight
+    chance = np.empty_like(bread)
+    for i, row in enumerate(equations.gradient):
+        pulled = row * power
+        chance[i] = [float(pulled @ other) for other in equations.gradient]
     worst = np.abs(bread) @ alike
     if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
-        filtered = np.sqrt(np.sqrt(sum(k**2 for k in moduli)) * meeting / scene)
-        first, second = (comparison.untransform(filtered * modes) for modes in (x, y))
+        radius = np.sqrt(sum(k**2 for k in comparison.k)).ravel().astype(comparison.dtype)
+        filtered = np.sqrt(radius * meeting / scene)
+        first, second = (
+            comparison.untransform(filtered * modes) for modes in comparison.apart(equations)
+        )
         worst = worst / np.sqrt(features(first * second, filtered**2 * scene))
     return aliased(coherent, chance, worst, bread, offset)
+
+
+def _along_axes(comparison: Comparison, values: Float) -> Float:
+    """Sums over the modes of values times the frequency along each axis."""
+    field = values.reshape(comparison.window.shape)
+    axes = range(field.ndim)
+    planes = [field.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes]
+    return np.array(
+        [float(k.ravel() @ plane) for k, plane in zip(comparison.k, planes, strict=True)]
+    )
 
 
 def features(density: Float, power: Float) -> float:
@@ -606,7 +649,21 @@ def features(density: Float, power: Float) -> float:
     return max(3.0 * modes / peaked, 1.0)
 
 
-def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float) -> Float:
+def _product(factors: Sequence[Float]) -> Float:
+    """Outer product of arrays that vary along one axis each."""
+    total = factors[0]
+    for factor in factors[1:]:
+        total = total * factor
+    return total
+
+
+def folded_power(
+    rings: Rings,
+    cross: Float,
+    scene: Float,
+    noise_product: Float,
+    passed: Float | float = 1.0,
+) -> Float:
     """Power that folds back from above the Nyquist frequency onto each ring.
 
     The cross-spectrum, which holds no noise, is continued beyond Nyquist along the slope that it
@@ -619,8 +676,13 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
         Ring averages of the cross-spectrum, up to Nyquist.
     scene, noise_product : array
         Smooth power of the scene; product of the two noise powers.
+    passed : array or float
+        Share of the power that has not faded, where both images were moved.
     """
     f, count = rings.frequency, rings.count
+    # where little passed, little is known
+    passed = np.broadcast_to(np.maximum(passed, 1e-9), f.shape)
+    count, cross = count * passed, cross / passed
     inner, outer = (f > 0.36) & (f <= 0.43), (f > 0.45) & (f <= 0.5)
     if not inner.any() or not outer.any():
         return np.zeros(rings.size)
@@ -631,9 +693,10 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
         end = min(hidden, float(np.interp(FADE[0], f, scene)))
     end = max(end, 1e-300)
     start = max(float(cross[inner] @ count[inner] / count[inner].sum()), end)
-    slope = np.log(end / start) / (f[outer].mean() - f[inner].mean())
+    near, far = (float(np.average(f[part], weights=passed[part])) for part in (inner, outer))
+    slope = np.log(end / start) / (far - near)
     mirrored = 1.0 - np.minimum(f, 0.5)
-    return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
+    return np.asarray(end * np.exp(slope * (mirrored - far)))
 
 
 def aliased(coherent: Float, chance: Float, sparse: Float, bread: Float, offset: Float) -> Float:

@@ -23,13 +23,13 @@ MAX_STEPS = 30
 MAX_STEP = 0.7
 #: an error below this share of the bar ends the refinement; in a first look, a step below so much
 #: of it, or this many px
-TOLERANCE = 0.01
+TOLERANCE = 0.025
 ROUGH, ROUGH_PX = 0.1, 0.01
 #: a step leaves about this share of itself, over the root of the number of modes that tell; no
 #: less than the other, since the surface is no parabola
 CONTRACTION, LEAST_CONTRACTION = 1.0, 0.005
 #: the last step, in px and in bars, is small enough for the modes to be moved by their derivatives
-LINEAR, LINEAR_BARS = 0.02, 1.0
+LINEAR, LINEAR_BARS = 0.02, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,10 @@ def descend(
             comparison = compare(offset, equations.gain)
         if converged and rough:
             break
-        equations = comparison.equations(offset, within=LINEAR if converged else 0.0)
+        if converged and comparison.near(offset, LINEAR):
+            equations = comparison.moved(equations, offset)
+        else:
+            equations = comparison.equations(offset)
     return State(
         comparison=comparison,
         equations=equations,

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import Comparison, MovableImage, Window
+from coregister.compare import Comparison, MovableImage, Window, faded
 from coregister.fill import TAILS, rims
+from coregister.fourier import frequencies
 from coregister.images import Pair
 from coregister.overlap.descent import MAX_STEP, Rims, State, overlaps
-from coregister.spectrum import cosine_rings, interpolator
+from coregister.spectrum import interpolator
 
 Float = NDArray[np.float64]
+Complex = NDArray[np.complexfloating]
 
 #: passes over offset and holes, steps towards the conditional mean in each, and the step (in
 #: bars) that ends them
 MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
 #: distance from the conditional mean, in units of what is not known of a pixel, that is no matter
 NEAR_ENOUGH = 0.01
+#: frequencies at which the power of scene and noise is worked out
+TABLE = 4096
 
 
 def scene_of(state: State) -> Callable[[Float], Float]:
@@ -55,21 +58,25 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     if max(float(np.max(r)) for r in around if r is not None) > TAILS[0] ** 2:
         return None
     offset = state.offset
+    # guesses from one image are part of what is left over; what was measured tells of the noise
+    comparison = state.comparison.bridging(pair)
+    equations = comparison.equations()
+    frequency, noise = comparison.rings.frequency, equations.spectra.residual
     for n_iter in range(MAX_BRIDGES):
-        filled = filled_from_both(pair, filled, state)
+        spectra = replace(equations.spectra, residual=noise)
+        before = replace(state, offset=offset, equations=replace(equations, spectra=spectra))
+        filled = filled_from_both(pair, filled, before)
         first, second = (
-            MovableImage(data, periodic=pair.boundary == "periodic", single=state.comparison.single)
+            MovableImage(data, periodic=pair.boundary == "periodic", single=comparison.single)
             for data in filled
         )
-        comparison = Comparison(
-            pair,
-            first,
-            second,
-            Window.at(pair, offset),
-            gain=state.equations.gain,
-            bridged=True,
-        )
+        window, gain = Window.at(pair, offset), equations.gain
+        comparison = Comparison(pair, first, second, window, gain=gain, bridged=True)
         equations = comparison.equations(offset)
+        # guesses that are too smooth make the noise seem small, and the next ones too rough
+        noise = np.interp(comparison.rings.frequency, frequency, noise)
+        noise = np.sqrt(noise * equations.spectra.residual)
+        frequency = comparison.rings.frequency
         step = -equations.solve(equations.score)
         size = np.sqrt(abs(step @ equations.information @ step))
         state = State(
@@ -80,12 +87,16 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
             converged=True,
         )
         # the spectra by which holes are filled are those of the pass before
-        if n_iter > 1 and size < BRIDGE_TOLERANCE:
-            return state
+        if n_iter > 0 and size < BRIDGE_TOLERANCE:
+            if not comparison.bridged:  # all holes are outside of what is compared
+                return state
+            information = comparison.observed(*state.whitened)
+            known = replace(state, equations=replace(equations, information=information))
+            known.__dict__["whitened"] = state.whitened
+            return known
         offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
         if not overlaps(pair, offset):
             return None
-        state = replace(state, offset=offset)
     return None
 
 
@@ -100,75 +111,129 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     fraction = state.offset - window.offset
     starts = (window.start, window.moving_start)
     wrap = pair.boundary == "periodic"
-    real = state.comparison.dtype
-    missing = np.stack(
-        [
-            np.zeros(window.shape, bool)
-            if image.valid is None
-            else ~window.of(image.valid, start, wrap=wrap)
-            for image, start in zip(pair.images, starts, strict=True)
-        ]
-    )
-    fields = np.stack(
-        [window.of(data, start, wrap=wrap) for data, start in zip(filled, starts, strict=True)]
-    )
-    scale = np.reshape([equations.gain, 1.0], (2, *(1,) * missing[0].ndim))
-    shift = np.reshape([0.0, equations.background], scale.shape)
-    fields = fields * scale - shift
-    level = float(np.mean(fields))
-    fields = (fields - level).astype(real, copy=False)
+    missing = [
+        np.zeros(window.shape, bool)
+        if image.valid is None
+        else ~window.of(image.valid, start, wrap=wrap)
+        for image, start in zip(pair.images, starts, strict=True)
+    ]
+    holes = [np.flatnonzero(m) for m in missing]
+    gains, shifts = (equations.gain, 1.0), (0.0, equations.background)
+    images = [
+        MovableImage(
+            window.of(data, start, wrap=wrap) * gain - shift,
+            periodic=wrap,
+            single=state.comparison.single,
+        )
+        for data, start, gain, shift in zip(filled, starts, gains, shifts, strict=True)
+    ]
     scene, residual = (
         interpolator(state.comparison.rings.frequency, v) for v in (spectra.scene, spectra.residual)
     )
     share = float(np.clip(spectra.share, 0.01, 0.99))
-
-    def over_determinant(shares: float, frequency: Float) -> Float:
-        """Power of the scene, and so much of that of the residual, over that of the pair."""
-        s, r = scene(frequency), residual(frequency)
-        return np.asarray((s + shares * r) / (s * r + share * (1 - share) * r**2))
-
-    # 0 at zero frequency: the mean is that of the valid pixels
-    rings = cosine_rings(window.shape)
-    *own, other = (
-        rings.spread_function(partial(over_determinant, s), real).reshape(window.shape)
-        for s in (1 - share, share, 0.0)
-    )
-    origin = (0,) * fields[0].ndim
-
-    def precision(values: Float) -> Float:
-        result = np.empty_like(values)
-        for i, way in enumerate((fraction, -fraction)):
-            movable = MovableImage(values[1 - i], periodic=wrap, single=real == np.float32)
-            moved = movable.window(origin, window.shape, way)[0]
-            modes = scipy.fft.dctn(moved, norm="ortho", overwrite_x=True)
-            modes *= other
-            own_modes = scipy.fft.dctn(values[i], norm="ortho")
-            own_modes *= own[i]
-            own_modes -= modes
-            result[i] = scipy.fft.idctn(own_modes, norm="ortho", overwrite_x=True)
-        result *= missing
-        return result
-
-    diagonal = np.reshape([np.mean(o) for o in own], scale.shape).astype(real)
-    enough = NEAR_ENOUGH**2 * np.count_nonzero(missing)
-    left = -precision(fields)
-    direction = left / diagonal
-    norm = float(np.vdot(left, direction))
+    precision = _Precision(images, fraction, scene, residual, share, holes)
+    enough = NEAR_ENOUGH**2 * sum(place.size for place in holes)
+    change: Float = np.zeros(sum(place.size for place in holes), images[0].dtype)
+    left = -precision.of_images()
+    direction = left / precision.diagonal
+    norm = float(left @ direction)
     for _ in range(CONJUGATE_STEPS):
-        image = precision(direction)
-        curvature = float(np.vdot(direction, image))
-        if not curvature > 0 or norm <= enough:
+        if norm <= enough:
             break
-        fields += (norm / curvature) * direction
+        image = precision.of_holes(direction)
+        curvature = float(direction @ image)
+        if not curvature > 0:
+            break
+        change += (norm / curvature) * direction
         left -= (norm / curvature) * image
-        scaled = left / diagonal
-        before, norm = norm, float(np.vdot(left, scaled))
+        scaled = left / precision.diagonal
+        before, norm = norm, float(left @ scaled)
         direction = scaled + (norm / before) * direction
-    fields = (fields + level + shift) / scale
     result = []
-    for data, start, values, holes in zip(filled, starts, fields, missing, strict=True):
-        places = window.places(start, data.shape)
+    parts = np.split(change, [holes[0].size])
+    for data, start, gain, mask, part in zip(filled, starts, gains, missing, parts, strict=True):
         data = data.copy()
-        data[places] = np.where(holes, values, data[places])
+        places = np.nonzero(mask)
+        inside = tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
+        data[inside] += part / np.float64(gain)
         result.append(data)
     return result[0], result[1]
+
+
+class _Precision:
+    """Inverse covariance of two Gaussian fields that share a scene, each image on its own grid.
+
+    What it makes of values is given in the holes only, those of the reference first.
+
+    Parameters
+    ----------
+    images : two of MovableImage
+        Of one shape.
+    fraction : (ndim,) array
+        By which moving is displaced.
+    scene, residual : callable
+        Power against frequency, cycles/px.
+    share : float
+        Of the reference in the residual.
+    holes : two int arrays
+        Where values are missing, in the flattened images.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[MovableImage],
+        fraction: Float,
+        scene: Callable[[Float], Float],
+        residual: Callable[[Float], Float],
+        share: float,
+        holes: Sequence[NDArray[np.intp]],
+    ) -> None:
+        self._images, self._holes = images, holes
+        self._shape = images[0].extended
+        real = images[0].dtype
+        k = frequencies(self._shape)
+        radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
+        table, step = np.linspace(0.0, float(radius.max()), TABLE, retstep=True)
+        place = (radius / step + 0.5).astype(np.intp)
+        s, r = scene(table), residual(table)
+
+        def over_determinant(shares: float) -> Float:
+            """Power of the scene, and so much of that of the residual, over that of the pair."""
+            values = (s + shares * r) / (s * r + share * (1 - share) * r**2)
+            values[0] = 0.0  # the mean is that of the valid pixels
+            return np.asarray(values.astype(real).take(place))
+
+        self._own = [over_determinant(1 - share), over_determinant(share)]
+        self._other = over_determinant(0.0) * np.exp(
+            1j * sum(f * d for f, d in zip(k, fraction, strict=True))
+        ).astype(np.result_type(real, np.complex64))
+        for f in k:
+            self._other *= faded(f).astype(real)
+        self.diagonal = np.repeat(
+            [np.asarray(np.mean(own), real) for own in self._own], [h.size for h in holes]
+        )
+
+    def of_images(self) -> Float:
+        """Of the images as they are."""
+        return self._of([image.spectrum for image in self._images], self._images[0].margins)
+
+    def of_holes(self, values: Float) -> Float:
+        """Of images that are 0 outside of the holes."""
+        spectra = []
+        for part, holes in zip(np.split(values, [self._holes[0].size]), self._holes, strict=True):
+            field = np.zeros(self._images[0].size, values.dtype)
+            field.reshape(-1)[holes] = part
+            spectra.append(scipy.fft.rfftn(field, s=self._shape))
+        return self._of(spectra, (0,) * len(self._shape))
+
+    def _of(self, spectra: Sequence[Complex], start: Sequence[int]) -> Float:
+        crop = tuple(slice(s, s + n) for s, n in zip(start, self._images[0].size, strict=True))
+        first, second = spectra
+        result = []
+        for spectrum, holes in (
+            (self._own[0] * first - self._other * second, self._holes[0]),
+            (self._own[1] * second - np.conj(self._other) * first, self._holes[1]),
+        ):
+            field = scipy.fft.irfftn(spectrum, s=self._shape, overwrite_x=True)[crop]
+            result.append(field.reshape(-1)[holes])
+        return np.concatenate(result)

@@ -92,11 +92,12 @@ def _unseen(single: Single, start: tuple[int, ...], window: Window, used: Mask) 
     data, valid = single.filled, single.image.valid
     found = single.spikes(alike=2)
     shown = np.zeros(data.shape, bool)
-    if window.step == 1:
+    spans = list(zip(start, window.shape, data.shape, strict=True))
+    if all(0 <= s <= m - n * window.step for s, n, m in spans):
+        inside = tuple(slice(s, s + n * window.step) for s, n, _ in spans)
+        shown[inside] = used if window.step == 1 else True
+    else:  # it wraps
         shown[window.places(start, data.shape)] = used
-    else:
-        spans = zip(start, window.shape, strict=True)
-        shown[tuple(slice(s, s + n * window.step) for s, n in spans)] = True
     found &= ~shown
     if valid is not None:
         found = (found | single.spikes(alike=0)) & valid

@@ -48,7 +48,7 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
     if peaked < PEAKED_SIGMA * np.sqrt(24.0 / inside.size):
         return None
     noise = np.maximum(spectra.noise_product / np.maximum(spectra.residual, 1e-300), 1e-300)
-    likely = comparison.rings.spread(spectra.scene / (spectra.scene + noise))
+    likely = comparison.rings.spread(spectra.scene / (spectra.scene + noise), comparison.dtype)
     # the best estimate of the scene does not know which way the residual goes: weights made of
     # it pull nowhere
     light = comparison.untransform(equations.scene * likely)
