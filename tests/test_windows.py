@@ -265,7 +265,7 @@ def test_inputs_are_not_modified() -> None:
     assert np.array_equal(second, kept[1])
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-50, 1e-30, 1e30])
 def test_the_unit_does_not_matter(scale: float) -> None:
     first, second = pair(13, 96)
     result, other = quietly(first, second, size=48), quietly(scale * first, scale * second, size=48)

@@ -68,10 +68,11 @@ CLEAR_FEATURE = 1.25
 BETWEEN_SIGMA = 2.0
 #: pixels around a feature that its light may reach
 WINGS = 4
-#: sigma from which the ripples that the filter leaves around a feature count, and how far, px
-GLARE = ((30.0, 16), (120.0, 32))
+#: sigma from which the ripples that the filter leaves around a feature count, and how far, px;
+#: those of two features on one another
+GLARING, GLARE, RIPPLES = 30.0, 6, 48
 #: parts of the field that are to agree, and the least side of one, px
-PARTS, PART = 36, 10
+PARTS, PART = 144, 6
 #: the brightest that are looked at
 MAX_FEATURES = 300
 #: a feature exceeds the rest by this many sigma
@@ -588,14 +589,17 @@ def _agreement_between(
         first = first[tuple(slice(a, b) for a, b in spans)]
         second = second[tuple(slice(a + d, b + d) for (a, b), d in zip(spans, whole, strict=True))]
     plain = np.ones(first.shape, dtype=bool)
+    together = plain.copy()
     for field in (first, second):
         size = np.abs(field)
         sigma = np.median(size[size > 0]) / 0.6745
         # the wings of two stars that are laid on one another agree, too
         near = ndimage.maximum_filter(size > FEATURE_SIGMA * sigma, 2 * WINGS + 1)
-        for glaring, reach in GLARE:
-            near |= ndimage.maximum_filter(size > glaring * sigma, 2 * reach + 1)
+        near |= ndimage.maximum_filter(size > GLARING * sigma, 2 * GLARE + 1)
         plain &= (size > 0) & (size < BETWEEN_SIGMA * sigma) & ~near
+        together &= ndimage.maximum_filter(size > GLARING * sigma, 2 * WINGS + 1)
+    # and so do their ripples, for as long as they are seen
+    plain &= ~ndimage.maximum_filter(together, 2 * RIPPLES + 1)
     x, y = first[plain], second[plain]
     energy = float(np.sqrt((x @ x) * (y @ y)))
     if energy == 0:

@@ -34,10 +34,10 @@ SINGLE = np.float32
 NODES = 1024
 
 
-def _kernel(place: Float, *, fade: bool) -> tuple[Float, Float]:
+def _kernel(place: Float) -> tuple[Float, Float]:
     """Interpolation kernel and its derivative at a distance (px)."""
     k = np.pi * (np.arange(NODES) + 0.5) / NODES
-    amplitude = (faded(k) if fade else np.ones(NODES)) / NODES
+    amplitude = faded(k) / NODES
     phase = place[..., None] * k
     value, slope = np.cos(phase) @ amplitude, -np.sin(phase) @ (amplitude * k)
     end = np.clip((REACH - np.abs(place)) / ENDS, 0.0, 1.0)
@@ -46,7 +46,7 @@ def _kernel(place: Float, *, fade: bool) -> tuple[Float, Float]:
 
 
 @lru_cache(maxsize=64)
-def _movers(size: int, kept: int, *, fade: bool) -> Float:
+def _movers(size: int, kept: int) -> Float:
     """Chebyshev coefficients of the matrices of one axis: (degree + 1, 2 * kept * wide).
 
     Rows of the first half are the modes, of the second half those of the derivative.
@@ -55,7 +55,7 @@ def _movers(size: int, kept: int, *, fade: bool) -> Float:
     wide = size + 2 * REACH
     # the same at every pixel; a kernel reaches no farther than this
     apart = np.arange(REACH + 1, -REACH - 2, -1.0)
-    kernel = np.stack(_kernel(apart + FARTHEST * nodes[:, None], fade=fade), axis=1)
+    kernel = np.stack(_kernel(apart + FARTHEST * nodes[:, None]), axis=1)
     lines = np.zeros((DEGREE + 1, 2, size, size + apart.size - 1))
     for row in range(size):
         lines[:, :, row, row : row + apart.size] = kernel
@@ -145,7 +145,7 @@ class Kernels:
         modes = np.empty((len(offset), 6, m, n), dtype=SINGLE)
         for image, patch in enumerate(patches):
             fraction = (offset if image else -offset) / 2
-            first, second = (self._matrices(a, fraction[:, a], fade=True) for a in range(2))
+            first, second = (self._matrices(a, fraction[:, a]) for a in range(2))
             rows = first @ patch
             both = rows[:, :m] @ second.transpose(0, 2, 1)
             modes[:, image] = both[:, :, :n]
@@ -153,17 +153,9 @@ class Kernels:
             modes[:, 2 + 2 * image] = rows[:, m:] @ second[:, :n].transpose(0, 2, 1)
         return self._ordered(modes.reshape(len(offset), 6, -1))
 
-    def unfaded(self, patches: Float, fraction: Float) -> Float:
-        """Modes alone, with all that the pixels hold up to the Nyquist frequency."""
-        first, second = (
-            self._matrices(a, fraction[:, a], fade=False)[:, : self.shape[a]] for a in range(2)
-        )
-        fields = first @ patches @ second.transpose(0, 2, 1)
-        return self._ordered(fields.reshape(len(patches), -1))
-
-    def _matrices(self, axis: int, fraction: Float, *, fade: bool) -> Float:
+    def _matrices(self, axis: int, fraction: Float) -> Float:
         powers = np.polynomial.chebyshev.chebvander(fraction / FARTHEST, DEGREE)
-        product = powers.astype(SINGLE) @ _movers(self._pixels[axis], self.shape[axis], fade=fade)
+        product = powers.astype(SINGLE) @ _movers(self._pixels[axis], self.shape[axis])
         return np.asarray(product.reshape(len(fraction), 2 * self.shape[axis], -1))
 
     def untransform(self, modes: Float) -> Float:

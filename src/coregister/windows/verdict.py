@@ -42,7 +42,7 @@ from coregister.uncertainty import (
     folded_power,
 )
 from coregister.windows.descent import Patches, Settled
-from coregister.windows.equations import DX, DY, ring_means
+from coregister.windows.equations import DX, DY, X, Y, ring_means
 from coregister.windows.kernels import REACH, SINGLE, Kernels
 from coregister.windows.spectra import photometry
 
@@ -143,7 +143,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     doubt |= _dispersion(kernels, residual, weighted, gradient, white / kept) < ASK_PIXELS
     doubt |= _outlying(kernels, residual, left, patches, equations.gain)
     fixed, misfit = second & still, misfit | (second & ~still)
-    systematic = _aliasing(kernels, settled, patches, gradient, bread)
+    systematic = _aliasing(kernels, settled, gradient, bread)
     return Verdict(
         covariance=covariance,
         misfit=misfit,
@@ -366,9 +366,7 @@ def _outlying(
     return np.asarray(found)
 
 
-def _aliasing(
-    kernels: Kernels, settled: Settled, patches: Patches, gradient: Float, bread: Float
-) -> Float:
+def _aliasing(kernels: Kernels, settled: Settled, gradient: Float, bread: Float) -> Float:
     """See `uncertainty.aliasing`: bound on the error, (n, 2), px."""
     equations, frequency = settled.equations, kernels.frequency
     spectra = equations.spectra
@@ -378,17 +376,18 @@ def _aliasing(
     if asked.size == 0:
         return systematic
     offset, weight = settled.offset[asked], equations.weight[asked]
-    x = kernels.unfaded(patches[0][asked], -offset / 2)
-    y = kernels.unfaded(patches[1][asked], offset / 2)
+    x, y = settled.modes[asked, X], settled.modes[asked, Y]
+    fade = (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2
+    passed = kernels.mean(fade[None])[0]
     cross = equations.gain[asked, None] * kernels.mean(x * y)
     some = spectra.of(asked)
     folded = np.stack(
         [
-            folded_power(kernels.rings, *rings)
+            folded_power(kernels.rings, *rings, passed)
             for rings in zip(cross, some.scene, some.noise_product, strict=True)
         ]
     )
-    transmitted = kernels.spread_out(folded) * (faded(kernels.k[0]) * faded(kernels.k[1])) ** 2
+    transmitted = kernels.spread_out(folded) * fade
     power, scene = transmitted * weight, np.maximum(kernels.spread_out(some.scene), 1e-30)
     meeting, moduli = np.sqrt(transmitted * scene) * weight, np.abs(kernels.k)
     coherent, alike = power @ moduli.T, meeting @ moduli.T
