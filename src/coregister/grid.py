@@ -23,22 +23,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibration import (
+from coregister.calibration import LEVELS, MODULES, Calibration, calibrate
+from coregister.calibration.figures import Figures, Measured, shown
+from coregister.calibration.targets import (
     BIAS_TARGET,
     COVERAGE_TARGET,
     EFFICIENCY_TARGET,
     FLAGGED_TARGET,
     LARGE_SIDE,
-    LEVELS,
-    MODULES,
     PULL_LIMIT,
     PULL_TARGET,
-    Calibration,
-    Figures,
-    Measured,
     Verdict,
-    calibrate,
-    shown,
 )
 from coregister.errors import InputError, optional
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibration import Calibration, draw_bars, draw_coverage, draw_pulls
+from coregister.calibration import Calibration
+from coregister.calibration.pictures import draw_bars, draw_coverage, draw_pulls
 from coregister.errors import optional
 from coregister.images import Image, Pair
 from coregister.io.atomic import atomic_write, check_html
