@@ -18,6 +18,7 @@ from coregister.calibration.sources import Source
 from coregister.calibration.trials import LEVELS, Trials
 from coregister.errors import InputError
 from coregister.simulate import Observation
+from coregister.simulate.bounds import bound_of
 
 __all__ = ["LEVELS", "METHODS", "MODULES", "Calibration", "Trials", "calibrate"]
 
@@ -105,7 +106,7 @@ def calibrate(
         reference, moving = observation.take(values, offset, rng)
         if related:
             valid = (np.isfinite(reference), np.isfinite(moving))
-            bounds.append(observation.bound(values, offset, valid=valid))
+            bounds.append(bound_of(observation, values, offset, valid=valid))
         else:
             _, other, _ = source.draw(noise, rng)
             _, moving = observation.take(other, offset, rng)
