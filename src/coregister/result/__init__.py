@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
+from coregister.regions import check_truth, region_level, sigmas
 from coregister.result.printed import axis_names, compact_html, physical_rows, round_pdg, rows_of
 from coregister.result.record import from_record, plain, to_record
-from coregister.result.regions import check_truth, delta_chi2, region_level, sigmas
+from coregister.result.surface import delta_chi2
 from coregister.stages import Coherence, Mode
 from coregister.status import ADVISORY, Status
 
