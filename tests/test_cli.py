@@ -348,7 +348,7 @@ def test_a_kill_while_writing_leaves_the_old_file(folder, kind):
         "def slow(*_, **__):\n"
         "    print('WRITING', flush=True)\n"
         "    time.sleep(60)\n"
-        "cli.json.dumps = slow\n"
+        "json.dumps = slow\n"
         "files = ['ref.npy', 'mov.npy', '--json', 'r.json']\n"
         "sys.argv = ['coregister', 'pair', *files, '--overwrite']\n"
         "cli.main()\n"

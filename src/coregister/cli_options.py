@@ -1,4 +1,4 @@
-"""What the subcommands share: exit status, options that name files, checks before any work."""
+"""What the subcommands share: exit status, options, checks before any work, lines on stderr."""
 
 from __future__ import annotations
 
@@ -20,6 +20,33 @@ FLAGGED = 3
 def path_option(*names: str, help: str) -> Callable[[Command], Command]:
     """An option that names a file."""
     return click.option(*names, metavar="FILE", type=click.Path(path_type=Path), help=help)
+
+
+def reading_options(command: Command) -> Command:
+    """Options that say what to read of a file."""
+    for option in (
+        click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
+        click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
+        click.option(
+            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
+        ),
+        click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
+    ):
+        command = option(command)
+    return command
+
+
+def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | list[float] | None:
+    """One number, which stands for every axis, or one for each, separated by commas."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a number, or numbers separated by commas."
+        ) from None
+    return values[0] if len(values) == 1 else values
 
 
 def check_outputs(
@@ -61,3 +88,8 @@ def needs_report(path: Path) -> None:
     check_html(path)
     optional("matplotlib", "report")
     optional("jinja2", "report")
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    click.echo(f"coregister: {' '.join(line.split())}", err=True)
