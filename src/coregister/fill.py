@@ -187,9 +187,10 @@ def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
     return bad
 
 
-def departure(data: Float, places: Places) -> Float:
-    """How far some pixels are from the median of what is around them."""
-    return np.asarray(data[places] - np.median(_patches(data, places, 2), axis=0))
+def departure(data: Float, places: Places, reach: int = 0) -> Float:
+    """How far some pixels, or the brightest ones within `reach`, are above what is around them."""
+    brightest = np.max(_patches(data, places, reach), axis=0) if reach else data[places]
+    return np.asarray(brightest - np.median(_patches(data, places, 2), axis=0))
 
 
 def outliers(residual: Float) -> Places:

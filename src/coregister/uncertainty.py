@@ -65,6 +65,7 @@ def conclude_fit(
     *,
     whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
+    systematic: Float,
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -76,6 +77,8 @@ def conclude_fit(
         See `Equations.whitened`.
     amplitude : callable, optional
         Factor against frequency by which both images were made whiter before they were cut.
+    systematic : (ndim,) array
+        See `aliasing`, of images in which nothing was cut out: edges have power everywhere.
     """
     rings = comparison.rings
     values, vectors = equations.directions
@@ -125,7 +128,7 @@ def conclude_fit(
         )
         if noisy
         else 1.0,
-        systematic=aliasing(comparison, equations, offset, bread),
+        systematic=systematic,
         gain=equations.gain,
         background=equations.background,
         overlap=float(np.prod(_full_window(pair, offset))) / smaller,
@@ -566,9 +569,33 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     chance = np.einsum(
         "in,jn,n->ij", equations.gradient, equations.gradient, power * equations.weight
     )
-    field = power.reshape(comparison.window.shape)
-    coherent = np.array([float(np.sum(np.abs(k) * field)) for k in comparison.k])
-    return aliased(coherent, chance, bread, offset)
+    scene = np.maximum(rings.spread(spectra.scene), 1e-300)
+    meeting = np.sqrt(transmitted.ravel() * scene) * equations.weight
+    moduli = [np.broadcast_to(np.abs(k), comparison.window.shape).ravel() for k in comparison.k]
+    coherent, alike = (np.array([k @ field for k in moduli]) for field in (power, meeting))
+    worst = np.abs(bread) @ alike
+    if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
+        filtered = np.sqrt(np.sqrt(sum(k**2 for k in moduli)) * meeting / scene)
+        first, second = (comparison.untransform(filtered * modes) for modes in (x, y))
+        worst = worst / np.sqrt(features(first * second, filtered**2 * scene))
+    return aliased(coherent, chance, worst, bread, offset)
+
+
+def features(density: Float, power: Float) -> float:
+    """How many independent parts a field has.
+
+    That is its number of modes, if it is Gaussian, and less if few pixels hold most of it.
+
+    Parameters
+    ----------
+    density : array
+        Square of the field, or product of two noisy images of it.
+    power : array
+        Power of all its modes.
+    """
+    peaked = density.size * float(np.sum(density**2)) / max(float(density.sum()) ** 2, 1e-300)
+    modes = float(power.sum()) ** 2 / max(float(np.sum(power**2)), 1e-300)
+    return max(3.0 * modes / peaked, 1.0)
 
 
 def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float) -> Float:
@@ -601,17 +628,18 @@ def folded_power(rings: Rings, cross: Float, scene: Float, noise_product: Float)
     return np.asarray(end * np.exp(slope * (mirrored - f[outer].mean())))
 
 
-def aliased(coherent: Float, chance: Float, bread: Float, offset: Float) -> Float:
+def aliased(coherent: Float, chance: Float, sparse: Float, bread: Float, offset: Float) -> Float:
     """Largest error that folded power makes.
 
     Folded power that meets folded power in the other image has turned by one period a pixel more
     than its frequency says, which pulls all modes of an axis the same way, by `coherent` times
     the sine of that; none for whole pixels. Where it meets the scene, signs are random and three
-    sigma of `chance` are taken.
+    sigma are taken: of `chance`, if each mode has its own sign, or `sparse`, since the modes of a
+    star all have that of its place between the pixels, and few stars do not average it out.
     """
     random = np.sqrt(np.clip(np.diag(bread @ chance @ bread), 0.0, None))
     pull = coherent * np.abs(np.sin(2 * np.pi * offset))
-    return np.asarray(np.abs(bread) @ pull + 3.0 * random)
+    return np.asarray(np.abs(bread) @ pull + 3.0 * np.maximum(random, sparse))
 
 
 def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:

@@ -24,7 +24,7 @@ from coregister.search import QUICK_STEPS, beyond_doubt
 from coregister.single import Single
 from coregister.spectrum import interpolator
 from coregister.stages import Candidate, Fit
-from coregister.uncertainty import aliasing, conclude_fit, spread_of
+from coregister.uncertainty import conclude_fit
 
 Float = NDArray[np.float64]
 
@@ -144,12 +144,11 @@ class OverlapRoute:
         cleaned = self._without_outliers(state, told)
         if cleaned is not None:
             return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
-        if told is not None:
-            seen, systematic = _first_bars(state)
-            # what is folded into the residual of an undersampled scene is bright where that is
-            if np.all(systematic < seen):
-                fit = self._told(told).refine(replace(candidate, offset=state.offset))
-                return replace(fit, systematic=np.maximum(fit.systematic, systematic))
+        # what is folded into the residual of an undersampled scene is bright where that is
+        if told is not None and state.aliased < 1:
+            fit = self._told(told).refine(replace(candidate, offset=state.offset))
+            return replace(fit, systematic=state.systematic)
+        systematic = state.systematic
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
@@ -173,6 +172,7 @@ class OverlapRoute:
             state.offset,
             whitened=state.whitened,
             amplitude=amplitude,
+            systematic=systematic,
             n_iter=state.n_iter,
             converged=state.converged,
         )
@@ -229,11 +229,3 @@ def _noisy(state: State) -> bool:
     spectra, count = state.equations.spectra, state.comparison.rings.count
     power = count @ (spectra.scene + spectra.residual) / count.sum()
     return bool(np.min(spectra.residual) > ROUNDING * power)
-
-
-def _first_bars(state: State) -> tuple[Float, Float]:
-    """Bars before anything is known of the noise, and the bound on the error by aliasing."""
-    equations = state.equations
-    bread = np.asarray(np.linalg.pinv(equations.information, hermitian=True), dtype=np.float64)
-    seen = np.sqrt(np.diag(spread_of(*state.whitened, bread).seen))
-    return np.asarray(seen), aliasing(state.comparison, equations, state.offset, bread)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.compare import Comparison, Equations, MovableImage, Window
 from coregister.images import Pair
+from coregister.uncertainty import aliasing, spread_of
 
 Float = NDArray[np.float64]
 Movables = tuple[MovableImage, MovableImage]
@@ -45,6 +46,19 @@ class State:
     def whitened(self) -> tuple[Float, Float]:
         """See `Equations.whitened`."""
         return self.equations.whitened(self.comparison)
+
+    @cached_property
+    def systematic(self) -> Float:
+        """See `uncertainty.aliasing`, px."""
+        bread = np.asarray(np.linalg.pinv(self.equations.information, hermitian=True))
+        return aliasing(self.comparison, self.equations, self.offset, bread)
+
+    @cached_property
+    def aliased(self) -> float:
+        """The same in units of the bar; from about one, what is left over may be aliasing."""
+        bread = np.asarray(np.linalg.pinv(self.equations.information, hermitian=True))
+        seen = np.sqrt(np.diag(spread_of(*self.whitened, bread).seen))
+        return float(np.max(self.systematic / np.maximum(seen, 1e-300)))
 
 
 def descend(

@@ -20,6 +20,10 @@ Mask = NDArray[np.bool_]
 OUTLIER_SHARE = 0.7
 #: what stands in both images is as bright in either to this share
 BOTH = 0.5
+#: the same of a star between four pixels in one image, and on one pixel in the other
+SHARED = 0.2
+#: error by aliasing, in bars, from which a star may look like a ray
+ALIASED = 0.3
 
 
 def seen_once(
@@ -36,6 +40,11 @@ def seen_once(
     state : State
     learnt : Pair, optional
         With noise that rises with brightness: what both images show is judged by that.
+
+    Notes
+    -----
+    Where the scene is undersampled a star looks like a ray, and how its light is shared among
+    pixels differs between the images: what both show to within a pixel stands in both.
     """
     window, equations = state.comparison.window, state.equations
     residual = state.comparison.untransform(equations.residual)
@@ -60,6 +69,10 @@ def seen_once(
         bright = np.min(own, axis=0) > BOTH * np.max(own, axis=0)
         limit = OUTLIER_SIGMA * np.sqrt(np.mean((residual * expected)[used] ** 2))
         real &= ~bright | (np.abs(residual[places]) * expected[places] > limit)
+    if real.any() and state.aliased > ALIASED:
+        near = [departure(s.filled, there, 1) for s, there in zip(singles, inside, strict=True)]
+        near[0] = equations.gain * near[0]
+        real &= np.min(near, axis=0) < SHARED * np.max(near, axis=0)
     if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
         for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
             # the image that has it; both, if both have one

@@ -268,4 +268,4 @@ def _aliasing(
     in_modes = rings.at_modes(power * heavy * (gain / images.size), real.dtype).reshape(real.shape)
     in_modes *= np.maximum(real, 0)
     chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
-    return aliased(coherent, chance, bread, offset)
+    return aliased(coherent, chance, np.zeros(len(offset)), bread, offset)
