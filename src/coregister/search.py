@@ -384,7 +384,7 @@ def chance_of_peaks(z: Any, lags: Any, roughness: Any, ndim: int) -> Any:
     z, roughness = np.asarray(z, dtype=np.float64), np.asarray(roughness, dtype=np.float64)
     # the mean height of what exceeds z; all of it is alike in what is asked now
     height = z + BEYOND / np.maximum(z, BEYOND)
-    alike = np.exp(-np.minimum(roughness, np.pi) ** 2 / 2)
+    alike = np.exp(-(np.minimum(roughness, np.pi) ** 2) / 2)
     apart = np.sqrt((1 - alike) / (1 + alike)) * height
     widest = np.arcsin(np.sqrt((1 - alike**2) / 2))
     angles = np.multiply.outer(widest, NODES)

@@ -78,7 +78,7 @@ def bound_of(
     valid: tuple[Float, Float] | None = None,
 ) -> Float:
     """The Cramer-Rao bound of one pair, see `pair_bound`; `valid`: usable pixels of both."""
-    frame = Frame.of(observation, scene, offset)
+    frame = observation.frame(scene, offset)
     ndim = scene.ndim
     spectrum = scipy.fft.rfftn(scene)
     k = frequencies(scene.shape)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from coregister.errors import InputError
-
-if TYPE_CHECKING:
-    from coregister.simulate.pairs import Observation
 
 Float = NDArray[np.float64]
 
@@ -26,47 +21,6 @@ class Frame:
     binning: int
     offset: Float
     periodic: bool
-
-    @classmethod
-    def of(cls, observation: Observation, scene: Float, offset: Float) -> Frame:
-        """Where they lie for one offset; refused if the scene is too small for that."""
-        size, ndim = observation.binning, scene.ndim
-        if any(n % size for n in scene.shape):
-            raise InputError(
-                f"the scene has shape {scene.shape}, which binning={size} does not divide; "
-                "crop the scene"
-            )
-        if offset.shape != (ndim,):
-            raise InputError(f"offset has shape {offset.shape}; the scene needs ({ndim},)")
-        coarse = tuple(n // size for n in scene.shape)
-        periodic = observation.boundary == "periodic"
-        first = coarse if periodic else observation.shape or tuple(n // 2 for n in coarse)
-        second = observation.moving_shape or first
-        if not len(first) == len(second) == ndim:
-            raise InputError(
-                f"the scene has {ndim} axes, shape {first} and moving_shape {second}; they must "
-                "have as many numbers"
-            )
-        origin = observation.origin
-        if origin is None:
-            origin = tuple(
-                (n - max(m, p)) // 2 for n, m, p in zip(coarse, first, second, strict=True)
-            )
-        if not periodic:
-            for axis, (n, m, p, d) in enumerate(zip(coarse, first, second, offset, strict=True)):
-                if max(m, p - d) - min(0, -d) > n:
-                    raise InputError(
-                        f"the scene has {n} px on axis {axis}; windows of {m} and {p} px, "
-                        f"{abs(d):.1f} px apart, need more: give a larger scene or smaller windows"
-                    )
-        return cls(
-            start=tuple(p * size for p in origin),
-            shapes=(tuple(first), tuple(second)),
-            coarse=coarse,
-            binning=size,
-            offset=offset,
-            periodic=periodic,
-        )
 
     @property
     def whole(self) -> NDArray[np.int_]:

@@ -73,9 +73,49 @@ class Observation:
             return float(first), float(second)
         return float(self.noise), float(self.noise)
 
+    def frame(self, scene: Float, offset: Float) -> Frame:
+        """Where the two windows lie; refused if the scene is too small for that."""
+        size, ndim = self.binning, scene.ndim
+        if any(n % size for n in scene.shape):
+            raise InputError(
+                f"the scene has shape {scene.shape}, which binning={size} does not divide; "
+                "crop the scene"
+            )
+        if offset.shape != (ndim,):
+            raise InputError(f"offset has shape {offset.shape}; the scene needs ({ndim},)")
+        coarse = tuple(n // size for n in scene.shape)
+        periodic = self.boundary == "periodic"
+        first = coarse if periodic else self.shape or tuple(n // 2 for n in coarse)
+        second = self.moving_shape or first
+        if not len(first) == len(second) == ndim:
+            raise InputError(
+                f"the scene has {ndim} axes, shape {first} and moving_shape {second}; they must "
+                "have as many numbers"
+            )
+        origin = self.origin
+        if origin is None:
+            origin = tuple(
+                (n - max(m, p)) // 2 for n, m, p in zip(coarse, first, second, strict=True)
+            )
+        if not periodic:
+            for axis, (n, m, p, d) in enumerate(zip(coarse, first, second, offset, strict=True)):
+                if max(m, p - d) - min(0, -d) > n:
+                    raise InputError(
+                        f"the scene has {n} px on axis {axis}; windows of {m} and {p} px, "
+                        f"{abs(d):.1f} px apart, need more: give a larger scene or smaller windows"
+                    )
+        return Frame(
+            start=tuple(p * size for p in origin),
+            shapes=(tuple(first), tuple(second)),
+            coarse=coarse,
+            binning=size,
+            offset=offset,
+            periodic=periodic,
+        )
+
     def take(self, scene: Float, offset: Float, rng: np.random.Generator) -> tuple[Float, Float]:
         """The two images, see `simulate_pair`."""
-        frame = Frame.of(self, scene, offset)
+        frame = self.frame(scene, offset)
         light = [frame.cut(scene, 0), frame.cut(self.moved(scene, offset), 1)]
         light[1] = self.gain * light[1] + self.background
         if self.slope is not None:
