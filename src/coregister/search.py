@@ -43,9 +43,8 @@ NEAR_TAIL = 0.03
 #: mean excess of a Gaussian over a height z far out, times z
 BEYOND = 0.9
 #: of Gauss and Legendre, between 0 and 1
-NODES, NODE_WEIGHTS = (v / 2 + s for v, s in zip(np.polynomial.legendre.leggauss(12), (0.5, 0.0)))
-#: the best of several places, told by several signs, is as likely by chance as that of so many
-SIGNS = 1.2
+NODES, NODE_WEIGHTS = np.array(np.polynomial.legendre.leggauss(12)) / 2
+NODES += 0.5
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
@@ -409,12 +408,26 @@ def sparse(fields: Sequence[Float], band: float) -> bool:
     return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
 
 
+def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
+    """The highest peak in each block of lags that count, in falling order, not below 0."""
+    summits = allowed.copy()
+    for axis in range(null.ndim):  # the flank of a peak in the block beside it is none
+        for step in (1, -1):
+            summits &= null >= np.roll(null, step, axis)
+    blocks = np.where(summits, null, 0.0)
+    for axis, n in enumerate(null.shape):
+        edges = np.arange(0, n, NULL_BLOCK)
+        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
+    return np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1]
+
+
 def chance_by_null(
     null: Float, allowed: NDArray[np.bool_], power: float
 ) -> Callable[[float], float]:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
-    The highest peaks of the null, one a block of lags, are continued by a tail.
+    The highest peaks of the null, one a block of lags, are continued by a tail; that its mean
+    excess is known from so few of them is taken into account.
 
     Parameters
     ----------
@@ -425,11 +438,7 @@ def chance_by_null(
     power : float
         Of the height, of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian.
     """
-    blocks = np.where(allowed, null, 0.0)
-    for axis, n in enumerate(null.shape):
-        edges = np.arange(0, n, NULL_BLOCK)
-        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-    peaks = np.sort(np.clip(blocks, 0.0, None), axis=None)[::-1] ** power
+    peaks = _peaks_of_blocks(null, allowed) ** power
     count = min(NULL_PEAKS, peaks.size // 8)
     if count < 2:
         return lambda z: 1.0
@@ -438,7 +447,7 @@ def chance_by_null(
 
     def chance(z: float) -> float:
         excess = max(z**power - start, 0.0) / mean_excess
-        return float(-np.expm1(-count * np.exp(-excess)))
+        return float(-np.expm1(-count * (1 + excess / count) ** -count))
 
     return chance
 
@@ -659,13 +668,14 @@ def pick(
         plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
         rival = plain
         same = correlation[best] > IDENTICAL and count > most / 2
-        if not same and (coincidence is not None or FAR_TAIL < false_alarm < NEAR_TAIL):
+        if not same and (coincidence is not None or false_alarm > FAR_TAIL):
             by_null = tail()(z * scatter)
             if coincidence is not None:
-                sign = coincidence(offset, by_null)
-                by_null = float(-np.expm1(SIGNS * np.log1p(-min(sign, 1 - 1e-12))))
+                by_null = coincidence(offset, by_null)
                 rival = max(false_alarm, by_null)
-            false_alarm = max(false_alarm, by_null)
+            # what is doubtful is judged by both; what is not, by the scenes themselves
+            doubtful = coincidence is not None or false_alarm < NEAR_TAIL
+            false_alarm = max(false_alarm, by_null) if doubtful else by_null
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
         candidates.append(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.compare import Comparison, Equations, MovableImage, Window
 from coregister.images import Pair
-from coregister.uncertainty import aliasing, spread_of
+from coregister.uncertainty import aliasing, pseudo_inverse, spread_of
 
 Float = NDArray[np.float64]
 Movables = tuple[MovableImage, MovableImage]
@@ -50,15 +50,17 @@ class State:
     @cached_property
     def systematic(self) -> Float:
         """See `uncertainty.aliasing`, px."""
-        bread = np.asarray(np.linalg.pinv(self.equations.information, hermitian=True))
-        return aliasing(self.comparison, self.equations, self.offset, bread)
+        return aliasing(self.comparison, self.equations, self.offset, self._bread)
 
     @cached_property
     def aliased(self) -> float:
         """The same in units of the bar; from about one, what is left over may be aliasing."""
-        bread = np.asarray(np.linalg.pinv(self.equations.information, hermitian=True))
-        seen = np.sqrt(np.diag(spread_of(*self.whitened, bread).seen))
+        seen = np.sqrt(np.diag(spread_of(*self.whitened, self._bread).seen))
         return float(np.max(self.systematic / np.maximum(seen, 1e-300)))
+
+    @property
+    def _bread(self) -> Float:
+        return pseudo_inverse(*self.equations.directions)
 
 
 def descend(

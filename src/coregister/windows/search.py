@@ -23,7 +23,6 @@ from coregister.search import (
     MAX_CHANCE,
     QUICK_CHANCE,
     SEPARATION,
-    SIGNS,
     SPARSE,
     SPARSE_POWER,
     SPARSE_SIGMA,
@@ -206,8 +205,7 @@ class WindowSearch:
                 roughness=roughness[i],
                 periodic=False,
             )
-            told = float(-np.expm1(SIGNS * np.log1p(-min(by_features, 1 - 1e-12))))
-            false_alarm[i] = max(false_alarm[i], told)
+            false_alarm[i] = max(false_alarm[i], by_features)
         offset = place - np.array(self.reach) + _vertices(correlation, place)
         rows, columns = (
             np.abs(np.arange(m) - p[:, None]) <= SEPARATION
