@@ -25,10 +25,10 @@ from coregister.images import Pair
 from coregister.posterior.evidence import Evidence, Overlap, Periodic, averaged
 from coregister.posterior.grid import STEP, on_grid
 from coregister.posterior.peaks import Peak, find_peaks
-from coregister.posterior.result import Posterior
+from coregister.posterior.result import Posterior as Posterior
 from coregister.stages import Mode
 
-__all__ = ["Posterior", "posterior"]
+__all__ = ["posterior"]
 
 Float = NDArray[np.float64]
 #: false alarm below which one offset is beyond doubt: the spectra are known, and the bars true
