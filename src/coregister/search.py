@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ NODES, NODE_WEIGHTS = np.array(np.polynomial.legendre.leggauss(12)) / 2
 NODES += 0.5
 #: two features may be one if their brightness agrees to this factor
 FEATURE_RATIO = 1.5
+#: what coincides in so many places tells how bright it should be
+ENOUGH_PARTNERS = 4
 #: and is no fainter than this share of what the brightest pixels exceed, so many of all
 FAINT_FEATURE = 0.05
 BRIGHT_SHARE = 0.995
@@ -56,6 +59,8 @@ SAME = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}
 IDENTICAL = 0.9
 #: features below which neither their number nor the peaks of the null prove anything
 FEW_FEATURES = 8
+#: so many of the brightest are asked by themselves, too
+BRIGHTEST = (4, 8, 16)
 #: features up to which it is enough that each clear one, higher by this, has its partner
 LONE_FEATURES = 3
 CLEAR_FEATURE = 1.25
@@ -508,7 +513,6 @@ def chance_of_features(
     (first, heights), (second, others) = (features(field) for field in fields)
     shapes = [np.array(field.shape, dtype=np.float64) for field in fields]
     reach = max(1, int(np.ceil(1 / roughness)))
-    cell = float((2 * reach + 1) ** len(offset))
     apart = np.abs(second[None, :] - first[:, None] - offset)
     if periodic:
         apart = np.minimum(apart % shapes[0], (-apart) % shapes[0])
@@ -523,24 +527,35 @@ def chance_of_features(
         ]
     scales = [float(np.sqrt(np.mean(field**2))) for field in fields]
     ratio = (others * scales[0])[None, :] / (heights * scales[1])[:, None]
+    near = np.all(apart <= reach, axis=2)
+    free = np.count_nonzero(near) >= ENOUGH_PARTNERS
+    if free:  # noise is in the scales, too: what coincides tells better how bright it should be
+        ratio /= np.median(ratio[near])
     alike = (ratio > 1 / FEATURE_RATIO) & (ratio < FEATURE_RATIO)
-    partners = np.all(apart <= reach, axis=2) & alike
-    found = [partners.any(axis=1), partners.any(axis=0)]
-    matched = min(np.count_nonzero(side) for side in found)
+    partners = near & alike
     few = np.sqrt(len(heights) * len(others)) < FEW_FEATURES
-    if matched > 0 and max(len(heights), len(others)) <= LONE_FEATURES:
-        bright = [np.abs(side) > CLEAR_FEATURE for side in (heights, others)]
+    if partners.any() and max(len(heights), len(others)) <= LONE_FEATURES:
+        clear = [np.abs(side) > CLEAR_FEATURE for side in (heights, others)]
         if all(
-            np.all(side[clear]) and clear.any() for side, clear in zip(found, bright, strict=True)
+            side.any() and np.all(partners.any(axis=axis)[side])
+            for side, axis in zip(clear, (1, 0), strict=True)
         ):
             return 0.0
-    chance = 1.0
-    if matched > 0:
-        here = [int(np.count_nonzero(side)) for side in inside]
-        share = float(np.mean(alike[np.ix_(*inside)])) * cell / area
-        ways = sum(gammaln(n + 1) - gammaln(n - matched + 1) for n in here) - gammaln(matched + 1)
-        expected = lags / cell * np.exp(ways + matched * np.log(share))
-        chance = float(-np.expm1(-expected))
+    here = [np.flatnonzero(side) for side in inside]
+    most = max(side.size for side in here)
+    chances = []
+    for brightest, within in product([n for n in BRIGHTEST if n < most] + [most], {1, reach}):
+        among = np.ix_(*(side[:brightest] for side in here))
+        partners = alike[among] & np.all(apart[among] <= within, axis=2)
+        matched = min(np.count_nonzero(partners.any(axis=axis)) for axis in (0, 1))
+        if matched > 0:
+            share, cell = float(np.mean(alike[among])), float((2 * within + 1) ** len(offset))
+            sizes = [side[:brightest].size for side in here]
+            ways = sum(gammaln(n + 1) - gammaln(n - matched + 1) for n in sizes)
+            ways += matched * np.log(share * cell / area) - gammaln(matched + 1)
+            expected = lags / cell * np.exp(ways) / (share if free else 1.0)
+            chances.append(float(-np.expm1(-expected)))
+    chance = len(chances) * min(chances) if chances else 1.0
     z = _agreement_between(fields, offset, band=band, periodic=periodic)
     between = chance_of_peak(z, lags, roughness, len(offset)) if z > 0 else 1.0
     return min(chance, between, 1.0 if few else by_null)

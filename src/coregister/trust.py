@@ -111,15 +111,20 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     if uneven:
         flags.add(Status.UNEVEN_NOISE)
     offset = best.offset
-    if Status.UNDETERMINED_AXIS in flags:
-        if Status.NO_MATCH in flags:  # a guess with finite bars: as wide as the images
-            sides = np.array([max(n) for n in zip(*_shapes(pair), strict=True)], dtype=float)
-            covariance = model_covariance = np.diag(sides**2 / 12)
+    if Status.NO_MATCH in flags:  # a guess: it may lie anywhere
+        sides = np.array([max(n) for n in zip(*_shapes(pair), strict=True)], dtype=float)
+        anywhere = np.diag(sides**2 / 12)
+        if open_axis:
+            covariance = model_covariance = anywhere
             information = np.diag(12 / sides**2)
             flags.discard(Status.UNDETERMINED_AXIS)
         else:
-            known, _ = _directions(best)
-            offset = pair.initial + known @ (known.T @ (offset - pair.initial))
+            chance = best.candidate.false_alarm
+            covariance = covariance + chance * anywhere
+            model_covariance = model_covariance + chance * anywhere
+    elif open_axis:
+        known, _ = _directions(best)
+        offset = pair.initial + known @ (known.T @ (offset - pair.initial))
     covariances = [covariance] + [_with_open_directions(f, f.covariance)[1] for f in fits[1:]]
     kept = [i for i in range(len(fits)) if odds[i] > np.exp(-MAX_LOG_ODDS)]
     return announce(
