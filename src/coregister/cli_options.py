@@ -22,20 +22,6 @@ def path_option(*names: str, help: str) -> Callable[[Command], Command]:
     return click.option(*names, metavar="FILE", type=click.Path(path_type=Path), help=help)
 
 
-def reading_options(command: Command) -> Command:
-    """Options that say what to read of a file."""
-    for option in (
-        click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
-        click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
-        click.option(
-            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
-        ),
-        click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
-    ):
-        command = option(command)
-    return command
-
-
 def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | list[float] | None:
     """One number, which stands for every axis, or one for each, separated by commas."""
     if text is None:
@@ -47,6 +33,20 @@ def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | 
             f"{text!r} is not a number, or numbers separated by commas."
         ) from None
     return values[0] if len(values) == 1 else values
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say what to read of a file."""
+    for option in (
+        click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
+        click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
+        click.option(
+            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
+        ),
+        click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
+    ):
+        command = option(command)
+    return command
 
 
 def check_outputs(

@@ -14,7 +14,12 @@ Float = NDArray[np.float64]
 
 def check_truth(truth: ArrayLike, ndim: int) -> Float:
     """A true offset as an array; refused if it has not a number for each axis."""
-    values = np.asarray(truth, dtype=np.float64)
+    try:
+        values = np.asarray(truth, dtype=np.float64)
+    except (TypeError, ValueError):  # words, ragged lists
+        raise InputError(
+            f"truth={truth!r} is not usable; {ndim} numbers in array-axis order are needed"
+        ) from None
     if values.shape != (ndim,):
         raise InputError(
             f"truth has shape {values.shape}; ({ndim},) is needed, in array-axis order"

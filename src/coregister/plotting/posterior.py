@@ -121,16 +121,26 @@ def draw_posterior(axes: Axes, posterior: Posterior, *, origin: Origin, near: bo
     for place, probability in marks:
         within = all(low <= d <= high for d, (low, high) in zip(place, limits, strict=True))
         if within:
+            # a mode is a few pixels of dark in much that is bright: seen on both
+            axes.plot(place[1], place[0], "+", color="black", markersize=11, markeredgewidth=3)
             axes.plot(place[1], place[0], "+", color=ORANGE, markersize=9, markeredgewidth=1.6)
         if within and not near and probability > 0.05:
+            right = place[1] > np.mean(limits[1])  # the label stays in the picture
             axes.annotate(
                 f"{100 * probability:.0f} %",
                 (place[1], place[0]),
-                (6, 6),
+                (-6 if right else 6, 6),
                 textcoords="offset points",
+                horizontalalignment="right" if right else "left",
                 color="white",
                 fontsize=8.5,
-                bbox={"boxstyle": "round,pad=0.2", "facecolor": INK, "linewidth": 0, "alpha": 0.7},
+                # black, not the ink of the page: it stays dark where the page is
+                bbox={
+                    "boxstyle": "round,pad=0.2",
+                    "facecolor": "black",
+                    "linewidth": 0,
+                    "alpha": 0.7,
+                },
             )
     axes.set_xlim(*limits[1])
     axes.set_ylim(*(limits[0] if origin == "lower" else limits[0][::-1]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ def delta_chi2(
     result: Registration, surface: TrigPolynomial | None, half_width: float, points: int
 ) -> tuple[list[Float], Float]:
     """See `Registration.chi2_map`; `surface` is the correlation that was fitted, if it is known."""
+    if not (np.isfinite(half_width) and half_width > 0 and points == int(points) >= 2):
+        raise InputError(
+            f"half_width={half_width!r}, points={points!r} are not usable; a number above 0, "
+            "in units of stderr, and a count of 2 or more are needed"
+        )
     bars = np.where(np.isfinite(result.stderr), result.stderr, 1.0 / half_width)
     steps = [np.linspace(-half_width, half_width, points) * bar for bar in bars]
     positions = [d + step for d, step in zip(result.offset, steps, strict=True)]
