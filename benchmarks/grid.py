@@ -315,8 +315,9 @@ Everything can be repeated: `make calibrate` writes this page and its picture, a
 was written or chosen by hand but the column *why*. The seed is {seed}: pair number i of a cell
 is drawn from `numpy.random.default_rng([{seed} + zlib.crc32(name), i])`, so each cell, and each
 pair, can be looked at alone (`benchmarks/grid.py --only NAME`). Names give the scene ([what they
-are](../src/coregister/simulate.py)), the noise of reference and moving in units of the scene's
-deviation, the size in pixels, and what is special. No figure depends on the speed of a machine.
+are](../src/coregister/simulate/scenes.py)), the noise of reference and moving in units of the
+scene's deviation, the size in pixels, and what is special. No figure depends on the speed of a
+machine.
 coregister is told nothing about the noise, but where it varies from pixel to pixel. The command
 `coregister calibrate` draws the same figures for a picture and a noise of your own."""
 

@@ -13,13 +13,9 @@ import pytest
 from scipy import stats
 
 import coregister as cr
-from coregister.calibration import (
-    MODULES,
-    Calibration,
-    Measured,
-    Verdict,
-    calibrate,
-)
+from coregister.calibration import MODULES, Calibration, calibrate
+from coregister.calibration.figures import Measured
+from coregister.calibration.targets import Verdict
 
 SIGMA = np.array([0.02, 0.05])
 

@@ -1,14 +1,19 @@
-"""The command as a process: what it prints, writes and returns."""
+"""The command: what it prints, writes and returns, as a process and in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,23 +30,46 @@ cli = pytest.importorskip("coregister.cli")
 TRUTH = np.array([2.3, -1.4])
 
 
-def run(*arguments: object, cwd: Path, code: int = 0, **environment: str):
-    """Run the command; errors are one line on stderr and never a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "coregister", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def checked(done, code):
+    """Errors are one line on stderr and never a traceback."""
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert all(line.startswith("coregister: ") for line in done.stderr.splitlines())
     if code in (1, 2):
         assert len(done.stderr.splitlines()) == 1
     return done
+
+
+def process(*arguments: object, cwd: Path, code: int = 0):
+    """Run the command as users do."""
+    done = subprocess.run(
+        [sys.executable, "-m", "coregister", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return checked(done, code)
+
+
+def run(*arguments: object, cwd: Path, code: int = 0, **environment: str):
+    """Run the command in this process, which need not load everything again."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+        mock.patch.object(sys, "argv", ["coregister", *map(str, arguments)]),
+        mock.patch.object(signal, "signal"),
+        mock.patch.dict(os.environ, environment),
+        pytest.raises(SystemExit) as caught,
+    ):
+        cli.main()
+    stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+    done = SimpleNamespace(returncode=caught.value.code or 0, stdout=stdout, stderr=stderr)
+    return checked(done, code)
 
 
 def sky(**changes: object):
@@ -90,7 +118,7 @@ def offset(path: Path) -> cr.Registration:
 
 
 def test_a_good_pair_is_measured_printed_and_written(folder):
-    done = run("pair", "ref.fits", "mov.fits", "-o", "out.fits", "--json", "r.json", cwd=folder)
+    done = process("pair", "ref.fits", "mov.fits", "-o", "out.fits", "--json", "r.json", cwd=folder)
     assert done.stderr == ""
     assert done.stdout.startswith("trusted\n")
     result = offset(folder / "r.json")
@@ -173,7 +201,7 @@ def test_errors_and_masks_of_the_file_are_used_and_carried(folder):
 
 
 def test_unrelated_images_are_flagged_and_status_is_3(folder):
-    done = run("pair", "ref.npy", "noise.npy", "--json", "r.json", cwd=folder, code=3)
+    done = process("pair", "ref.npy", "noise.npy", "--json", "r.json", cwd=folder, code=3)
     assert done.stdout.startswith("NOT TRUSTED: NO_MATCH")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("coregister: warning: ")
@@ -348,7 +376,7 @@ def test_a_kill_while_writing_leaves_the_old_file(folder, kind):
         "def slow(*_, **__):\n"
         "    print('WRITING', flush=True)\n"
         "    time.sleep(60)\n"
-        "cli.json.dumps = slow\n"
+        "json.dumps = slow\n"
         "files = ['ref.npy', 'mov.npy', '--json', 'r.json']\n"
         "sys.argv = ['coregister', 'pair', *files, '--overwrite']\n"
         "cli.main()\n"

@@ -58,7 +58,7 @@ def test_the_key_of_a_cell_changes_with_all_that_matters(monkeypatch):
     assert len(keys) == 6
     noted = Cell(name="a", options=cell.options, note="a reason for readers")
     assert noted.key(n_pairs=2, seed=0) in keys
-    monkeypatch.setattr("coregister.grid.code_digest", lambda: "other code")
+    monkeypatch.setattr("coregister.grid.cell.code_digest", lambda: "other code")
     assert cell.key(n_pairs=2, seed=0) not in keys
 
 

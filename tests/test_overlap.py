@@ -8,6 +8,7 @@ from scipy.stats import chi2
 
 import coregister as cr
 from coregister.simulate import Observation, random_scene
+from coregister.simulate.bounds import bound_of
 
 PAIRS = 30
 
@@ -32,8 +33,8 @@ def errors_and_pulls(scene, noise, *, spoil=None, **options):
         if spoil is not None:
             spoil(moving)
         result = cr.register(reference, moving)
-        bound = observation.bound(
-            field, offset, valid=(np.isfinite(reference), np.isfinite(moving))
+        bound = bound_of(
+            observation, field, offset, valid=(np.isfinite(reference), np.isfinite(moving))
         )
         error = result.offset - offset
         ratios.append(error @ np.linalg.solve(bound, error) / 2)

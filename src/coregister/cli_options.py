@@ -1,4 +1,4 @@
-"""What the subcommands share: exit status, options that name files, checks before any work."""
+"""What the subcommands share: exit status, options, checks before any work, lines on stderr."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--mask-ext", metavar="EXT", help="FITS mask, nonzero = bad; or 'none'."),
         click.option("--err-ext", metavar="EXT", help="FITS 1-sigma errors; or 'none'."),
         click.option(
-            "--channel", metavar="CHANNEL", help="Colour images: number, colour or 'grey' (mean)."
+            "--channel",
+            metavar="CHANNEL",
+            help="Of several: number, name, colour or 'grey' (mean).",
         ),
         click.option("--ext", metavar="EXT", help="FITS: HDU number or name. TIFF: page, or all."),
     ):
@@ -88,3 +90,8 @@ def needs_report(path: Path) -> None:
     check_html(path)
     optional("matplotlib", "report")
     optional("jinja2", "report")
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    click.echo(f"coregister: {' '.join(line.split())}", err=True)

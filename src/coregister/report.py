@@ -17,29 +17,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibration import Calibration, draw_bars, draw_coverage, draw_pulls
+from coregister.calibration import Calibration
+from coregister.calibration.pictures import draw_bars, draw_coverage, draw_pulls
 from coregister.errors import optional
 from coregister.images import Image, Pair
 from coregister.io.atomic import atomic_write, check_html
-from coregister.plotting import (
+from coregister.plotting.look import (
     BLUE,
     FAINT,
     INK,
     UNKNOWN,
     Origin,
-    Views,
     add_bar,
-    draw_before_after,
-    draw_coherence,
-    draw_difference,
-    draw_histogram,
-    draw_posterior,
-    draw_residual,
-    draw_surface,
     image_origin,
     pretty,
     style,
 )
+from coregister.plotting.pair import (
+    draw_before_after,
+    draw_difference,
+    draw_histogram,
+    draw_residual,
+)
+from coregister.plotting.posterior import draw_posterior
+from coregister.plotting.surface import draw_coherence, draw_surface
+from coregister.plotting.views import Views
 from coregister.result import Registration, axis_names, round_pdg
 from coregister.status import Status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,21 @@ class Mode:
     offset: Float
     covariance: Float
     probability: float
+
+
+class Coherence(NamedTuple):
+    """Correlation of the two images, ring by ring, at the measured offset.
+
+    Attributes
+    ----------
+    frequency : (n,) array
+        Mean frequency of the ring, cycles/px.
+    correlation : (n,) array
+        Fourier ring correlation, -1 to 1.
+    """
+
+    frequency: Float
+    correlation: Float
 
 
 class Route(Protocol):

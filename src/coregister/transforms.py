@@ -47,8 +47,28 @@ class Physical(NamedTuple):
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
 
-def physical(offset: Float, covariance: Float, spacing: tuple[tuple[float, str], ...]) -> Physical:
-    """An offset in pixels, in the units of the pixels' size."""
+def check_spacing(spacing: Any, ndim: int) -> tuple[tuple[float, str], ...]:
+    """The size and the unit of a pixel along each axis, as given; refused if it is not that."""
+    entries = spacing if isinstance(spacing, (tuple, list)) else ()
+    if len(entries) != ndim or not all(
+        isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in entries
+    ):
+        raise InputError(
+            f"spacing={spacing!r} is not a size and a unit for each of {ndim} axes; "
+            "give spacing=((0.1, 'um'), (0.1, 'um')) for instance"
+        )
+    return tuple(spacing)
+
+
+def physical(
+    offset: Float, covariance: Float, spacing: tuple[tuple[float, str], ...] | None
+) -> Physical:
+    """An offset in pixels, in the units of the pixels' size; refused if that is not known."""
+    if spacing is None:
+        raise InputError(
+            "the size of a pixel is not known; one an axis is needed: "
+            "pass spacing=((0.1, 'um'), (0.1, 'um'))"
+        )
     sizes = np.array([size for size, _ in spacing])
     scale = np.outer(sizes, sizes)
     known = np.isfinite(covariance)

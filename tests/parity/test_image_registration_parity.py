@@ -5,8 +5,6 @@ What is wrong there is asserted too: if such a test fails, the migration page is
 
 from __future__ import annotations
 
-import importlib
-import logging
 import warnings
 from types import SimpleNamespace
 
@@ -37,20 +35,9 @@ MODULES = {
 
 
 @pytest.fixture(scope="module")
-def original():
-    """The modules of the original; what it warns of is its own affair."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            pytest.importorskip("image_registration", exc_type=ImportError)
-            modules = {
-                name: importlib.import_module(f"image_registration{path}")
-                for name, path in MODULES.items()
-            }
-        finally:
-            logging.disable(logging.NOTSET)
-        yield SimpleNamespace(**modules)
+def original(theirs):
+    """The modules of the original."""
+    return SimpleNamespace(**{name: theirs(path) for name, path in MODULES.items()})
 
 
 def quiet(function, *args, **options):

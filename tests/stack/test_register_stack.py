@@ -19,6 +19,7 @@ import coregister as cr
 from coregister.demo import middle_of_disc
 from coregister.io import read
 from coregister.simulate import Observation
+from coregister.simulate.bounds import bound_of
 
 SIDE = 64
 
@@ -67,7 +68,7 @@ def test_the_bars_are_true_and_small(kind, frames, noise, boundary, movies):
         if seed < 6 and boundary == "overlap":
             # one frame against the mean of all others
             one = Observation(noise=(noise / np.sqrt(frames - 1), noise), shape=(SIDE, SIDE))
-            least = np.trace(one.bound(scene, truth[-1] - truth[0])) / 2
+            least = np.trace(bound_of(one, scene, truth[-1] - truth[0])) / 2
             bound.append(least * ((frames - 1) / frames) ** 2)
     total = np.sum(np.square(pulls))
     # the mean is taken out: as many numbers less

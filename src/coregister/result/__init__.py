@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import math
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
-from coregister.stages import Mode as Mode
+from coregister.regions import check_truth, region_level, sigmas
+from coregister.result.printed import axis_names, compact_html, physical_rows, round_pdg, rows_of
+from coregister.result.record import from_record, plain, to_record
+from coregister.result.surface import delta_chi2
+from coregister.stages import Coherence, Mode
 from coregister.status import ADVISORY, Status
 
 if TYPE_CHECKING:
@@ -27,23 +28,20 @@ if TYPE_CHECKING:
     from coregister.posterior import Posterior
     from coregister.transforms import Physical
 
+__all__ = [
+    "Coherence",
+    "Interpolation",
+    "Mode",
+    "Registration",
+    "axis_names",
+    "compact_html",
+    "physical_rows",
+    "plain",
+    "round_pdg",
+]
+
 Float = NDArray[np.float64]
 Interpolation = Literal["nearest", "linear", "cubic", "quintic"]
-
-
-class Coherence(NamedTuple):
-    """Correlation of the two images, ring by ring, at the measured offset.
-
-    Attributes
-    ----------
-    frequency : (n,) array
-        Mean frequency of the ring, cycles/px.
-    correlation : (n,) array
-        Fourier ring correlation, -1 to 1.
-    """
-
-    frequency: Float
-    correlation: Float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +143,7 @@ class Registration:
         truth : (ndim,) array_like
             True offset, px.
         """
-        error = self.offset - self._truth(truth)
+        error = self.offset - check_truth(truth, self.ndim)
         if np.all(np.isfinite(self.covariance)):
             return np.linalg.solve(np.linalg.cholesky(self.covariance), error)
         values, vectors = np.linalg.eigh(self.information)
@@ -161,32 +159,16 @@ class Registration:
         level : float
             Probability, between 0 and 1.
         """
-        error = self.offset - self._truth(truth)
+        error = self.offset - check_truth(truth, self.ndim)
         return bool(error @ self.information @ error <= self.region_level(level))
 
     def region_level(self, level: float) -> float:
         """Bound on ``error @ information @ error`` in the joint region of probability `level`."""
-        from scipy import stats
-
-        self._check_level(level)
-        rank = int(np.linalg.matrix_rank(self.information)) or 1
-        if math.isinf(self.dof):
-            return float(stats.chi2.ppf(level, rank))
-        # the covariance is that of Student's distribution, wider than its scale matrix
-        shrink = (self.dof - 2) / self.dof
-        return float(shrink * rank * stats.f.ppf(level, rank, self.dof))
+        return region_level(self.information, self.dof, level)
 
     def interval(self, level: float = 0.6827) -> Float:
         """Marginal intervals of probability `level`: (ndim, 2), lower and upper, px."""
-        from scipy import stats
-
-        self._check_level(level)
-        tail = 0.5 + level / 2
-        if math.isinf(self.dof):
-            factor = stats.norm.ppf(tail)
-        else:
-            factor = stats.t.ppf(tail, self.dof) * math.sqrt((self.dof - 2) / self.dof)
-        half = factor * self.stderr
+        half = sigmas(level, self.dof) * self.stderr
         return np.stack([self.offset - half, self.offset + half], axis=1)
 
     def chi2_map(self, half_width: float = 4.0, points: int = 65) -> tuple[list[Float], Float]:
@@ -209,21 +191,9 @@ class Registration:
             correlation: in a result that was read back, and where bars are within rounding of 0
             or are not those of a peak.
         """
-        if not (np.isfinite(half_width) and half_width > 0 and points == int(points) >= 2):
-            raise InputError(
-                f"half_width={half_width!r}, points={points!r} are not usable; a number above 0, "
-                "in units of stderr, and a count of 2 or more are needed"
-            )
-        bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0 / half_width)
-        steps = [np.linspace(-half_width, half_width, points) * bar for bar in bars]
-        positions = [d + step for d, step in zip(self.offset, steps, strict=True)]
-        peak = None if self._surface is None else self._peak(self._surface())
-        if peak is not None:
-            surface, top, place, scale = peak
-            values = surface.grid([d + step for d, step in zip(place, steps, strict=True)])
-            return positions, 2 * scale * (top - values)
-        mesh = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
-        return positions, np.einsum("...i,ij,...j->...", mesh, self.information, mesh)
+        return delta_chi2(
+            self, None if self._surface is None else self._surface(), half_width, points
+        )
 
     def posterior(self) -> Posterior:
         """Probability of every offset that was searched, given that the images show one scene.
@@ -269,23 +239,6 @@ class Registration:
             false_alarm=self.false_alarm,
             surface=self._surface,
         )
-
-    def _peak(self, surface: TrigPolynomial) -> tuple[TrigPolynomial, float, Float, float] | None:
-        """The maximum of the fitted correlation and what scales it to the bars, if they belong."""
-        bars = np.where(np.isfinite(self.stderr), self.stderr, 1.0)
-        place = self.offset
-        for _ in range(8):
-            top, gradient, hessian = surface.derivatives(place)
-            step = np.linalg.pinv(-hessian, rcond=1e-10, hermitian=True) @ gradient
-            place = place + np.clip(step, -bars, bars)
-        curvature = -float(np.trace(hessian))
-        wanted = float(np.trace(self.information))
-        if not curvature * 0.1 < wanted < curvature * 10:
-            return None
-        scale = wanted / curvature
-        if scale * abs(top) * 1e-14 > 0.01 or np.any(np.abs(place - self.offset) > 3 * bars):
-            return None
-        return surface, top, place, scale
 
     # ---------------------------------------------------------------- what it does
 
@@ -514,35 +467,17 @@ class Registration:
         """
         from coregister.transforms import physical
 
-        return physical(self.offset, self.covariance, self._spacing(spacing))
+        return physical(self.offset, self.covariance, self._known_spacing(spacing))
 
     def _known_spacing(
         self, spacing: tuple[tuple[float, str], ...] | None
     ) -> tuple[tuple[float, str], ...] | None:
         """What is given, or came with the reference; None where there is nothing."""
-        if spacing is not None:
-            return self._spacing(spacing)
-        return None if self._pair is None else self._pair.reference.spacing
+        from coregister.transforms import check_spacing
 
-    def _spacing(
-        self, spacing: tuple[tuple[float, str], ...] | None
-    ) -> tuple[tuple[float, str], ...]:
-        if spacing is None and self._pair is not None:
-            spacing = self._pair.reference.spacing
-        if spacing is None:
-            raise InputError(
-                "the size of a pixel is not known; one an axis is needed: "
-                "pass spacing=((0.1, 'um'), (0.1, 'um'))"
-            )
-        entries = spacing if isinstance(spacing, (tuple, list)) else ()
-        if len(entries) != self.ndim or not all(
-            isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in entries
-        ):
-            raise InputError(
-                f"spacing={spacing!r} is not a size and a unit for each of {self.ndim} axes; "
-                "give spacing=((0.1, 'um'), (0.1, 'um')) for instance"
-            )
-        return spacing
+        if spacing is not None:
+            return check_spacing(spacing, self.ndim)
+        return None if self._pair is None else self._pair.reference.spacing
 
     def to_skimage(self) -> Float:
         """Homogeneous matrix for scikit-image, which counts x first: reference to moving.
@@ -633,40 +568,7 @@ class Registration:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the images, in types that JSON knows; infinity becomes ``"inf"``."""
-        return {
-            "format": "coregister.Registration",
-            "version": 1,
-            "offset": plain(self.offset),
-            "stderr": plain(self.stderr),
-            "covariance": plain(self.covariance),
-            "model_covariance": plain(self.model_covariance),
-            "information": plain(self.information),
-            "systematic": plain(self.systematic),
-            "dof": plain(self.dof),
-            "status": self.status.name,
-            "flags": [status.name for status in Status if status in self.flags],
-            "trusted": self.trusted,
-            "false_alarm": plain(self.false_alarm),
-            "modes": [
-                {
-                    "offset": plain(mode.offset),
-                    "covariance": plain(mode.covariance),
-                    "probability": plain(mode.probability),
-                }
-                for mode in self.modes
-            ],
-            "gain": plain(self.gain),
-            "background": plain(self.background),
-            "overlap": plain(self.overlap),
-            "coherence": {
-                "frequency": plain(self.coherence.frequency),
-                "correlation": plain(self.coherence.correlation),
-            },
-            "n_iter": self.n_iter,
-            "reference_shape": list(self.reference_shape),
-            "moving_shape": list(self.moving_shape),
-            "boundary": self.boundary,
-        }
+        return to_record(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Registration:
@@ -677,108 +579,13 @@ class Registration:
         InputError
             If the record is not one of ours.
         """
-        if not isinstance(record, Mapping):
-            raise InputError(
-                f"found a {type(record).__name__}; a dictionary that to_dict() or "
-                "`coregister pair --json` wrote is needed: read the file with json.load"
-            )
-        if record.get("format") != "coregister.Registration" or record.get("version") != 1:
-            raise InputError(
-                f"found a record of format {record.get('format')!r}, version "
-                f"{record.get('version')!r}; 'coregister.Registration', version 1, is needed: "
-                "give a dictionary that to_dict() or `coregister pair --json` wrote"
-            )
-        try:
-            result = cls(
-                offset=_floats(record["offset"]),
-                covariance=_floats(record["covariance"]),
-                model_covariance=_floats(record["model_covariance"]),
-                information=_floats(record["information"]),
-                systematic=_floats(record["systematic"]),
-                dof=float(record["dof"]),
-                flags=frozenset(Status[name] for name in record["flags"]),
-                false_alarm=float(record["false_alarm"]),
-                modes=tuple(
-                    Mode(
-                        offset=_floats(mode["offset"]),
-                        covariance=_floats(mode["covariance"]),
-                        probability=float(mode["probability"]),
-                    )
-                    for mode in record["modes"]
-                ),
-                gain=float(record["gain"]),
-                background=float(record["background"]),
-                overlap=float(record["overlap"]),
-                coherence=Coherence(
-                    _floats(record["coherence"]["frequency"]),
-                    _floats(record["coherence"]["correlation"]),
-                ),
-                n_iter=int(record["n_iter"]),
-                reference_shape=tuple(int(n) for n in record["reference_shape"]),
-                moving_shape=tuple(int(n) for n in record["moving_shape"]),
-                boundary=record["boundary"],
-            )
-            result._check_shapes()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"the record is damaged ({type(error).__name__}: {error}); a complete one is "
-                "needed: write it again with to_dict()"
-            ) from error
-        return result
-
-    def _check_shapes(self) -> None:
-        """That the entries of a record belong together."""
-        ndim = self.offset.size
-        vector, matrix = (ndim,), (ndim, ndim)
-        expected: list[tuple[Float, tuple[int, ...]]] = [
-            (self.offset, vector),
-            (self.covariance, matrix),
-            (self.model_covariance, matrix),
-            (self.information, matrix),
-            (self.systematic, vector),
-            (self.coherence.correlation, self.coherence.frequency.shape),
-            *((mode.offset, vector) for mode in self.modes),
-            *((mode.covariance, matrix) for mode in self.modes),
-        ]
-        for array, shape in expected:
-            if array.shape != shape:
-                raise ValueError(f"shape {array.shape} where {shape} is needed")
-        if not len(self.reference_shape) == len(self.moving_shape) == ndim > 0:
-            raise ValueError(f"shapes of the images that are not of {ndim} axes")
-        if self.boundary not in ("overlap", "periodic"):
-            raise ValueError(f"boundary {self.boundary!r}")
-        if not self.dof > 2:
-            raise ValueError(f"dof {self.dof}, above 2 is needed")
+        return from_record(cls, record)
 
     # ---------------------------------------------------------------- printed forms
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value of what the printed forms show."""
-        names = axis_names(self.ndim)
-        table = [
-            (f"offset {name}", f"{round_pdg(d, s)} px")
-            for name, d, s in zip(names, self.offset, self.stderr, strict=True)
-        ]
-        if self._pair is not None and self._pair.reference.spacing is not None:
-            table += physical_rows(self.physical())
-        if self.ndim == 2 and np.all(np.isfinite(self.covariance)):
-            correlation = self.covariance[0, 1] / np.prod(self.stderr)
-            table.append(("correlation of the bars", f"{correlation:.2f}"))
-        table += [
-            ("false alarm", _probability(self.false_alarm)),
-            ("gain, background", f"{self.gain:.4g}, {self.background:.4g}"),
-            ("overlap", f"{100 * self.overlap:.1f} %"),
-        ]
-        if np.any(self.systematic > 0):
-            table.append(
-                ("systematic below", ", ".join(f"{value:.2g}" for value in self.systematic) + " px")
-            )
-        if Status.UNEVEN_NOISE in self.flags:
-            even = np.sqrt(np.diag(self.model_covariance))
-            table.append(("bars of even noise", ", ".join(f"{v:.2g}" for v in even) + " px"))
-        if len(self.modes) > 1:
-            table.append(("other modes", "; ".join(self._mode_text(m) for m in self.modes[1:4])))
-        return table
+        return rows_of(self)
 
     def verdict(self) -> str:
         """One line: trusted, or which flags hold; good words small, bad words LOUD."""
@@ -802,134 +609,3 @@ class Registration:
     def _repr_html_(self) -> str:
         rows = self.rows()
         return compact_html(self, rows[: self.ndim], rows[self.ndim :])
-
-    def _mode_text(self, mode: Mode) -> str:
-        place = ", ".join(f"{d:.2f}" for d in mode.offset)
-        return f"({place}) with probability {mode.probability:.2g}"
-
-    def _truth(self, truth: ArrayLike) -> Float:
-        try:
-            values = np.asarray(truth, dtype=np.float64)
-        except (TypeError, ValueError):  # words, ragged lists
-            raise InputError(
-                f"truth={truth!r} is not usable; {self.ndim} numbers in array-axis order are needed"
-            ) from None
-        if values.shape != (self.ndim,):
-            raise InputError(
-                f"truth has shape {values.shape}; ({self.ndim},) is needed, in array-axis order"
-            )
-        return values
-
-    @staticmethod
-    def _check_level(level: float) -> None:
-        if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
-            raise InputError(
-                f"level={level!r} is not a probability between 0 and 1; give 0.95 for 95 %"
-            )
-
-
-def compact_html(
-    result: Registration, rows: Iterable[tuple[str, str]], more: Iterable[tuple[str, str]]
-) -> str:
-    """What a notebook shows: verdict, the rows that matter and what is wrong; more on demand."""
-    # the words keep the page's own colour, dark or light; only the rule beside them speaks
-    colour = "#009E73" if result.trusted else "#D55E00"
-    notes = "".join(f"<li>{_as_html(line)}</li>" for line in result.remedies())
-    return (
-        f'<div style="border-left:4px solid {colour};padding-left:.8em">'
-        f"<strong>{html.escape(result.verdict())}</strong>{_table(rows)}"
-        + (f"<ul>{notes}</ul>" if notes else "")
-        + f"<details><summary>more</summary>{_table(more)}</details></div>"
-    )
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    cells = "".join(
-        f'<tr><th style="text-align:left">{html.escape(label)}</th>'
-        f'<td style="text-align:left">{html.escape(value).replace("+-", "±")}</td></tr>'
-        for label, value in rows
-    )
-    return f'<table style="margin:.3em 0">{cells}</table>'
-
-
-def _as_html(sentence: str) -> str:
-    """Names between backticks set as code."""
-    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
-
-
-def axis_names(ndim: int) -> list[str]:
-    """Labels of the array axes as people call them: the last is x, the one before y."""
-    letters = ["x", "y", "z"]
-    return [
-        f"axis {axis}" + (f" ({letters[ndim - 1 - axis]})" if ndim - 1 - axis < 3 else "")
-        for axis in range(ndim)
-    ]
-
-
-def physical_rows(real: Physical) -> list[tuple[str, str]]:
-    """Label and value of an offset in the units of the pixels' size, for the printed forms."""
-    names = [name.split()[-1].strip("()") for name in axis_names(real.offset.size)]
-    return [
-        (f"in {unit}, {name}", f"{round_pdg(offset, bar)} {unit}")
-        for name, offset, bar, unit in zip(names, real.offset, real.stderr, real.units, strict=True)
-        if unit
-    ]
-
-
-def round_pdg(value: float, stderr: float) -> str:
-    """``value +- stderr`` rounded by the rule of the Particle Data Group.
-
-    The three leading digits of the bar decide: up to 354 two digits are kept, up to 949 one,
-    above that it becomes 1000 and two are kept.
-
-    Examples
-    --------
-    >>> round_pdg(0.827, 0.119)
-    '0.83 +- 0.12'
-    >>> round_pdg(0.827, 0.367)
-    '0.8 +- 0.4'
-    >>> round_pdg(12.3456, 0.00096)
-    '12.3456 +- 0.0010'
-    """
-    if not math.isfinite(stderr):
-        return f"{value:.3g} +- inf (undetermined)"
-    if stderr <= 0:
-        return f"{value:.6g} +- 0"
-    exponent = math.floor(math.log10(stderr))
-    leading = round(stderr / 10.0 ** (exponent - 2))
-    if leading > 999:
-        leading, exponent = 100, exponent + 1
-    digits = 2 if leading <= 354 else 1
-    if leading >= 950:
-        digits, exponent, stderr = 2, exponent + 1, 10.0 ** (exponent + 1)
-    places = digits - 1 - exponent
-    if abs(places) > 12:
-        return f"{value:.6e} +- {stderr:.1e}"
-    scale = 10.0 ** (-places) if places < 0 else 1.0
-    shown = max(places, 0)
-    number = round(value / scale) * scale if places < 0 else round(value, places) + 0.0
-    bar = round(stderr / scale) * scale if places < 0 else stderr
-    return f"{number:.{shown}f} +- {bar:.{shown}f}"
-
-
-def _probability(value: float) -> str:
-    if value < 1e-16:
-        return "below 1e-16"
-    return f"{value:.1e}" if value < 0.01 else f"{value:.3f}"
-
-
-def plain(value: ArrayLike) -> Any:
-    """Lists and numbers that JSON knows; infinity becomes ``"inf"``."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim:
-        return [plain(entry) for entry in array]
-    number = float(array)
-    return number if math.isfinite(number) else repr(number)
-
-
-def _floats(value: Iterable[Any]) -> Float:
-    return np.array(_nested(value), dtype=np.float64)
-
-
-def _nested(value: Any) -> Any:
-    return [_nested(entry) for entry in value] if isinstance(value, list) else float(value)

@@ -1,82 +1,33 @@
-"""Many kinds of pairs, each calibrated: the targets of the project over all of them.
-
-A `Cell` is one kind; `run_grid` calibrates cells, goes on where a run was stopped, and takes
-nothing from a run of other code; `Grid` holds what was found and writes the tables.
-"""
+"""`Grid`: what was found for all cells, as tables and as a picture."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import signal
-import warnings
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.calibration import (
+from coregister.calibration import LEVELS, MODULES, Calibration
+from coregister.calibration.figures import Figures, shown
+from coregister.calibration.targets import (
     BIAS_TARGET,
     COVERAGE_TARGET,
     EFFICIENCY_TARGET,
     FLAGGED_TARGET,
     LARGE_SIDE,
-    LEVELS,
-    MODULES,
     PULL_LIMIT,
     PULL_TARGET,
-    Calibration,
-    Figures,
-    Measured,
-    Verdict,
-    calibrate,
-    shown,
 )
-from coregister.errors import InputError, optional
+from coregister.grid.cell import Cell, Group, package_versions
+from coregister.grid.picture import plot_grid
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Float = NDArray[np.float64]
-Group = Literal["standard", "undersampled", "unrelated", "flagged"]
-
-#: modules of this package that change nothing that a calibration measures
-OTHERS = (
-    "__init__",
-    "__main__",
-    "chi2",
-    "cli",
-    "cli_options",
-    "cli_sky",
-    "cli_stack",
-    "demo",
-    "errors",
-    "grid",
-    "image_registration",
-    "io",
-    "napari",
-    "place",
-    "plotting",
-    "posterior",
-    "regrid",
-    "report",
-    "resample",
-    "several",
-    "sky",
-    "stack",
-    "transforms",
-    "windows",
-    "world",
-)
 #: columns of words; all others hold numbers
 WORDS = (
     "cell",
@@ -94,54 +45,6 @@ WITHIN_TARGET = 0.99
 UNIFORM_TARGET = 0.01
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cell:
-    """One kind of pair in a grid.
-
-    Attributes
-    ----------
-    name : str
-    options : dict
-        Arguments of `calibrate`, `scene` among them.
-    group : {"standard", "undersampled", "unrelated", "flagged"}
-        What is asked of it: all targets; `systematic` and the advisory flag; that nothing is
-        trusted, since the images are unrelated or (flagged) the offset cannot be known.
-    methods : tuple of str
-        Of `calibrate`.
-    note : str
-        Why a target is not reached, for readers.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    group: Group = "standard"
-    methods: tuple[str, ...] = ("coregister",)
-    note: str = ""
-
-    def arguments(self, *, n_pairs: int, seed: int) -> dict[str, Any]:
-        """Those of `calibrate`; cells differ in their pairs by their names."""
-        return {
-            "n_pairs": n_pairs,
-            "seed": seed + zlib.crc32(self.name.encode()),
-            "related": self.group != "unrelated",
-            "methods": self.methods,
-            **self.options,
-        }
-
-    def run(self, *, n_pairs: int, seed: int) -> Calibration:
-        """`calibrate` with these arguments."""
-        return calibrate(**self.arguments(n_pairs=n_pairs, seed=seed))
-
-    def key(self, *, n_pairs: int, seed: int) -> str:
-        """Changes with anything that the result depends on, the code included."""
-        digest = hashlib.sha256(code_digest().encode())
-        digest.update(repr(package_versions(self.methods)).encode())
-        for name, value in sorted(self.arguments(n_pairs=n_pairs, seed=seed).items()):
-            content = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
-            digest.update(name.encode() + content)
-        return digest.hexdigest()[:16]
-
-
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Cells and their calibrations."""
@@ -151,8 +54,6 @@ class Grid:
     def of(self, group: str) -> list[tuple[Cell, Calibration]]:
         """The cells of one group."""
         return [(cell, found) for cell, found in self.results if cell.group == group]
-
-    # ---------------------------------------------------------------- tables
 
     def table(self, group: Group = "standard") -> str:
         """One line a cell, Markdown; the columns are what is asked of the group.
@@ -299,174 +200,12 @@ class Grid:
         )
         return "\n".join(lines)
 
-    # ---------------------------------------------------------------- pictures
-
     def plot(self) -> Figure:
         """Figure: pull width, coverage and efficiency of every standard cell, with the targets.
 
         An arrow stands where the figure lies outside of the panel.
         """
-        from coregister.plotting import FAINT, style
-
-        cells = [(cell.name, found) for cell, found in self.of("standard")]
-        figures = [found.figures() for _, found in cells]
-        rows = np.arange(len(cells))[::-1]
-        with style():
-            figure = optional("matplotlib.figure", "report").Figure(
-                figsize=(11.5, 1.2 + 0.19 * len(cells)), layout="constrained"
-            )
-            pull, cover, ratio = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1, 1.2))
-            pull.set_xlim(0.6, 1.5)
-            cover.set(xlim=(0.5, 1.03), xticks=[0.6, 0.7, 0.8, 0.9, 1.0])
-            ratio.set_xlim(0.8, 2.2)
-            _dots(pull, rows, [f.pull_width for f in figures], [PULL_TARGET] * len(cells))
-            for i, (level, tolerance) in enumerate(zip(LEVELS, COVERAGE_TARGET, strict=True)):
-                cover.axvline(level, color=FAINT, lw=1, zorder=0)
-                limits = [(level - tolerance, level + tolerance)] * len(cells)
-                _dots(cover, rows, [f.coverage[i] for f in figures], limits)
-            limits = [(0.0, found.efficiency_target) for _, found in cells]
-            _dots(ratio, rows, [f.efficiency for f in figures], limits)
-            pull.axvline(1.0, color=FAINT, lw=1, zorder=0)
-            ratio.axvline(1.0, color=FAINT, lw=1, zorder=0)
-            pull.set(yticks=rows, ylim=(-0.8, len(cells) - 0.2))
-            pull.set_yticklabels([name for name, _ in cells])
-            pull.set_title("pull width (1: true bars)")
-            cover.set_title("share in 68 % and 95 % region")
-            ratio.set_title("rms error / bound (1: ideal)")
-            for axes in (pull, cover, ratio):
-                axes.tick_params(axis="y", length=0)
-                axes.grid(axis="y", color=FAINT, alpha=0.2, lw=0.5)
-        result: Figure = figure
-        return result
-
-
-# ------------------------------------------------------------------------------------ runs
-
-
-def run_grid(
-    cells: Sequence[Cell],
-    *,
-    n_pairs: int = 500,
-    seed: int = 0,
-    workers: int = 1,
-    output: str | os.PathLike[str] | None = None,
-) -> Iterator[tuple[Cell, Calibration]]:
-    """Calibrate many cells, in the order in which they finish.
-
-    Parameters
-    ----------
-    cells : sequence of Cell
-    n_pairs, seed
-        See `calibrate`.
-    workers : int
-        Processes; each takes one cell at a time.
-    output : path, optional
-        A file of JSON lines, one a cell, added to as cells finish. Cells that it holds already,
-        made by the same code from the same arguments, are read and not run again.
-
-    Yields
-    ------
-    Cell, Calibration
-
-    Examples
-    --------
-    >>> cells = [Cell(name="small", options={"shape": (32, 32), "noise": 0.1})]
-    >>> grid = Grid(tuple(run_grid(cells, n_pairs=2)))
-    >>> [cell.name for cell, _ in grid.results]
-    ['small']
-    """
-    names = [cell.name for cell in cells]
-    if len(set(names)) < len(names):
-        raise InputError(f"cells of one name: {[n for n, c in Counter(names).items() if c > 1]}")
-    task = partial(_run_cell, n_pairs=n_pairs, seed=seed)
-    keys = [cell.key(n_pairs=n_pairs, seed=seed) for cell in cells]
-    known = {} if output is None else _read_lines(Path(output))
-    todo = []
-    for cell, key in zip(cells, keys, strict=True):
-        if key in known:
-            yield cell, Calibration.from_dict(known[key])
-        else:
-            todo.append((cell, key))
-    for cell, key, found in _each(task, todo, workers):
-        if output is not None:
-            with open(output, "a", encoding="utf-8") as file:
-                file.write(
-                    json.dumps({"cell": cell.name, "key": key, "result": found.to_dict()}) + "\n"
-                )
-        yield cell, found
-
-
-def _run_cell(cell: Cell, *, n_pairs: int, seed: int) -> Calibration:
-    return cell.run(n_pairs=n_pairs, seed=seed)
-
-
-def _each(
-    task: Callable[[Cell], Calibration], todo: list[tuple[Cell, str]], workers: int
-) -> Iterator[tuple[Cell, str, Calibration]]:
-    if workers <= 1:
-        for cell, key in todo:
-            yield cell, key, task(cell)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches the workers too; a KeyboardInterrupt in one that takes its next task would
-        # leave the lock of the queue held, and everybody waiting
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        futures = {pool.submit(task, cell): (cell, key) for cell, key in todo}
-        for future in as_completed(futures):
-            yield (*futures[future], future.result())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read_lines(path: Path) -> dict[str, Any]:
-    """Results by key; a line that was cut off when the run was stopped is left out."""
-    found: dict[str, Any] = {}
-    if not path.exists():
-        return found
-    text = path.read_text(encoding="utf-8")
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-            found[record["key"]] = record["result"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    if text and not text.endswith("\n"):
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")
-    return found
-
-
-@cache
-def code_digest() -> str:
-    """Digest of the sources that the figures depend on: old figures are never taken for new.
-
-    Kept from the first call on: a source that is edited during a run is not the one that runs.
-    """
-    digest = hashlib.sha256()
-    home = Path(__file__).parent
-    for path in sorted(home.rglob("*.py")):
-        if path.relative_to(home).with_suffix("").parts[0] not in OTHERS:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def package_versions(methods: Iterable[str]) -> dict[str, str]:
-    """Versions of the packages behind these methods, and of those that all results rest on."""
-    names = dict.fromkeys(["numpy", "scipy", *(MODULES[method] for method in methods)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of packages that are imported here, and are theirs
-        return {name: str(optional(name, "bench").__version__) for name in names}
-
-
-# ------------------------------------------------------------------------------------ rows
+        return plot_grid(self.of("standard"))
 
 
 def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
@@ -540,27 +279,3 @@ def _in_bounds(found: Calibration, method: str) -> Float:
     """Error of each pair over the root of the trace of its bound."""
     error2 = np.sum(found.trials[method].error ** 2, axis=1)
     return np.asarray(np.sqrt(error2 / np.einsum("nii->n", found.bound)))
-
-
-def _dots(
-    axes: Axes,
-    rows: NDArray[np.int_],
-    numbers: Sequence[Measured],
-    limits: Sequence[tuple[float, float]],
-) -> None:
-    """One number a row with its uncertainty, over the range that it should reach."""
-    from coregister.plotting import BLUE, GREEN, ORANGE, VERMILLION
-
-    colours = {"met": BLUE, "open": ORANGE, "missed": VERMILLION}
-    left, right = axes.get_xlim()
-    for row, number, (low, high) in zip(rows, numbers, limits, strict=True):
-        axes.fill_betweenx([row - 0.5, row + 0.5], low, high, color=GREEN, alpha=0.15, lw=0)
-        if math.isnan(number.value):
-            continue
-        colour = colours[Verdict(what="", measured=number, low=low, high=high).word]
-        if left <= number.value <= right:
-            axes.errorbar(number.value, row, xerr=number.stderr, fmt="o", ms=3, lw=1, color=colour)
-        else:
-            edge, arrow = (right, ">") if number.value > right else (left, "<")
-            axes.plot(edge, row, arrow, ms=6, color=colour, clip_on=False)
-    axes.set_xlim(left, right)
