@@ -42,12 +42,21 @@ LAZY = (
 def reading_order() -> list[str]:
     """Names in the table of CONTRIBUTING.md, top to bottom."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    return re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+    return re.findall(r"^\| `([\w.]+)` \|", text, flags=re.MULTILINE)
+
+
+def entry(dotted: str) -> str:
+    """Row of the table that a module belongs to: its own, or that of the nearest folder."""
+    order = reading_order()
+    parts = dotted.split(".")
+    rows = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((row for row in rows if row in order), parts[0])
 
 
 def place(path: Path) -> str:
-    """Entry of the table that a source file belongs to: the module or its folder."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    """Row of the table that a source file belongs to."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return entry(".".join(part for part in parts if part != "__init__") or "__init__")
 
 
 def executed_on_import(tree: ast.Module) -> Iterator[ast.stmt]:
@@ -103,9 +112,9 @@ def test_a_module_imports_only_from_above(path: Path) -> None:
     for statement in executed_on_import(ast.parse(path.read_text())):
         for name in imported(statement):
             if name.startswith("coregister."):
-                other = name.split(".")[1]
+                other = entry(name.removeprefix("coregister."))
                 assert other in order, f"line {statement.lineno}: {name}"
-                allowed = order[: own + 1] if path.parent != SOURCE else order[:own]
+                allowed = order[: own + (path.parent != SOURCE)]
                 assert other in allowed, f"line {statement.lineno}: {name} stands below"
 
 

@@ -204,7 +204,7 @@ def test_progress_on_a_terminal_only(folder):
 
 
 def test_progress_tells_the_rate_and_the_time_left(monkeypatch):
-    from coregister.cli_stack import _progress
+    from coregister.cli.stack import _progress
 
     class Terminal(io.StringIO):
         def isatty(self):

@@ -82,7 +82,7 @@ def test_what_a_page_refers_to_exists_and_is_documented(page, name):
 
 def test_a_name_that_does_not_exist_is_seen():
     with pytest.raises(AttributeError):
-        find("coregister.search.no_such_function")
+        find("coregister.estimator.search.no_such_function")
 
 
 def test_every_formula_of_the_theory_has_its_function_beside_it():

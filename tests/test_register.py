@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import coregister as cr
+from coregister.estimator.overlap import OverlapRoute
+from coregister.estimator.single import Single
 from coregister.images import prepare
-from coregister.overlap import OverlapRoute
-from coregister.single import Single
 
 
 def pair(scene="power-law-3", noise=0.1, side=96, seed=0, boundary="overlap", truth=(2.3, -3.7)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coregister.spectrum import (
+from coregister.estimator.spectrum import (
     DOUBT,
     DOUBT_LEVEL,
     MANY,

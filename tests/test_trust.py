@@ -12,11 +12,11 @@ import scipy.stats
 from scipy.stats import kstest
 
 import coregister as cr
-import coregister.overlap as overlap
+import coregister.estimator.overlap as overlap
 from coregister import Status, uncertainty
+from coregister.estimator.overlap import OverlapRoute
+from coregister.estimator.single import Single
 from coregister.images import prepare
-from coregister.overlap import OverlapRoute
-from coregister.single import Single
 from coregister.trust import conclude
 
 SIDE = 96

@@ -11,11 +11,11 @@ import scipy.stats
 from numpy.typing import NDArray
 
 import coregister as cr
-from coregister.compare import Comparison, MovableImage, Window
-from coregister.fill import spikes, suspects
+from coregister.estimator.compare import Comparison, MovableImage, Window
+from coregister.estimator.fill import spikes, suspects
+from coregister.estimator.stages import Candidate
+from coregister.estimator.uncertainty import aliasing, conclude_fit
 from coregister.images import prepare
-from coregister.stages import Candidate
-from coregister.uncertainty import aliasing, conclude_fit
 from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
 from coregister.windows.kernels import REACH, kernels

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from coregister.errors import InputError
+from coregister.estimator.overlap import OverlapRoute
+from coregister.estimator.periodic import PeriodicRoute
+from coregister.estimator.single import Single
+from coregister.estimator.stages import Route
 from coregister.images import Pair, as_image, prepare, together
-from coregister.overlap import OverlapRoute
-from coregister.periodic import PeriodicRoute
 from coregister.result import Registration
-from coregister.single import Single
-from coregister.stages import Route
 from coregister.trust import conclude, rivals, unknown
 
 

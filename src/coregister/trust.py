@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
+from coregister.estimator.levels import coarsely_rounded
+from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.uncertainty import principal
 from coregister.images import Pair
-from coregister.levels import coarsely_rounded
 from coregister.result import Coherence, Mode, Registration
-from coregister.stages import Candidate, Fit
 from coregister.status import Status
-from coregister.uncertainty import principal
 
 Float = NDArray[np.float64]
 

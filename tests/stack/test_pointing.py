@@ -131,7 +131,7 @@ def test_planes_of_a_cube_with_corrected_headers(tmp_path, movie, result, extens
 
 def test_the_command(tmp_path, movie):
     testing = pytest.importorskip("click.testing")
-    from coregister.cli_stack import stack
+    from coregister.cli.stack import stack
 
     fits.PrimaryHDU(movie, fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})).writeto(
         tmp_path / "c.fits"
@@ -157,7 +157,7 @@ def test_the_command(tmp_path, movie):
 def test_aligned_frames_and_mean_have_the_coordinates_of_their_grid(tmp_path, movie, cube):
     """A star of the sky stands at one place in all of them, and where the header says."""
     testing = pytest.importorskip("click.testing")
-    from coregister.cli_stack import stack
+    from coregister.cli.stack import stack
 
     base = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -5e-5, "CDELT2": 5e-5}
     base |= {"CRVAL1": 83.6, "CRVAL2": 60.0}

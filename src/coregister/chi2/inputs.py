@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.fill import fill
+from coregister.estimator.fill import fill
 from coregister.fourier import Complex
 from coregister.images import Image, as_image
 

@@ -23,11 +23,11 @@ except ImportError:
 from coregister.cli.calibrate import calibrate
 from coregister.cli.demo import demo
 from coregister.cli.info import info
+from coregister.cli.options import say
 from coregister.cli.pair import pair
-from coregister.cli_options import say
-from coregister.cli_sky import sky
-from coregister.cli_stack import stack
-from coregister.cli_windows import windows
+from coregister.cli.sky import sky
+from coregister.cli.stack import stack
+from coregister.cli.windows import windows
 from coregister.errors import InputError, RegistrationWarning
 
 DEBUG = "COREGISTER_DEBUG"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from coregister.cli.options import FLAGGED, needs_report
 from coregister.cli.pair import measure
-from coregister.cli_options import FLAGGED, needs_report
 
 
 @click.command()

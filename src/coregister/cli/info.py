@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coregister.cli_options import reading_options
+from coregister.cli.options import reading_options
 
 if TYPE_CHECKING:
     from coregister.io import Loaded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coregister.cli_options import (
+from coregister.cli.options import (
     FLAGGED,
     check_outputs,
     needs_report,

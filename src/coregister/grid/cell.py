@@ -23,10 +23,6 @@ OTHERS = (
     "__main__",
     "chi2",
     "cli",
-    "cli_options",
-    "cli_sky",
-    "cli_stack",
-    "cli_windows",
     "demo",
     "errors",
     "grid",
@@ -34,10 +30,8 @@ OTHERS = (
     "io",
     "napari",
     "place",
-    "plane",
     "plotting",
     "posterior",
-    "regrid",
     "report",
     "resample",
     "several",
@@ -45,7 +39,6 @@ OTHERS = (
     "stack",
     "transforms",
     "windows",
-    "world",
 )
 
 

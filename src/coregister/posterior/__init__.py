@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from coregister.estimator.stages import Mode
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair
 from coregister.posterior.evidence import Evidence, Overlap, Periodic, averaged
 from coregister.posterior.grid import STEP, on_grid
 from coregister.posterior.peaks import Peak, find_peaks
 from coregister.posterior.result import Posterior as Posterior
-from coregister.stages import Mode
 
 __all__ = ["posterior"]
 

@@ -11,12 +11,12 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from coregister.fill import fill, without_spikes
+from coregister.estimator.fill import fill, without_spikes
+from coregister.estimator.overlap.search import MIN_OVERLAP
+from coregister.estimator.search import overlap_sums, ring_power, signed_lags
+from coregister.estimator.spectrum import Rings, cosine_rings, fit_noise, interpolator
 from coregister.fourier import TrigPolynomial, frequencies
 from coregister.images import MIN_SIDE, Pair
-from coregister.overlap.search import MIN_OVERLAP
-from coregister.search import overlap_sums, ring_power, signed_lags
-from coregister.spectrum import Rings, cosine_rings, fit_noise, interpolator
 
 Float = NDArray[np.float64]
 #: what is averaged over. Power of the scene over that of the noise, against frequency: a power law

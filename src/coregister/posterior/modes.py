@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.estimator.stages import Mode
 from coregister.posterior.cells import edges_of, volumes
 from coregister.posterior.peaks import Peak
-from coregister.stages import Mode
 
 Float = NDArray[np.float64]
 MIN_MODE = 1e-3

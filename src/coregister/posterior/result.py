@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.estimator.stages import Mode
 from coregister.fourier import along
 from coregister.posterior.cells import edges_of, volumes
 from coregister.regions import check_level, check_truth
-from coregister.stages import Mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
+from coregister.estimator.stages import Coherence, Mode
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair, as_image
 from coregister.regions import check_truth, region_level, sigmas
 from coregister.result.printed import axis_names, compact_html, physical_rows, round_pdg, rows_of
 from coregister.result.record import from_record, plain, to_record
 from coregister.result.surface import delta_chi2
-from coregister.stages import Coherence, Mode
 from coregister.status import ADVISORY, Status
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ class Registration:
         >>> result.to_wcs(wcs).wcs.crpix.round(2).tolist()
         [5.0, 23.0]
         """
-        from coregister import world as world_module
+        from coregister.sky import world as world_module
 
         if hasattr(world, "cards") and header is None:
             header = world
@@ -435,7 +435,7 @@ class Registration:
             If no celestial coordinates are known.
         """
         from coregister.io.sky import carry
-        from coregister.world import sky_jacobian, wcs_of
+        from coregister.sky.world import sky_jacobian, wcs_of
 
         if world is None and self._pair is not None:
             world = self._pair.reference.world

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coregister.stages import Mode
+from coregister.estimator.stages import Mode
 from coregister.status import Status
 
 if TYPE_CHECKING:

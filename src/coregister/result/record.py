@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.stages import Coherence, Mode
+from coregister.estimator.stages import Coherence, Mode
 from coregister.status import Status
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from coregister.compare import MovableImage
 from coregister.errors import InputError
-from coregister.fill import fill
+from coregister.estimator.compare import MovableImage
+from coregister.estimator.fill import fill
+from coregister.estimator.spectrum import Rings
 from coregister.fourier import along, frequencies
 from coregister.images import as_image
 from coregister.simulate.denoise import cosine_modes, own_variance, significant
 from coregister.simulate.frame import Frame
 from coregister.simulate.pairs import FWHM, WHITE_PART, Observation
 from coregister.simulate.scenes import filtered, gaussian
-from coregister.spectrum import Rings
 
 Float = NDArray[np.float64]
 

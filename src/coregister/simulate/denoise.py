@@ -9,9 +9,9 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.errors import InputError
-from coregister.fill import fill
+from coregister.estimator.fill import fill
+from coregister.estimator.spectrum import Rings, cosine_rings
 from coregister.images import as_image
-from coregister.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 

@@ -17,17 +17,17 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import (
+from coregister.estimator.compare import (
     FADE,
     MARGIN,
     MovableImage,
     fast_length,
     known_directions,
 )
-from coregister.fill import MAX_SPIKES, outliers
-from coregister.spectrum import Rings, Spectra, cosine_rings, fit_spectra
+from coregister.estimator.fill import MAX_SPIKES, outliers
+from coregister.estimator.spectrum import Rings, Spectra, cosine_rings, fit_spectra
+from coregister.estimator.uncertainty import distortion, spread_of
 from coregister.stack.ready import Ready
-from coregister.uncertainty import distortion, spread_of
 
 Float = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.single import Single
+from coregister.estimator.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
+from coregister.estimator.overlap.search import MAX_FILLED, OverlapSearch
+from coregister.estimator.search import QUICK_CHANCE, beyond_doubt
+from coregister.estimator.single import Single
 from coregister.images import Image, Pair, together
-from coregister.overlap.search import MAX_FILLED, OverlapSearch
 from coregister.register import measure, route_of
-from coregister.search import QUICK_CHANCE, beyond_doubt
-from coregister.single import Single
 from coregister.stack.frames import Frames
 from coregister.stack.ready import Ready, Samples, ready
 from coregister.status import ADVISORY, Status

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.single import Single
+from coregister.estimator.single import Single
 from coregister.stack.bench import (
     Bench,
     Common,

@@ -16,8 +16,8 @@ from coregister.io import atomic_write, check_output, check_stack_output, read
 from coregister.io.fits import write_header, write_plane
 from coregister.io.ngff import Placed, write_placed
 from coregister.io.times import FITS_SUFFIXES
+from coregister.sky.world import corrected_header, header_wcs, moved_wcs, wcs_of
 from coregister.stack.frames import Frames
-from coregister.world import corrected_header, header_wcs, moved_wcs, wcs_of
 
 if TYPE_CHECKING:
     from coregister.stack.result import StackRegistration

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import MovableImage
-from coregister.search import auto_coherence, steps_between_samples
-from coregister.single import Single
-from coregister.spectrum import Rings, cosine_rings
+from coregister.estimator.compare import MovableImage
+from coregister.estimator.search import auto_coherence, steps_between_samples
+from coregister.estimator.single import Single
+from coregister.estimator.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.overlap.descent import (
+from coregister.estimator.overlap.descent import (
     CONTRACTION,
     LEAST_CONTRACTION,
     LINEAR,

@@ -1,4 +1,4 @@
-"""Many pairs of windows, each at its offset: the equations of `coregister.compare`, together.
+"""Many pairs of windows, each at its offset: the equations of `estimator.compare`, together.
 
 The first axis of every array is the window. No pixel weights: windows with holes are none of
 these. All that the equations are made of is linear in eight fields a window: both images, their
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import ANISOTROPY, INFORMATION_SIGMA, SLOPE_HINT, SLOPE_SIGMA
+from coregister.estimator.compare import ANISOTROPY, INFORMATION_SIGMA, SLOPE_HINT, SLOPE_SIGMA
 from coregister.windows.kernels import SINGLE, Kernels
 from coregister.windows.spectra import WindowSpectra, photometry
 
@@ -29,7 +29,7 @@ SLOPES = slice(6, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class WindowEquations:
-    """As `coregister.compare.Equations`, a window a row.
+    """As `coregister.estimator.compare.Equations`, a window a row.
 
     Attributes
     ----------
@@ -268,7 +268,7 @@ def _information_noise(kernels: Kernels, spectra: WindowSpectra, weight: Float) 
 
 
 def _directions(information: Float, noise: Float) -> tuple[Float, Float]:
-    """See `coregister.compare.known_directions`."""
+    """See `coregister.estimator.compare.known_directions`."""
     values, vectors = np.linalg.eigh(information)
     squares = vectors.transpose(0, 2, 1) ** 2
     scatter = np.sqrt(np.einsum("nui,nij,nuj->nu", squares, noise, squares))

@@ -13,10 +13,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import faded
+from coregister.estimator.compare import faded
+from coregister.estimator.spectrum import Rings, cosine_rings, interpolator
+from coregister.estimator.uncertainty import BANDS
 from coregister.fourier import along
-from coregister.spectrum import Rings, cosine_rings, interpolator
-from coregister.uncertainty import BANDS
 
 Float = NDArray[np.float64]
 

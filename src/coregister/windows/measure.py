@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import MARGIN
 from coregister.errors import RegistrationWarning
+from coregister.estimator.compare import MARGIN
+from coregister.estimator.levels import MOST_EQUAL, coarsely_rounded
+from coregister.estimator.single import Single
 from coregister.images import Image, together
-from coregister.levels import MOST_EQUAL, coarsely_rounded
 from coregister.register import measure
-from coregister.single import Single
 from coregister.status import Status
 from coregister.trust import MAX_FALSE_ALARM
 from coregister.windows.descent import descend

@@ -1,4 +1,4 @@
-"""Candidates for the offset of many windows together, by the formulas of `coregister.search`.
+"""Candidates for the offset of many windows together, by the formulas of `estimator.search`.
 
 A window of the reference is looked for in a larger one of moving: at every offset that is
 searched, all of it has a counterpart, unless the image ends.
@@ -14,10 +14,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.fill import CLIP_SIGMA
-from coregister.images import MIN_SIDE
-from coregister.overlap.search import MIN_OVERLAP
-from coregister.search import (
+from coregister.estimator.fill import CLIP_SIGMA
+from coregister.estimator.overlap.search import MIN_OVERLAP
+from coregister.estimator.search import (
     IDENTICAL,
     MAX_CHANCE,
     SEPARATION,
@@ -32,7 +31,8 @@ from coregister.search import (
     chance_of_peaks,
     independence,
 )
-from coregister.spectrum import Rings, cosine_rings
+from coregister.estimator.spectrum import Rings, cosine_rings
+from coregister.images import MIN_SIDE
 from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
 from coregister.windows.kernels import SINGLE, in_units, spread_matrix
 
@@ -55,7 +55,7 @@ class Found(NamedTuple):
     offset : (n, 2) array
         Against the middle of the search; between pixels by interpolation.
     false_alarm, plain : (n,) array
-        See `coregister.stages.Candidate`.
+        See `coregister.estimator.stages.Candidate`.
     rival : (n,) bool array
         Another offset is about as good.
     """
@@ -291,7 +291,7 @@ def _clipped(fields: Float, used: Mask | None) -> Float:
 
 
 def _sparse(fields: tuple[Float, Float], inside: Ints, band: Float) -> Mask:
-    """See `coregister.search.sparse`."""
+    """See `coregister.estimator.search.sparse`."""
     sizes = [np.full(len(band), fields[0][0].size), np.prod(inside[:, :, 1] - inside[:, :, 0], 1)]
     moments = []
     for field, size in zip(fields, sizes, strict=True):

@@ -1,6 +1,6 @@
 """Gain and spectra of many pairs of windows together: the first axis of every array is the window.
 
-The same fits as in `coregister.spectrum`, whose banded equations stand one behind the other in
+The same fits as in `estimator.spectrum`, whose banded equations stand one behind the other in
 one long system.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpbsv
 
-from coregister.spectrum import (
+from coregister.estimator.spectrum import (
     DOUBT,
     DOUBT_LEVEL,
     LEAKAGE,
@@ -32,7 +32,7 @@ SETTLED = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSpectra:
-    """As `coregister.spectrum.Spectra`, a window a row; `share` is (n, 1)."""
+    """As `coregister.estimator.spectrum.Spectra`, a window a row; `share` is (n, 1)."""
 
     scene: Float
     residual: Float
@@ -123,7 +123,7 @@ def photometry(
 def fit_spectra(
     *, xx: Float, yy: Float, xy: Float, residual: Float, count: Float, start: Float | None
 ) -> WindowSpectra:
-    """Smooth spectra from ring averages; see `coregister.spectrum.fit_spectra`."""
+    """Smooth spectra from ring averages; see `coregister.estimator.spectrum.fit_spectra`."""
     scale = np.max(xx + yy, axis=1, keepdims=True)
     floor = np.maximum(LEAKAGE * residual.max(axis=1, keepdims=True), 1e-15 * scale)
     noise = smooth_log(np.maximum(residual, floor), count)

@@ -1,4 +1,4 @@
-"""Bars and flags of many windows together, by the formulas of `coregister.uncertainty` and `trust`.
+"""Bars and flags of many windows together, by the formulas of `estimator.uncertainty` and `trust`.
 
 What those ask further about, in pixels or at other offsets, is not asked here: such a window is
 in doubt, and is measured by itself.
@@ -12,22 +12,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import FADE, faded
-from coregister.fill import departure, outliers
-from coregister.fourier import along, frequencies
-from coregister.overlap import COLOUR
-from coregister.overlap.rays import OUTLIER_SHARE
-from coregister.search import chance_of_peaks
-from coregister.trust import (
-    FIXED,
-    MAX_CONTRADICTION,
-    MAX_DISTORTION,
-    MAX_FALSE_ALARM,
-    MAX_IF_LIKELY,
-    PRECISION,
-    UNEVEN,
-)
-from coregister.uncertainty import (
+from coregister.estimator.compare import FADE, faded
+from coregister.estimator.fill import departure, outliers
+from coregister.estimator.overlap import COLOUR
+from coregister.estimator.overlap.rays import OUTLIER_SHARE
+from coregister.estimator.search import chance_of_peaks
+from coregister.estimator.uncertainty import (
     ASK_PIXELS,
     BANDS,
     COARSE_EXCESS,
@@ -40,6 +30,16 @@ from coregister.uncertainty import (
     aliased,
     features,
     folded_power,
+)
+from coregister.fourier import along, frequencies
+from coregister.trust import (
+    FIXED,
+    MAX_CONTRADICTION,
+    MAX_DISTORTION,
+    MAX_FALSE_ALARM,
+    MAX_IF_LIKELY,
+    PRECISION,
+    UNEVEN,
 )
 from coregister.windows.descent import Patches, Settled
 from coregister.windows.equations import DX, DY, X, Y, ring_means

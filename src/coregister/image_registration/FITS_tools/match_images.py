@@ -16,8 +16,8 @@ from coregister.errors import InputError, optional
 from coregister.image_registration.FITS_tools.load_header import load_header, opened
 from coregister.io import fits as files
 from coregister.io.sky import tangents
-from coregister.regrid import project, spread
 from coregister.resample import translate
+from coregister.sky.regrid import project, spread
 
 Float = NDArray[np.float64]
 #: what `reproject.reproject_interp` takes; all else is for the method

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-import coregister.overlap as overlap
+import coregister.estimator.overlap as overlap
 
 PAIRS = 30
 #: 5 sigma of a mean of squares of 2 * PAIRS numbers of unit variance

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.estimator.overlap.descent import State
 from coregister.images import Pair
-from coregister.overlap.descent import State
 
 Float = NDArray[np.float64]
 

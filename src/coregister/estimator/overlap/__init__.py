@@ -12,19 +12,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import MARGIN, MovableImage, Window
-from coregister.fill import eroded
+from coregister.estimator.compare import MARGIN, MovableImage, Window
+from coregister.estimator.fill import eroded
+from coregister.estimator.overlap.descent import Movables, Rims, State, descend
+from coregister.estimator.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
+from coregister.estimator.overlap.rays import seen_once
+from coregister.estimator.overlap.search import OverlapSearch
+from coregister.estimator.overlap.shot_noise import with_learnt_noise
+from coregister.estimator.search import QUICK_STEPS, beyond_doubt
+from coregister.estimator.single import Single
+from coregister.estimator.spectrum import interpolator
+from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.uncertainty import conclude_fit
 from coregister.images import Pair
-from coregister.overlap.descent import Movables, Rims, State, descend
-from coregister.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
-from coregister.overlap.rays import seen_once
-from coregister.overlap.search import OverlapSearch
-from coregister.overlap.shot_noise import with_learnt_noise
-from coregister.search import QUICK_STEPS, beyond_doubt
-from coregister.single import Single
-from coregister.spectrum import interpolator
-from coregister.stages import Candidate, Fit
-from coregister.uncertainty import conclude_fit
 
 Float = NDArray[np.float64]
 

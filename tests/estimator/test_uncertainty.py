@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from coregister.compare import Comparison, MovableImage, Window
+from coregister.estimator.compare import Comparison, MovableImage, Window
+from coregister.estimator.uncertainty import MOST_LOST, _loosened
 from coregister.images import prepare
 from coregister.simulate import random_scene, simulate_pair
-from coregister.uncertainty import MOST_LOST, _loosened
 
 BREAD = np.array([[0.04, 0.01], [0.01, 0.09]])
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.estimator.search import floored
+from coregister.estimator.spectrum import Rings
 from coregister.fourier import contract, frequencies, pairs_of_axes
-from coregister.search import floored
-from coregister.spectrum import Rings
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]

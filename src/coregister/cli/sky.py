@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
+from coregister.cli.options import FLAGGED, check_outputs, needs_report, path_option
 from coregister.errors import InputError
 
 

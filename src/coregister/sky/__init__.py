@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
-from coregister.plane import SkyPlane, sky_plane
 from coregister.register import register
-from coregister.regrid import project
 from coregister.result import Registration, compact_html, plain, round_pdg
+from coregister.sky.plane import SkyPlane, sky_plane
+from coregister.sky.regrid import project
+from coregister.sky.world import sky_jacobian
 from coregister.status import Status
-from coregister.world import sky_jacobian
 
 Float = NDArray[np.float64]
 #: splines attenuate what is near the limit of the coarser pixels the less, the higher their degree

@@ -14,11 +14,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.fill import clipped
-from coregister.fourier import TrigPolynomial
-from coregister.images import Pair
-from coregister.periodic.bars import conclude
-from coregister.periodic.modes import (
+from coregister.estimator.fill import clipped
+from coregister.estimator.periodic.bars import conclude
+from coregister.estimator.periodic.modes import (
     AutoSpectra,
     Complex,
     Float,
@@ -28,7 +26,7 @@ from coregister.periodic.modes import (
     modes_of,
     thinning,
 )
-from coregister.search import (
+from coregister.estimator.search import (
     QUICK_SIDE,
     QUICK_STEPS,
     auto_coherence,
@@ -41,10 +39,12 @@ from coregister.search import (
     sparse,
     steps_between_samples,
 )
-from coregister.single import Single
-from coregister.spectrum import Rings, Spectra, photometry
-from coregister.stages import Candidate, Fit
-from coregister.uncertainty import principal
+from coregister.estimator.single import Single
+from coregister.estimator.spectrum import Rings, Spectra, photometry
+from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.uncertainty import principal
+from coregister.fourier import TrigPolynomial
+from coregister.images import Pair
 
 MAX_STEPS = 30
 #: bars: a change of the weights that moves the offset by less does not count

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from coregister.estimator.spectrum import Counted, Rings
+from coregister.estimator.stages import Candidate
 from coregister.fourier import along
-from coregister.spectrum import Counted, Rings
-from coregister.stages import Candidate
 
 Float = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coregister.cli_options import FLAGGED, check_outputs, needs_report, path_option
+from coregister.cli.options import FLAGGED, check_outputs, needs_report, path_option
 from coregister.errors import InputError, optional
 
 if TYPE_CHECKING:

@@ -13,18 +13,17 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import known_directions, pieces
-from coregister.fourier import TrigPolynomial
-from coregister.periodic.modes import (
+from coregister.estimator.compare import known_directions, pieces
+from coregister.estimator.periodic.modes import (
     Complex,
     Float,
     Modes,
     Sampled,
     pairwise_matrix,
 )
-from coregister.spectrum import Spectra, weights_beside
-from coregister.stages import Candidate, Fit
-from coregister.uncertainty import (
+from coregister.estimator.spectrum import Spectra, weights_beside
+from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.uncertainty import (
     FEWEST_DOF,
     STEP_ASIDE,
     aliased,
@@ -37,6 +36,7 @@ from coregister.uncertainty import (
     pseudo_inverse,
     spread_of,
 )
+from coregister.fourier import TrigPolynomial
 
 Single = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coregister.fill import outliers, rims, spikes, suspects
+from coregister.estimator.fill import outliers, rims, spikes, suspects
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import (
+from coregister.estimator.compare import (
     FADE,
     Comparison,
     Equations,
@@ -24,11 +24,11 @@ from coregister.compare import (
     pieces,
     products,
 )
+from coregister.estimator.search import chance_of_peak
+from coregister.estimator.spectrum import Rings, Spectra
+from coregister.estimator.stages import Candidate, Fit
 from coregister.fourier import TrigPolynomial, along, frequencies
 from coregister.images import Pair
-from coregister.search import chance_of_peak
-from coregister.spectrum import Rings, Spectra
-from coregister.stages import Candidate, Fit
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]

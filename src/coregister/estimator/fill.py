@@ -14,8 +14,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from coregister.estimator.spectrum import cosine_rings
 from coregister.images import Image
-from coregister.spectrum import cosine_rings
 
 Float = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], ...]

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import Comparison, Equations, MovableImage, Window
+from coregister.estimator.compare import Comparison, Equations, MovableImage, Window
+from coregister.estimator.uncertainty import aliasing, pseudo_inverse, spread_of
 from coregister.images import Pair
-from coregister.uncertainty import aliasing, pseudo_inverse, spread_of
 
 Float = NDArray[np.float64]
 Movables = tuple[MovableImage, MovableImage]

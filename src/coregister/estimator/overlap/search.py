@@ -10,9 +10,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.fill import clipped, eroded
-from coregister.images import MIN_SIDE, Pair
-from coregister.search import (
+from coregister.estimator.fill import clipped, eroded
+from coregister.estimator.search import (
     auto_coherence,
     auto_filters,
     chance_of_features,
@@ -25,9 +24,10 @@ from coregister.search import (
     sparse,
     steps_between_samples,
 )
-from coregister.single import Single
-from coregister.spectrum import Rings, cosine_rings, interpolator
-from coregister.stages import Candidate
+from coregister.estimator.single import Single
+from coregister.estimator.spectrum import Rings, cosine_rings, interpolator
+from coregister.estimator.stages import Candidate
+from coregister.images import MIN_SIDE, Pair
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]

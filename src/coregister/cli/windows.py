@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from coregister.cli_options import (
+from coregister.cli.options import (
     FLAGGED,
     Command,
     check_outputs,

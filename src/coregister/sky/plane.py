@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.images import Image, Unpacked, as_image, unpack
 from coregister.io.loaded import Loaded
-from coregister.world import corrected_header, moved_wcs, wcs_of
+from coregister.sky.world import corrected_header, moved_wcs, wcs_of
 
 Float = NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.compare import Window, pixel_weight
-from coregister.fill import MAX_SPIKES, OUTLIER_SIGMA, departure, outliers
+from coregister.estimator.compare import Window, pixel_weight
+from coregister.estimator.fill import MAX_SPIKES, OUTLIER_SIGMA, departure, outliers
+from coregister.estimator.overlap.descent import State
+from coregister.estimator.single import Single
 from coregister.images import Pair
-from coregister.overlap.descent import State
-from coregister.single import Single
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]

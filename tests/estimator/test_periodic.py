@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import coregister as cr
+from coregister.estimator.periodic import PeriodicRoute
+from coregister.estimator.periodic.modes import auto_spectra, coarser
+from coregister.estimator.single import Single
 from coregister.images import prepare
-from coregister.periodic import PeriodicRoute
-from coregister.periodic.modes import auto_spectra, coarser
-from coregister.single import Single
 
 SHAPES = [(64,), (65,), (32, 33), (48, 64), (31, 45), (12, 16, 20), (15, 17, 11)]
 

@@ -19,10 +19,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.background import Background
+from coregister.estimator.background import Background
+from coregister.estimator.spectrum import Spectra, cosine_rings, fit_spectra, photometry
 from coregister.fourier import along, frequencies
 from coregister.images import Pair
-from coregister.spectrum import Spectra, cosine_rings, fit_spectra, photometry
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
@@ -69,7 +69,7 @@ class MovableImage:
     Parameters
     ----------
     data : array
-        No holes: see `coregister.fill`.
+        No holes: see `coregister.estimator.fill`.
     periodic : bool
         The image continues at its other side, and windows wrap around.
     amplitude : callable, optional

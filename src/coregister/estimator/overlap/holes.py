@@ -9,12 +9,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import Comparison, MovableImage, Window, faded
-from coregister.fill import TAILS, rims
+from coregister.estimator.compare import Comparison, MovableImage, Window, faded
+from coregister.estimator.fill import TAILS, rims
+from coregister.estimator.overlap.descent import MAX_STEP, Rims, State, overlaps
+from coregister.estimator.spectrum import interpolator
 from coregister.fourier import frequencies
 from coregister.images import Pair
-from coregister.overlap.descent import MAX_STEP, Rims, State, overlaps
-from coregister.spectrum import interpolator
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]

@@ -12,11 +12,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.compare import MovableImage, fast_length
-from coregister.fill import Suspects, fill, spikes, suspects, without
+from coregister.estimator.compare import MovableImage, fast_length
+from coregister.estimator.fill import Suspects, fill, spikes, suspects, without
+from coregister.estimator.search import QUICK_SIDE, QUICK_STEPS, ring_power
+from coregister.estimator.spectrum import Rings, cosine_rings
 from coregister.images import Image
-from coregister.search import QUICK_SIDE, QUICK_STEPS, ring_power
-from coregister.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
