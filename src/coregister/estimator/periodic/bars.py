@@ -30,6 +30,7 @@ from coregister.estimator.uncertainty import (
     competing,
     contradiction,
     echo,
+    features,
     folded_power,
     loosened,
     principal,
@@ -281,4 +282,17 @@ def _aliasing(
     in_modes = rings.at_modes(power * heavy * (gain / images.size), real.dtype).reshape(real.shape)
     in_modes *= np.maximum(real, 0)
     chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
-    return aliased(coherent, chance, np.zeros(len(offset)), bread, offset)
+    scene = np.maximum(rings.at_bins(spectra.scene), 1e-300)
+    meeting = heavy * np.sqrt(rings.at_bins(folded) * scene)
+    worst = np.abs(bread) @ np.array([meeting @ sums for sums in modes.moduli])
+    if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
+        alike = 2 * np.pi * rings.at_bins(rings.frequency) * meeting
+        filtered, of_scene = (
+            rings.at_modes(values, real.dtype).reshape(real.shape)
+            for values in (np.sqrt(alike / scene), alike)
+        )
+        first, second = (
+            scipy.fft.irfftn(filtered * half, s=images.shape) for half in _halfway(images, offset)
+        )
+        worst = worst / np.sqrt(features(first * second, np.stack([of_scene, of_scene])))
+    return aliased(coherent, chance, worst, bread, offset)
