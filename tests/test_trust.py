@@ -13,7 +13,8 @@ from scipy.stats import kstest
 
 import coregister as cr
 import coregister.estimator.overlap as overlap
-from coregister import Status, uncertainty
+from coregister import Status
+from coregister.estimator import uncertainty
 from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.single import Single
 from coregister.images import prepare

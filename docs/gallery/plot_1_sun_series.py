@@ -37,11 +37,7 @@ assert not together.trusted.all()
 
 print(stack)
 good = stack.trusted
-assert good.sum() >= 6
-
-# %%
-# Where the regions of the corona themselves changed from one hour to the next, the frame is flagged;
-# the one after it is linked to the last that was not.
+assert good.sum() >= 9
 
 # %%
 # The rotation of the surface is known (Howard, Harvey & Forgach 1990, `doi:10.1007/BF00156795

@@ -232,6 +232,7 @@ def as_image(
     image = Image(values=data, **found.where)
     finite = math.isfinite(image.mean)  # and so is every pixel
     if whole and finite:
+        _check_range(data, name)
         return image
     sigma: float | NDArray[np.float64] | None = None
     err = own_err if err is None else err
@@ -239,6 +240,7 @@ def as_image(
         sigma = _as_sigma(err, data.shape, name, err_name, kept=kept)
     positive = not isinstance(sigma, np.ndarray) or 0 < sigma.min() <= sigma.max() < np.inf
     if finite and positive and valid is None and own_valid is None:
+        _check_range(data, name)
         return replace(image, sigma=sigma)
     usable = np.isfinite(data)
     if own_valid is not None:
@@ -258,12 +260,24 @@ def as_image(
         data = _filled(data, usable)
         if isinstance(sigma, np.ndarray):
             sigma = _filled(sigma, usable)
+    _check_range(data, name)
     return Image(
         values=data,
         valid=usable if count < data.size else None,
         sigma=sigma,
         **found.where,
     )
+
+
+def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
+    """Refuse a unit in which squares are no numbers."""
+    few = np.abs(values.flat[:: max(1, values.size // 1000)])  # a few pixels tell
+    largest = float(few[np.isfinite(few)].max(initial=0))
+    if largest != 0 and not 1 / EXTREME < largest < EXTREME:
+        raise InputError(
+            f"{name} has values of {largest:.0e}, whose squares leave the range of numbers; "
+            f"divide it by {largest:.0e}"
+        )
 
 
 def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -379,14 +393,6 @@ def check_kind(array: NDArray[Any], name: str) -> None:
         )
     if array.size == 0:
         raise InputError(f"{name} is empty, shape {array.shape}; an image is needed")
-    if array.dtype.kind == "f":  # a few pixels tell in which unit it is
-        few = np.abs(array.flat[:: max(1, array.size // 1000)])
-        largest = float(few[np.isfinite(few)].max(initial=0))
-        if largest != 0 and not 1 / EXTREME < largest < EXTREME:
-            raise InputError(
-                f"{name} has values of {largest:.0e}, whose squares leave the range of numbers; "
-                f"divide it by {largest:.0e}"
-            )
 
 
 def _check_colour(array: NDArray[Any], name: str) -> None:

@@ -19,7 +19,7 @@ from coregister.status import Status
 Float = NDArray[np.float64]
 
 #: unrelated images give a peak that is trusted with this probability
-MAX_FALSE_ALARM = 1e-4
+MAX_FALSE_ALARM = 2e-4
 #: share of the best candidate's evidence that a rival has at least
 RIVAL = 0.6
 #: another offset is an alternative while it is less likely than the best by at most this
@@ -98,8 +98,10 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     stderr = np.sqrt(covariance.diagonal())
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
     echo = best.echo() if still or uneven else 1.0
-    # noise that only its pixels explain may be a source that moves by itself
-    distorted = min(best.distortion, echo) < MAX_IF_LIKELY if uneven else False
+    # noise that only its pixels explain may be a source that moves by itself, but for aliasing
+    aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
+    odd = uneven and not aliased
+    distorted = min(best.distortion, echo) < MAX_IF_LIKELY if odd else False
     if distorted or best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION

@@ -438,11 +438,11 @@ def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
 
 def chance_by_null(
     null: Float, allowed: NDArray[np.bool_], power: float
-) -> Callable[[float], float]:
+) -> Callable[[float], float] | None:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
     The highest peaks of the null, one a block of lags, are continued by a tail; that its mean
-    excess is known from so few of them is taken into account.
+    excess is known from so few of them is taken into account. None where there are too few.
 
     Parameters
     ----------
@@ -455,8 +455,8 @@ def chance_by_null(
     """
     peaks = _peaks_of_blocks(null, allowed) ** power
     count = min(NULL_PEAKS, peaks.size // 8)
-    if count < 2 or peaks[count] == 0.0:  # too few peaks to tell
-        return lambda z: 1.0
+    if count < 2 or peaks[count] == 0.0:
+        return None
     start = float(peaks[count])
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
 
@@ -708,7 +708,7 @@ def pick(
     spacing = np.array([lag.reshape(-1)[1] - lag.reshape(-1)[0] for lag in lags])
 
     @cache
-    def tail() -> Callable[[float], float]:
+    def tail() -> Callable[[float], float] | None:
         power = GAUSSIAN_POWER if coincidence is None else SPARSE_POWER
         return chance_by_null(null * np.sqrt(samples), allowed, power)
 
@@ -727,14 +727,15 @@ def pick(
             break  # as below, where there is more to be asked
         false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
         same = correlation[best] > IDENTICAL and count > most / 2
-        if not same and (coincidence is not None or false_alarm > FAR_TAIL):
-            by_null = tail()(z * scatter)
-            if coincidence is not None:
-                by_null = coincidence(offset, by_null)
-                rival = max(false_alarm, by_null)
+        if coincidence is not None and not same:
+            told = tail()
+            by_null = coincidence(offset, 1.0 if told is None else told(z * scatter))
+            rival = false_alarm = max(false_alarm, by_null)
+        elif false_alarm > FAR_TAIL and not same:
+            told = tail()
+            by_null = false_alarm if told is None else told(z * scatter)
             # what is doubtful is judged by both; what is not, by the scenes themselves
-            doubtful = coincidence is not None or false_alarm < NEAR_TAIL
-            false_alarm = max(false_alarm, by_null) if doubtful else by_null
+            false_alarm = max(false_alarm, by_null) if false_alarm < NEAR_TAIL else by_null
         if candidates and rival > MAX_CHANCE:
             break  # no match in its own right, so no rival of the first
         candidates.append(
