@@ -478,9 +478,9 @@ def test_info_shows_what_would_be_used(folder):
 
 
 def test_many_windows_are_written_as_a_table_and_a_picture(folder):
-    command = ("windows", "ref.tif", "mov.tif", "--size", "32,24", "--max-offset", "5,4")
+    command = ("windows", "ref.tif", "mov.tif", "--size", "40,36", "--max-offset", "5,4")
     done = run(*command, "--table", "flow.csv", "--plot", "flow.png", cwd=folder)
-    assert "windows of 32 x 24 trusted" in done.stdout
+    assert "windows of 40 x 36 trusted" in done.stdout
     rows = np.genfromtxt(folder / "flow.csv", delimiter=",", names=True, dtype=None)
     for axis, truth in zip("yx", TRUTH, strict=True):
         pulls = (rows[f"offset_{axis}_px"] - truth) / rows[f"stderr_{axis}_px"]
