@@ -34,6 +34,10 @@ Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 
+#: of the random part of aliasing, in sigma, what is called the largest error
+ALIASED_SIGMA = 4.0
+#: error by the aliasing of a single star, in bars, from which it is asked how many there are
+SPARSE_ALIASING = 0.03
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -612,7 +616,7 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
         pulled = row * power
         chance[i] = [float(pulled @ other) for other in equations.gradient]
     worst = np.abs(bread) @ alike
-    if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
+    if np.any(worst > SPARSE_ALIASING * np.sqrt(np.diag(bread))):
         radius = np.sqrt(sum(k**2 for k in comparison.k)).ravel().astype(comparison.dtype)
         filtered = np.sqrt(radius * meeting / scene)
         first, second = (
@@ -704,13 +708,13 @@ def aliased(coherent: Float, chance: Float, sparse: Float, bread: Float, offset:
 
     Folded power that meets folded power in the other image has turned by one period a pixel more
     than its frequency says, which pulls all modes of an axis the same way, by `coherent` times
-    the sine of that; none for whole pixels. Where it meets the scene, signs are random and three
+    the sine of that; none for whole pixels. Where it meets the scene, signs are random and four
     sigma are taken: of `chance`, if each mode has its own sign, or `sparse`, since the modes of a
     star all have that of its place between the pixels, and few stars do not average it out.
     """
     random = np.sqrt(np.maximum((bread @ chance @ bread).diagonal(), 0.0))
     pull = coherent * np.abs(np.sin(2 * np.pi * offset))
-    return np.asarray(np.abs(bread) @ pull + 3.0 * np.maximum(random, sparse))
+    return np.asarray(np.abs(bread) @ pull + ALIASED_SIGMA * np.maximum(random, sparse))
 
 
 def likelihood(comparison: Comparison, equations: Equations, offset: Float) -> TrigPolynomial:

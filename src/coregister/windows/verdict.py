@@ -26,6 +26,7 @@ from coregister.estimator.uncertainty import (
     FEWEST_DOF,
     MOST_LOST,
     NOISELESS,
+    SPARSE_ALIASING,
     STEP_ASIDE,
     aliased,
     features,
@@ -395,7 +396,7 @@ def _aliasing(kernels: Kernels, settled: Settled, gradient: Float, bread: Float)
     chance = (columns * (power * weight)[:, None]) @ columns.transpose(0, 2, 1)
     worst = (np.abs(inverse) @ alike[:, :, None])[:, :, 0]
     bars = np.sqrt(np.clip(np.einsum("nii->ni", inverse), 0.0, None))
-    for i in np.flatnonzero(np.any(3.0 * worst > 0.1 * bars, axis=1)):
+    for i in np.flatnonzero(np.any(worst > SPARSE_ALIASING * bars, axis=1)):
         filtered = np.sqrt(np.hypot(*moduli) * meeting[i] / scene[i])
         first, second = kernels.untransform(filtered * np.stack([x[i], y[i]]))
         worst[i] /= np.sqrt(features(first * second, filtered**2 * scene[i]))

@@ -25,6 +25,7 @@ from coregister.estimator.spectrum import Spectra, weights_beside
 from coregister.estimator.stages import Candidate, Fit
 from coregister.estimator.uncertainty import (
     FEWEST_DOF,
+    SPARSE_ALIASING,
     STEP_ASIDE,
     aliased,
     competing,
@@ -285,7 +286,7 @@ def _aliasing(
     scene = np.maximum(rings.at_bins(spectra.scene), 1e-300)
     meeting = heavy * np.sqrt(rings.at_bins(folded) * scene)
     worst = np.abs(bread) @ np.array([meeting @ sums for sums in modes.moduli])
-    if np.any(3.0 * worst > 0.1 * np.sqrt(np.diag(bread))):
+    if np.any(worst > SPARSE_ALIASING * np.sqrt(np.diag(bread))):
         alike = 2 * np.pi * rings.at_bins(rings.frequency) * meeting
         filtered, of_scene = (
             rings.at_modes(values, real.dtype).reshape(real.shape)
