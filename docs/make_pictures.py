@@ -56,7 +56,7 @@ def sun() -> Figure:
                 plot.errorbar(
                     hour,
                     result.offset[axis],
-                    result.stderr[axis],
+                    result.stderr[axis] if result.trusted else None,
                     fmt="o",
                     markersize=4,
                     markerfacecolor=colour if result.trusted else "white",
