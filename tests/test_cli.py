@@ -491,6 +491,11 @@ def test_many_windows_are_written_as_a_table_and_a_picture(folder):
     assert "flow.csv exists" in again.stderr
 
 
+def test_a_picture_of_no_known_kind_is_refused_before_the_work(folder):
+    for command in (("windows", "ref.tif", "mov.tif"), ("calibrate", "ref.tif", "--noise", "1")):
+        assert "end its name in .png" in run(*command, "--plot", "p.xyz", cwd=folder, code=2).stderr
+
+
 def test_unrelated_windows_are_flagged_and_status_is_3(folder):
     assert "NO_MATCH" in run("windows", "ref.npy", "noise.npy", cwd=folder, code=3).stdout
 

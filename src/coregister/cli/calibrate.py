@@ -11,12 +11,13 @@ import click
 from coregister.cli.options import (
     FLAGGED,
     check_outputs,
+    needs_plot,
     needs_report,
     numbers,
     path_option,
     reading_options,
 )
-from coregister.errors import InputError, optional
+from coregister.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,8 +115,7 @@ def calibrate(
     if (image is None) == (scene is None):
         raise InputError("one of IMAGE and --scene is needed, and not both")
     check_outputs([json_path, plot_path, report], [image] if image else [], overwrite=overwrite)
-    if plot_path is not None:
-        optional("matplotlib", "report")
+    needs_plot(plot_path)
     if report is not None:
         needs_report(report)
     source: Any = scene

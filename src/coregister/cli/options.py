@@ -15,6 +15,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: exit status of what was done and must not be trusted
 FLAGGED = 3
+#: kinds of pictures that are drawn
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def path_option(*names: str, help: str) -> Callable[[Command], Command]:
@@ -90,6 +92,17 @@ def needs_report(path: Path) -> None:
     check_html(path)
     optional("matplotlib", "report")
     optional("jinja2", "report")
+
+
+def needs_plot(path: Path | None) -> None:
+    """Say before any work if the picture cannot be drawn."""
+    if path is None:
+        return
+    optional("matplotlib", "report")
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(
+            f"{path} does not say what kind of picture to draw; end its name in .png, .pdf or .svg"
+        )
 
 
 def say(line: str) -> None:

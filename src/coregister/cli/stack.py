@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coregister.cli.options import FLAGGED, check_outputs, needs_report, path_option
+from coregister.cli.options import FLAGGED, check_outputs, needs_plot, needs_report, path_option
 from coregister.errors import InputError, optional
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ def stack(
         overwrite=overwrite,
     )
     start = _reference(reference)
-    if plot_path is not None:
-        optional("matplotlib", "report")
+    needs_plot(plot_path)
     if report is not None:
         needs_report(report)
     if workers is not None and scheduler is not None:

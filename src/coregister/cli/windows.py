@@ -11,11 +11,11 @@ from coregister.cli.options import (
     FLAGGED,
     Command,
     check_outputs,
+    needs_plot,
     numbers,
     path_option,
     reading_options,
 )
-from coregister.errors import optional
 
 
 def _pixels(name: str, help: str) -> Callable[[Command], Command]:
@@ -69,8 +69,7 @@ def windows(
     check_outputs([table, plot_path], [reference, moving], overwrite=overwrite)
     if table is not None:
         check_table(table)
-    if plot_path is not None:
-        optional("matplotlib", "report")
+    needs_plot(plot_path)
     first, second = (
         read(path, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
         for path in (reference, moving)
