@@ -106,7 +106,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
         flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
     second = min(best.dispersion, best.competing, echo if still else 1.0)
-    if second < limit or best.contradiction < MAX_CONTRADICTION:
+    if second < limit or best.contradiction < MAX_CONTRADICTION or (still and best.lines_alone()):
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)

@@ -71,6 +71,8 @@ class Fit:
         Probability of a local displacement this uneven if the pair is only shifted.
     echo : callable
         Tells the probability of a residual this opposite to itself somewhere else if it is noise.
+    lines_alone : callable
+        Tells if rows or columns of one value make the answer, and all else is found elsewhere.
     dispersion : float
         Probability of frequencies that disagree this much if they see one scene.
     contradiction : float
@@ -100,6 +102,7 @@ class Fit:
     dof: float
     distortion: float
     echo: Callable[[], float]
+    lines_alone: Callable[[], bool]
     dispersion: float
     contradiction: float
     competing: float

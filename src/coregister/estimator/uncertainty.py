@@ -38,6 +38,8 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 ALIASED_SIGMA = 4.0
 #: error by the aliasing of a single star, in bars, from which it is asked how many there are
 SPARSE_ALIASING = 0.03
+#: share of the information that makes rows or columns of one value suspect
+IN_LINES = 0.9
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: share of the scene's power below which what is left over is no noise: a ten-thousandth of its
@@ -120,6 +122,7 @@ def conclude_fit(
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
         echo=lambda: echo(left) if noisy else 1.0,
+        lines_alone=lambda: noisy and lines_alone(comparison, equations),
         dispersion=dispersion(comparison, equations, left, in_rings) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
         competing=competing(
@@ -383,6 +386,37 @@ def echo(left: Real) -> float:
     lowest = -float(correlation.min())
     # each lag and its opposite are one
     return chance_of_peak(lowest / scatter, size / 2, np.pi * ECHO_BAND, left.ndim)
+
+
+def lines_alone(comparison: Comparison, equations: Equations) -> bool:
+    """True if rows or columns of one value make the answer, and all else is found elsewhere.
+
+    A scene has its information all over the plane of modes, rows and columns of a detector in
+    a single line of it. Without that line, what is left may correlate best at another offset,
+    too far away for the score of `dispersion` to tell.
+    """
+    shape = comparison.window.shape
+    if len(shape) == 1:
+        return False
+    lines = [
+        tuple(slice(None) if a == axis else 0 for a in range(len(shape)))
+        for axis in range(len(shape))
+    ]
+    known = [(equations.weight * row**2).reshape(shape) for row in equations.gradient]
+    shares = [
+        float(values[line].sum()) / max(float(values.sum()), 1e-300)
+        for values, line in zip(known, lines, strict=True)
+    ]
+    if max(shares) < IN_LINES:
+        return False
+    spectra = []
+    for modes in comparison.apart(equations):
+        rest = (np.sqrt(equations.weight) * modes).reshape(shape)
+        for line in lines:
+            rest[line] = 0.0
+        spectra.append(scipy.fft.rfftn(comparison.untransform(rest)))
+    correlation = scipy.fft.irfftn(np.conj(spectra[0]) * spectra[1], s=shape)
+    return int(np.argmax(correlation)) != 0
 
 
 def dispersion(

@@ -103,6 +103,7 @@ def conclude(
         dof=dof,
         distortion=1.0,
         echo=lambda: echo(left),
+        lines_alone=lambda: False,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
