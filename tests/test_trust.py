@@ -239,6 +239,18 @@ def test_columns_of_the_detector_that_hide_a_scene_which_moved(kind, strength):
         assert still.trusted
 
 
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3"])
+def test_bright_columns_of_a_small_frame(kind):
+    """Nothing tells but that all else correlates at another offset."""
+    for offset, trusted in (((0.2, -2.3), False), ((0.0, 0.0), True)):
+        rng = np.random.default_rng(3)
+        scene = cr.random_scene(kind, (96, 96), rng=rng)
+        images = cr.simulate_pair(scene, offset, noise=0.1, rng=rng, shape=(40, 40))
+        for image in images:
+            image[:, [7, 18, 31]] = 2 * scene.max()
+        assert (not flags(*images) - {Status.UNDERSAMPLED, Status.UNEVEN_NOISE}) == trusted
+
+
 @pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
 def test_a_faint_fixed_pattern_is_noise_like_any_other(kind):
     for seed in range(3):
