@@ -44,6 +44,8 @@ def plot_stack(result: StackRegistration) -> Figure:
         for axis, panel in enumerate(axes):
             draw_offsets(panel, result, axis)
         axes[-1].set_xlabel(_along(result)[1])
+        if result.times is None:
+            axes[-1].xaxis.get_major_locator().set_params(integer=True)
         good = int(result.trusted.sum())
         verdict = f"{good} of {len(result)} frames trusted; offsets from {result.reference}"
         figure.suptitle(verdict, x=0.01, ha="left", fontsize=11)

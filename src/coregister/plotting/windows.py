@@ -52,7 +52,9 @@ def plot_windows(result: WindowsRegistration, *, scale: float | None = None) -> 
             axes.plot(*centers[~good].T[::-1], "x", color=VERMILLION, ms=4, label="not trusted")
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.06), frameon=False, fontsize=8.5)
         half = np.array(result.size) / 2
-        low, high = centers.min(axis=0) - half, centers.max(axis=0) + half
+        tips = centers[good] + scale * offsets[good]
+        low = np.minimum(centers.min(axis=0) - half, tips.min(axis=0, initial=np.inf))
+        high = np.maximum(centers.max(axis=0) + half, tips.max(axis=0, initial=-np.inf))
         axes.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), aspect="equal")
         axes.set(xlabel=f"{axis_names(2)[1]}, px", ylabel=f"{axis_names(2)[0]}, px")
         verdict = f"{int(good.sum())} of {len(result)} windows trusted"
