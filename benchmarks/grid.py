@@ -247,7 +247,11 @@ def pictures() -> list[Cell]:
     cells = []
     for name, values, noise, shape in found:
         image = np.asarray(values, dtype=np.float64)
-        note = "some crops are plain sky, with bounds up to 0.06 px" if "camera" in name else ""
+        note = (
+            "some crops are plain sky, with bounds up to 0.06 px; it is these that are flagged"
+            if "camera" in name
+            else ""
+        )
         cells.append(cell(image / image.std(), noise, shape, name=name, note=note))
     return cells
 
