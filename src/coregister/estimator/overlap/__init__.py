@@ -215,7 +215,14 @@ class OverlapRoute:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
-        bad = seen_once(self._sampled_pair, self._singles, state, learnt)
+        given, now = (
+            sum(
+                0 if image.valid is None else int(np.count_nonzero(~image.valid))
+                for image in images
+            )
+            for images in (self._pair.images, [single.image for single in self._singles])
+        )
+        bad = seen_once(self._sampled_pair, self._singles, state, learnt, now - given)
         if bad is None:
             return OverlapRoute(self._pair, self._singles, every_pixel=True, rough=self._rough)
         if not any(mask.any() for mask in bad):

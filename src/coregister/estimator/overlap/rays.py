@@ -27,7 +27,11 @@ ALIASED = 0.3
 
 
 def seen_once(
-    pair: Pair, singles: Sequence[Single], state: State, learnt: Pair | None = None
+    pair: Pair,
+    singles: Sequence[Single],
+    state: State,
+    learnt: Pair | None = None,
+    removed: int = 0,
 ) -> list[Mask] | None:
     """Where either image shows what the other does not.
 
@@ -40,11 +44,14 @@ def seen_once(
     state : State
     learnt : Pair, optional
         With noise that rises with brightness: what both images show is judged by that.
+    removed : int
+        Pixels of rays that were found before.
 
     Notes
     -----
     Where the scene is undersampled a star looks like a ray, and how its light is shared among
-    pixels differs between the images: what both show to within a pixel stands in both.
+    pixels differs between the images: what both show to within a pixel stands in both, unless most
+    of what is found are rays, two of which may have hit one place.
     """
     window, equations = state.comparison.window, state.equations
     residual = state.comparison.untransform(equations.residual)
@@ -72,12 +79,20 @@ def seen_once(
     if real.any() and state.aliased > ALIASED:
         near = [departure(s.filled, there, 1) for s, there in zip(singles, inside, strict=True)]
         near[0] = equations.gain * near[0]
-        real &= np.min(near, axis=0) < SHARED * np.max(near, axis=0)
+        faint = np.maximum(SHARED * np.max(near, axis=0), _outstanding(residual[used]))
+        both = real & (np.min(near, axis=0) >= faint)
+        if 2 * np.count_nonzero(both) > np.count_nonzero(real) + removed:
+            real &= ~both
     if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
         for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
             # the image that has it; both, if both have one
             mask[tuple(p[real & (size > least / 2)] for p in there)] = True
     return bad
+
+
+def _outstanding(residual: Float) -> float:
+    """What no noise reaches."""
+    return OUTLIER_SIGMA / 0.6745 * float(np.median(np.abs(residual)))
 
 
 def _both(singles: Sequence[Single], window: Window) -> list[tuple[Single, tuple[int, ...]]]:
