@@ -33,6 +33,8 @@ MAX_CONTRADICTION = 1e-9
 #: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
 #: source that moves by itself where the noise is uneven
 MAX_IF_LIKELY = 1e-3
+#: and where aliasing may make noise uneven
+MAX_IF_ALIASED = 1e-4
 #: share of the best candidate's evidence, in the search, above which a scene repeats there
 REPEATS = 0.75
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
@@ -98,10 +100,10 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     stderr = np.sqrt(covariance.diagonal())
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
     echo = best.echo() if still or uneven else 1.0
-    # noise that only its pixels explain may be a source that moves by itself, but for aliasing
+    # noise that only its pixels explain may be a source that moves by itself, or aliasing
     aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
-    odd = uneven and not aliased
-    distorted = min(best.distortion, echo) < MAX_IF_LIKELY if odd else False
+    uncommon = MAX_IF_ALIASED if aliased else MAX_IF_LIKELY
+    distorted = uneven and min(best.distortion, echo) < uncommon
     if distorted or best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION

@@ -70,19 +70,22 @@ def seen_once(
     # an outlier that is moved sends waves around it; in the image it is one pixel
     least = OUTLIER_SHARE * np.abs(residual[places])
     real = np.abs(own[1] - own[0]) > least
+    both = np.zeros_like(real)
     if learnt is not None:
         expected = pixel_weight(learnt, window)
         assert expected is not None
-        bright = np.min(own, axis=0) > BOTH * np.max(own, axis=0)
         limit = OUTLIER_SIGMA * np.sqrt(np.mean((residual * expected)[used] ** 2))
-        real &= ~bright | (np.abs(residual[places]) * expected[places] > limit)
+        both |= np.min(own, axis=0) > BOTH * np.max(own, axis=0)
+        both &= np.abs(residual[places]) * expected[places] <= limit
     if real.any() and state.aliased > ALIASED:
         near = [departure(s.filled, there, 1) for s, there in zip(singles, inside, strict=True)]
         near[0] = equations.gain * near[0]
         faint = np.maximum(SHARED * np.max(near, axis=0), _outstanding(residual[used]))
-        both = real & (np.min(near, axis=0) >= faint)
-        if 2 * np.count_nonzero(both) > np.count_nonzero(real) + removed:
-            real &= ~both
+        both |= np.min(near, axis=0) >= faint
+    both &= real
+    # two rays may hit one place
+    if 2 * np.count_nonzero(both) > np.count_nonzero(real) + removed:
+        real &= ~both
     if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
         for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
             # the image that has it; both, if both have one
