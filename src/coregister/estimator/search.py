@@ -482,6 +482,7 @@ def features(field: Float) -> tuple[Float, Float]:
 
 def chance_of_features(
     fields: tuple[Float, Float],
+    seen: Sequence[tuple[Float, Float]],
     offset: Float,
     by_null: float,
     *,
@@ -504,6 +505,8 @@ def chance_of_features(
     ----------
     fields : two arrays
         The filtered images.
+    seen : two of (places, heights)
+        Their `features`.
     offset : (ndim,) array
         Whole pixels.
     by_null : float
@@ -520,7 +523,7 @@ def chance_of_features(
     """
     from scipy.special import gammaln
 
-    (first, heights), (second, others) = (features(field) for field in fields)
+    (first, heights), (second, others) = seen
     shapes = [np.array(field.shape, dtype=np.float64) for field in fields]
     reach = max(1, int(np.ceil(1 / roughness)))
     apart = np.abs(second[None, :] - first[:, None] - offset)
@@ -659,7 +662,9 @@ def pick(
     lags: list[Float],
     roughness: float,
     edge: Callable[[Float], bool],
-    coincidence: Callable[[Float, float], float] | None,
+    band: float,
+    periodic: bool,
+    sparse_fields: tuple[Float, Float] | None,
 ) -> list[Candidate]:
     """The highest peaks, with the probability that chance makes them.
 
@@ -679,8 +684,12 @@ def pick(
         Root mean square frequency of the correlation along an axis, rad/px.
     edge : callable
         Tells if an offset lies at the limit of the search.
-    coincidence : callable or None
-        Of a sparse scene, `chance_of_features` at an offset, given what the null says.
+    band : float
+        Independent samples, for each sample of the overlap.
+    periodic : bool
+        The images wrap around.
+    sparse_fields : two arrays or None
+        Of a sparse scene, both filtered images.
     """
     every = bool(allowed.all())
 
@@ -709,8 +718,10 @@ def pick(
 
     @cache
     def tail() -> Callable[[float], float] | None:
-        power = GAUSSIAN_POWER if coincidence is None else SPARSE_POWER
+        power = GAUSSIAN_POWER if sparse_fields is None else SPARSE_POWER
         return chance_by_null(null * np.sqrt(samples), allowed, power)
+
+    seen = [features(field) for field in sparse_fields or ()]
 
     candidates: list[Candidate] = []
     for _ in range(MAX_CANDIDATES):
@@ -723,13 +734,22 @@ def pick(
         evidence, count = float(_evidence(correlation[best])), float(counts[best])
         z = np.sqrt(2 * evidence * count) / scatter
         rival = plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
-        if candidates and coincidence is None and rival > MAX_CHANCE:
+        if candidates and sparse_fields is None and rival > MAX_CHANCE:
             break  # as below, where there is more to be asked
         false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
         same = correlation[best] > IDENTICAL and count > most / 2
-        if coincidence is not None and not same:
+        if sparse_fields is not None and not same:
             told = tail()
-            by_null = coincidence(offset, 1.0 if told is None else told(z * scatter))
+            by_null = chance_of_features(
+                sparse_fields,
+                seen,
+                offset / spacing,
+                1.0 if told is None else told(z * scatter),
+                lags=lags_allowed,
+                band=band,
+                roughness=roughness,
+                periodic=periodic,
+            )
             rival = false_alarm = max(false_alarm, by_null)
         elif false_alarm > FAR_TAIL and not same:
             told = tail()

@@ -29,6 +29,7 @@ from coregister.estimator.search import (
     chance_by_null,
     chance_of_features,
     chance_of_peaks,
+    features,
     independence,
 )
 from coregister.estimator.spectrum import Rings, cosine_rings
@@ -187,8 +188,10 @@ class WindowSearch:
             tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], SPARSE_POWER)
             by_null = 1.0 if tail is None else tail(z[i] * scatter[i])
             (top, bottom), (start, end) = inside[i]
+            few_fields = (fields[0][i], fields[1][i, top:bottom, start:end])
             by_features = chance_of_features(
-                (fields[0][i], fields[1][i, top:bottom, start:end]),
+                few_fields,
+                [features(field) for field in few_fields],
                 place[i] - np.array([top, start], dtype=np.float64),
                 by_null,
                 lags=lags[i],

@@ -14,7 +14,6 @@ from coregister.estimator.fill import clipped, eroded
 from coregister.estimator.search import (
     auto_coherence,
     auto_filters,
-    chance_of_features,
     independence,
     normalised_correlation,
     overlap_counts,
@@ -148,17 +147,6 @@ class OverlapSearch:
         if not allowed.any():
             allowed = count >= count.max()
 
-        def coincidence(offset: Float, by_null: float) -> float:
-            return chance_of_features(
-                fields,
-                offset / step,
-                by_null,
-                lags=float(np.count_nonzero(allowed)),
-                band=band,
-                roughness=roughness,
-                periodic=self._periodic,
-            )
-
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy
         )
@@ -170,7 +158,9 @@ class OverlapSearch:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
-            coincidence=coincidence if few else None,
+            band=band,
+            periodic=self._periodic,
+            sparse_fields=fields if few else None,
         )
 
     def _valid_samples(self, step: int) -> list[Mask | None]:

@@ -32,7 +32,6 @@ from coregister.estimator.search import (
     auto_coherence,
     auto_filters,
     beyond_doubt,
-    chance_of_features,
     independence,
     pick,
     signed_lags,
@@ -169,17 +168,9 @@ class PeriodicRoute:
             if not allowed.any():  # samples too far apart for so small a reach
                 allowed[:] = True
 
-        def coincidence(offset: Float, by_null: float) -> float:
-            return chance_of_features(
-                (scipy.fft.irfftn(first, s=shape), scipy.fft.irfftn(second, s=shape)),
-                offset / step,
-                by_null,
-                lags=float(np.count_nonzero(allowed)),
-                band=band,
-                roughness=roughness,
-                periodic=True,
-            )
-
+        fields = None
+        if few:
+            fields = scipy.fft.irfftn(first, s=shape), scipy.fft.irfftn(second, s=shape)
         return pick(
             correlation,
             float(images.size * band),
@@ -188,7 +179,9 @@ class PeriodicRoute:
             lags=lags,
             roughness=roughness,
             edge=self._at_edge,
-            coincidence=coincidence if few else None,
+            band=band,
+            periodic=True,
+            sparse_fields=fields,
         )
 
     def _at_edge(self, offset: Float) -> bool:
