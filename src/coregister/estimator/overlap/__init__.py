@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ COLOUR = 30.0
 #: share of the power of the images that what is left over exceeds at all frequencies, for single
 #: precision: its rounding makes about 5e-14 of that power
 ROUNDING = 1e-8
+#: how often pixels that only one image shows are looked for
+ROUNDS = 4
 #: margin where the frequencies are weighed before the cut: that kernel is wider
 WIDE_MARGIN = 4
 
@@ -53,6 +56,9 @@ class OverlapRoute:
         Samples are pixels, whatever the images hold.
     rough : bool
         Single precision will do, as far as is known.
+    systematic : (ndim,) array, optional
+        Bound on the error by aliasing, px, where it is known: images of which something was cut
+        out, or is weighed, have power everywhere.
     """
 
     def __init__(
@@ -60,10 +66,12 @@ class OverlapRoute:
         pair: Pair,
         singles: tuple[Single, Single],
         *,
-        rounds: int = 4,
+        rounds: int = ROUNDS,
         every_pixel: bool = False,
         rough: bool = False,
+        systematic: Float | None = None,
     ) -> None:
+        self._systematic = systematic
         self._rounds = rounds
         self._every_pixel = every_pixel
         self._singles = singles
@@ -146,9 +154,9 @@ class OverlapRoute:
             return cleaned.refine(replace(candidate, offset=np.rint(state.offset)))
         # what is folded into the residual of an undersampled scene is bright where that is
         if told is not None and state.aliased < 1:
-            fit = self._told(told).refine(replace(candidate, offset=state.offset))
-            return replace(fit, systematic=state.systematic)
-        systematic = state.systematic
+            route = self._told(told, state.systematic)
+            return route.refine(replace(candidate, offset=state.offset))
+        systematic = state.systematic if self._systematic is None else self._systematic
         if not uniform:
             # holes and steps of the error spread strong frequencies over faint ones: the scene's
             # spectrum is the one that was seen before they were cut out
@@ -197,38 +205,35 @@ class OverlapRoute:
         )
         return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
 
-    def _told(self, pair: Pair) -> OverlapRoute:
+    def _again(self, singles: tuple[Single, Single], **changes: Any) -> OverlapRoute:
+        """The same route, but for what is changed."""
+        same = {
+            "rounds": self._rounds,
+            "every_pixel": self._every_pixel,
+            "rough": self._rough,
+            "systematic": self._systematic,
+        }
+        return OverlapRoute(self._pair, singles, **(same | changes))
+
+    def _told(self, pair: Pair, systematic: Float) -> OverlapRoute:
         """The route for the same images, whose noise is known to vary."""
         first, second = (
             single.told(image.sigma)
             for single, image in zip(self._singles, pair.images, strict=True)
         )
-        return OverlapRoute(
-            self._pair,
-            (first, second),
-            rounds=self._rounds,
-            every_pixel=self._every_pixel,
-            rough=self._rough,
-        )
+        return self._again((first, second), systematic=systematic)
 
     def _without_outliers(self, state: State, learnt: Pair | None) -> OverlapRoute | None:
         """The route for the same pair where pixels that only one image shows are invalid."""
         if self._rounds == 0:
             return None
-        given, now = (
-            sum(
-                0 if image.valid is None else int(np.count_nonzero(~image.valid))
-                for image in images
-            )
-            for images in (self._pair.images, [single.image for single in self._singles])
-        )
-        bad = seen_once(self._sampled_pair, self._singles, state, learnt, now - given)
+        bad = seen_once(self._sampled_pair, self._singles, state, learnt)
         if bad is None:
-            return OverlapRoute(self._pair, self._singles, every_pixel=True, rough=self._rough)
+            return self._again(self._singles, rounds=ROUNDS, every_pixel=True)
         if not any(mask.any() for mask in bad):
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
-        return OverlapRoute(self._pair, (first, second), rounds=self._rounds - 1, rough=self._rough)
+        return self._again((first, second), rounds=self._rounds - 1, every_pixel=False)
 
 
 def _noisy(state: State) -> bool:

@@ -27,11 +27,7 @@ ALIASED = 0.3
 
 
 def seen_once(
-    pair: Pair,
-    singles: Sequence[Single],
-    state: State,
-    learnt: Pair | None = None,
-    removed: int = 0,
+    pair: Pair, singles: Sequence[Single], state: State, learnt: Pair | None = None
 ) -> list[Mask] | None:
     """Where either image shows what the other does not.
 
@@ -44,8 +40,6 @@ def seen_once(
     state : State
     learnt : Pair, optional
         With noise that rises with brightness: what both images show is judged by that.
-    removed : int
-        Pixels of rays that were found before.
 
     Notes
     -----
@@ -84,7 +78,7 @@ def seen_once(
         both |= np.min(near, axis=0) >= faint
     both &= real
     # two rays may hit one place
-    if 2 * np.count_nonzero(both) > np.count_nonzero(real) + removed:
+    if 2 * np.count_nonzero(both) > np.count_nonzero(real):
         real &= ~both
     if np.count_nonzero(real) <= MAX_SPIKES * residual.size:
         for mask, there, size in zip(bad, inside, np.abs(own), strict=True):
