@@ -649,15 +649,16 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     for i, row in enumerate(equations.gradient):
         pulled = row * power
         chance[i] = [float(pulled @ other) for other in equations.gradient]
-    worst = np.abs(bread) @ alike
-    if np.any(worst > SPARSE_ALIASING * np.sqrt(np.diag(bread))):
+
+    def density() -> tuple[Float, Float]:
         radius = np.sqrt(sum(k**2 for k in comparison.k)).ravel().astype(comparison.dtype)
         filtered = np.sqrt(radius * meeting / scene)
         first, second = (
             comparison.untransform(filtered * modes) for modes in comparison.apart(equations)
         )
-        worst = worst / np.sqrt(features(first * second, filtered**2 * scene))
-    return aliased(coherent, chance, worst, bread, offset)
+        return first * second, filtered**2 * scene
+
+    return aliased(coherent, chance, alike, density, bread, offset)
 
 
 def _along_axes(comparison: Comparison, values: Float) -> Float:
@@ -737,16 +738,28 @@ def folded_power(
     return np.asarray(end * np.exp(slope * (mirrored - far)))
 
 
-def aliased(coherent: Float, chance: Float, sparse: Float, bread: Float, offset: Float) -> Float:
+def aliased(
+    coherent: Float,
+    chance: Float,
+    alike: Float,
+    density: Callable[[], tuple[Float, Float]],
+    bread: Float,
+    offset: Float,
+) -> Float:
     """Largest error that folded power makes.
 
     Folded power that meets folded power in the other image has turned by one period a pixel more
     than its frequency says, which pulls all modes of an axis the same way, by `coherent` times
     the sine of that; none for whole pixels. Where it meets the scene, signs are random and four
-    sigma are taken: of `chance`, if each mode has its own sign, or `sparse`, since the modes of a
-    star all have that of its place between the pixels, and few stars do not average it out.
+    sigma are taken: of `chance`, if each mode has its own sign, or of `alike` over the root of
+    the number of features, since the modes of a star all have the sign of its place between the
+    pixels, and few stars do not average it out. How many there are the `density` of what is
+    pulled tells, see `features`; it is asked for where it matters.
     """
     random = np.sqrt(np.maximum((bread @ chance @ bread).diagonal(), 0.0))
+    sparse = np.abs(bread) @ alike
+    if np.any(sparse > SPARSE_ALIASING * np.sqrt(np.maximum(bread.diagonal(), 0.0))):
+        sparse = sparse / np.sqrt(features(*density()))
     pull = coherent * np.abs(np.sin(2 * np.pi * offset))
     return np.asarray(np.abs(bread) @ pull + ALIASED_SIGMA * np.maximum(random, sparse))
 

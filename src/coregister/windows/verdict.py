@@ -6,6 +6,7 @@ in doubt, and is measured by itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +27,8 @@ from coregister.estimator.uncertainty import (
     FEWEST_DOF,
     MOST_LOST,
     NOISELESS,
-    SPARSE_ALIASING,
     STEP_ASIDE,
     aliased,
-    features,
     folded_power,
 )
 from coregister.fourier import along, frequencies
@@ -394,12 +393,15 @@ def _aliasing(kernels: Kernels, settled: Settled, gradient: Float, bread: Float)
     coherent, alike = power @ moduli.T, meeting @ moduli.T
     columns, inverse = gradient[asked], bread[asked]
     chance = (columns * (power * weight)[:, None]) @ columns.transpose(0, 2, 1)
-    worst = (np.abs(inverse) @ alike[:, :, None])[:, :, 0]
-    bars = np.sqrt(np.clip(np.einsum("nii->ni", inverse), 0.0, None))
-    for i in np.flatnonzero(np.any(worst > SPARSE_ALIASING * bars, axis=1)):
+
+    def density(i: int) -> tuple[Float, Float]:
         filtered = np.sqrt(np.hypot(*moduli) * meeting[i] / scene[i])
         first, second = kernels.untransform(filtered * np.stack([x[i], y[i]]))
-        worst[i] /= np.sqrt(features(first * second, filtered**2 * scene[i]))
-    parts = zip(coherent, chance, worst, inverse, offset, strict=True)
-    systematic[asked] = [aliased(*part) for part in parts]
+        return first * second, filtered**2 * scene[i]
+
+    parts = zip(coherent, chance, alike, inverse, offset, strict=True)
+    systematic[asked] = [
+        aliased(pull, random, stars, partial(density, i), one, moved)
+        for i, (pull, random, stars, one, moved) in enumerate(parts)
+    ]
     return systematic

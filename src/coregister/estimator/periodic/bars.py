@@ -25,13 +25,11 @@ from coregister.estimator.spectrum import Spectra, weights_beside
 from coregister.estimator.stages import Candidate, Fit
 from coregister.estimator.uncertainty import (
     FEWEST_DOF,
-    SPARSE_ALIASING,
     STEP_ASIDE,
     aliased,
     competing,
     contradiction,
     echo,
-    features,
     folded_power,
     loosened,
     principal,
@@ -286,15 +284,17 @@ def _aliasing(
     chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
     scene = np.maximum(rings.at_bins(spectra.scene), 1e-300)
     meeting = heavy * np.sqrt(rings.at_bins(folded) * scene)
-    worst = np.abs(bread) @ np.array([meeting @ sums for sums in modes.moduli])
-    if np.any(worst > SPARSE_ALIASING * np.sqrt(np.diag(bread))):
-        alike = 2 * np.pi * rings.at_bins(rings.frequency) * meeting
+
+    def density() -> tuple[Float, Float]:
+        pulled = 2 * np.pi * rings.at_bins(rings.frequency) * meeting
         filtered, of_scene = (
             rings.at_modes(values, real.dtype).reshape(real.shape)
-            for values in (np.sqrt(alike / scene), alike)
+            for values in (np.sqrt(pulled / scene), pulled)
         )
         first, second = (
             scipy.fft.irfftn(filtered * half, s=images.shape) for half in _halfway(images, offset)
         )
-        worst = worst / np.sqrt(features(first * second, np.stack([of_scene, of_scene])))
-    return aliased(coherent, chance, worst, bread, offset)
+        return first * second, np.stack([of_scene, of_scene])
+
+    alike = np.array([meeting @ sums for sums in modes.moduli])
+    return aliased(coherent, chance, alike, density, bread, offset)
