@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.errors import InputError, optional
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
+
+
+def check_table(path: str | os.PathLike[str], kinds: Sequence[str]) -> str:
+    """The suffix of a table that can be written; refused if it cannot.
+
+    Parameters
+    ----------
+    path : path
+    kinds : sequence of str
+        Suffixes that are known.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in kinds:
+        raise InputError(f"{path} has the suffix {suffix!r}; one of {', '.join(kinds)} is needed")
+    if suffix in (".ecsv", ".parquet"):
+        optional("astropy.table", "io")
+    if suffix == ".parquet":
+        optional("pyarrow", "stack")
+    return suffix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from coregister.cli.options import (
     numbers,
     path_option,
     reading_options,
+    save_plot,
 )
 from coregister.errors import InputError
 
@@ -137,9 +138,7 @@ def calibrate(
         with atomic_write(json_path, overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps(found.to_dict(), allow_nan=False) + "\n", "utf-8")
     if plot_path is not None:
-        figure = found.plot()
-        with atomic_write(plot_path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary)
+        save_plot(found.plot(), plot_path, overwrite=overwrite)
     if report is not None:
         found.report(report, overwrite=overwrite)
     if any(verdict.word == "missed" for verdict in found.verdicts()):

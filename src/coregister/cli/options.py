@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from coregister.errors import InputError, optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,6 +38,16 @@ def numbers(_: click.Context, __: click.Parameter, text: str | None) -> float | 
             f"{text!r} is not a number, or numbers separated by commas."
         ) from None
     return values[0] if len(values) == 1 else values
+
+
+#: of `register` and its kin
+boundary_option = click.option(
+    "--boundary",
+    type=click.Choice(["overlap", "periodic"]),
+    default="overlap",
+    show_default=True,
+    help="Real edges, or images that repeat.",
+)
 
 
 def reading_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -103,6 +116,14 @@ def needs_plot(path: Path | None) -> None:
         raise InputError(
             f"{path} does not say what kind of picture to draw; end its name in .png, .pdf or .svg"
         )
+
+
+def save_plot(figure: Figure, path: Path, *, overwrite: bool) -> None:
+    """Write a picture, whole or not at all."""
+    from coregister.io import atomic_write
+
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary)
 
 
 def say(line: str) -> None:

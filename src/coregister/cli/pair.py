@@ -10,6 +10,7 @@ import click
 
 from coregister.cli.options import (
     FLAGGED,
+    boundary_option,
     check_outputs,
     needs_report,
     numbers,
@@ -35,13 +36,7 @@ if TYPE_CHECKING:
 @click.option("--mov-ext", metavar="EXT", help="As --ext, for MOV alone.")
 @click.option("--ref-err", type=float, metavar="NUMBER", help="1-sigma pixel noise of REF.")
 @click.option("--mov-err", type=float, metavar="NUMBER", help="1-sigma pixel noise of MOV.")
-@click.option(
-    "--boundary",
-    type=click.Choice(["overlap", "periodic"]),
-    default="overlap",
-    show_default=True,
-    help="Real edges, or images that repeat.",
-)
+@boundary_option
 @click.option(
     "--max-offset",
     metavar="NUMBER[,NUMBER...]",

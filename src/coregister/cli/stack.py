@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coregister.cli.options import FLAGGED, check_outputs, needs_plot, needs_report, path_option
+from coregister.cli.options import (
+    FLAGGED,
+    boundary_option,
+    check_outputs,
+    needs_plot,
+    needs_report,
+    path_option,
+    save_plot,
+)
 from coregister.errors import InputError, optional
+from coregister.several import check_table
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -74,13 +83,7 @@ def size(_: click.Context, __: click.Parameter, text: str) -> float:
     help="Channel of frames that have several: number, name or colour.",
 )
 @click.option("--all-channels", is_flag=True, help="Align the other channels too, by this one.")
-@click.option(
-    "--boundary",
-    type=click.Choice(["overlap", "periodic"]),
-    default="overlap",
-    show_default=True,
-    help="Real edges, or images that repeat.",
-)
+@boundary_option
 @click.option("--max-offset", type=float, metavar="PX", help="Look within this.")
 @click.option("--drift", type=click.Choice(["smooth"]), help="Also fit a smooth motion.")
 @click.option(
@@ -217,11 +220,7 @@ def stack(
     if ngff is not None and result.trusted.any():
         result.save_ngff(ngff, opened, provenance=about, overwrite=overwrite)
     if plot_path is not None:
-        from coregister.io import atomic_write
-
-        figure = result.plot()
-        with atomic_write(plot_path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary)
+        save_plot(result.plot(), plot_path, overwrite=overwrite)
     if report is not None:
         result.report(report, opened, provenance=about, overwrite=overwrite)
     if not result.trusted.all():
@@ -240,11 +239,8 @@ def _check(
     check_outputs(files, inputs, overwrite=overwrite, stacks=stacks)
     from coregister.stack.table import SUFFIXES
 
-    table = files[0]
-    if table is not None and table.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"{table} has the suffix {table.suffix!r}; one of {', '.join(SUFFIXES)} is needed"
-        )
+    if files[0] is not None:
+        check_table(files[0], SUFFIXES)
 
 
 def _only_applied(context: click.Context) -> None:

@@ -15,7 +15,9 @@ from coregister.cli.options import (
     numbers,
     path_option,
     reading_options,
+    save_plot,
 )
+from coregister.several import check_table
 
 
 def _pixels(name: str, help: str) -> Callable[[Command], Command]:
@@ -62,13 +64,13 @@ def windows(
     Exit status: 0 all windows trusted, 3 if any is flagged, 2 usage or unusable input, 1 anything
     else.
     """
-    from coregister.io import atomic_write, read
+    from coregister.io import read
     from coregister.windows import register_windows
-    from coregister.windows.result import check_table
+    from coregister.windows.result import SUFFIXES
 
     check_outputs([table, plot_path], [reference, moving], overwrite=overwrite)
     if table is not None:
-        check_table(table)
+        check_table(table, SUFFIXES)
     needs_plot(plot_path)
     first, second = (
         read(path, ext=ext, channel=channel, err_ext=err_ext, mask_ext=mask_ext)
@@ -90,8 +92,6 @@ def windows(
     if table is not None:
         result.save(table, overwrite=overwrite)
     if plot_path is not None:
-        figure = result.plot()
-        with atomic_write(plot_path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary)
+        save_plot(result.plot(), plot_path, overwrite=overwrite)
     if not result.trusted.all():
         context.exit(FLAGGED)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.resample import translate
 from coregister.result import Interpolation, axis_names, round_pdg
-from coregister.several import Several
+from coregister.several import Several, check_table
 from coregister.stack.drift import Drift
 from coregister.stack.frames import Frames
 from coregister.status import Status
@@ -335,11 +335,7 @@ class StackRegistration(Several):
         from coregister.io.atomic import atomic_write
         from coregister.stack.table import SUFFIXES, write_table
 
-        suffix = Path(path).suffix.lower()
-        if suffix not in SUFFIXES:
-            raise InputError(
-                f"{path} has the suffix {suffix!r}; one of {', '.join(SUFFIXES)} is needed"
-            )
+        suffix = check_table(path, SUFFIXES)
         with atomic_write(path, overwrite=overwrite) as temporary:
             write_table(self, temporary, suffix, provenance)
 

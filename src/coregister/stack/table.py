@@ -91,8 +91,6 @@ def write_table(
     if suffix in (".ecsv", ".parquet"):
         table = to_table(result)
         table.meta.update(more)
-        if suffix == ".parquet":
-            optional("pyarrow", "stack")
         table.write(path, format="ascii.ecsv" if suffix == ".ecsv" else "parquet", overwrite=True)
     elif suffix == ".json":
         text = json.dumps({**to_record(result), **more}, allow_nan=False)

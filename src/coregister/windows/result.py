@@ -6,7 +6,6 @@ import csv
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
 from coregister.result import axis_names, round_pdg
-from coregister.several import Several
+from coregister.several import Several, check_table
 from coregister.status import Status
 
 if TYPE_CHECKING:
@@ -22,17 +21,8 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 
-
-def check_table(path: str | os.PathLike[str]) -> str:
-    """The suffix of a table that can be written; refused if it cannot."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".ecsv", ".csv", ".parquet"):
-        raise InputError(f"{path} has the suffix {suffix!r}; .ecsv, .csv or .parquet is needed")
-    if suffix != ".csv":
-        optional("astropy.table", "io")
-    if suffix == ".parquet":
-        optional("pyarrow", "stack")
-    return suffix
+#: what a table is written to
+SUFFIXES = (".ecsv", ".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +123,7 @@ class WindowsRegistration(Several):
         """
         from coregister.io.atomic import atomic_write
 
-        suffix = check_table(path)
+        suffix = check_table(path, SUFFIXES)
         with atomic_write(path, overwrite=overwrite) as temporary:
             if suffix == ".csv":
                 temporary.write_text(self._csv(), "utf-8")
