@@ -197,7 +197,6 @@ class MovableImage:
         fraction: Float,
         *,
         gradient: bool = False,
-        faded: bool = True,
         each: Callable[[Float], Float] | None = None,
     ) -> list[Float]:
         """Values at ``start + fraction + step * index``, and the derivatives if asked.
@@ -211,7 +210,7 @@ class MovableImage:
         ramps = []
         for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
             ramp = np.exp(1j * k * (f + rest))
-            ramps.append((fade * ramp if faded else ramp).astype(complex_type, copy=False))
+            ramps.append((fade * ramp).astype(complex_type, copy=False))
 
         def done(rows: Complex) -> Float:
             field = self._columns(rows, first[-1], shape[-1])
@@ -291,7 +290,7 @@ class Window:
         No transform is fast for every length: a little more is dropped where that helps.
         """
         whole = np.rint(offset).astype(int)
-        shapes = [image.data.shape for image in pair.images]
+        shapes = [image.values.shape for image in pair.images]
         if pair.boundary == "periodic":
             start = (0,) * pair.ndim
             return cls(

@@ -107,7 +107,7 @@ def conclude_fit(
     student = dof / (dof - 2.0)
     if comparison.bridged:
         student *= together(equations, pulls, left, loosened)
-    smaller = min(image.data.size for image in pair.images)
+    smaller = min(image.values.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
     return Fit(
@@ -805,7 +805,7 @@ def pseudo_inverse(values: Float, vectors: Float) -> Float:
 
 
 def _full_window(pair: Pair, offset: Float) -> list[float]:
-    shapes = [image.data.shape for image in pair.images]
+    shapes = [image.values.shape for image in pair.images]
     if pair.boundary == "periodic":
         return [float(n) for n in shapes[0]]
     return [max(0.0, min(n, m - d) - max(0.0, -d)) for d, n, m in zip(offset, *shapes, strict=True)]

@@ -168,7 +168,7 @@ class Periodic(Evidence):
     """Images that wrap: only the cross term depends on the offset."""
 
     def __init__(self, pair: Pair) -> None:
-        shape = pair.reference.data.shape
+        shape = pair.reference.values.shape
         size = float(np.prod(shape))
         first, second = (
             scipy.fft.rfftn(image.data - image.data.mean(), overwrite_x=True)
@@ -206,7 +206,7 @@ class Overlap(Evidence):
     def __init__(self, pair: Pair) -> None:
         self._wraps = pair.boundary == "periodic"
         images = [without_spikes(image) for image in pair.images]
-        self._shapes = [image.data.shape for image in images]
+        self._shapes = [image.values.shape for image in images]
         self._transforms, self._rings, powers = [], [], []
         for image in images:
             data = fill(image)
@@ -224,13 +224,13 @@ class Overlap(Evidence):
             for n, m in zip(*self._shapes, strict=True)
         ]
         ones = [
-            np.ones(image.data.shape) if image.valid is None else image.valid.astype(np.float64)
+            np.ones(image.values.shape) if image.valid is None else image.valid.astype(np.float64)
             for image in images
         ]
         self._whole = not self._wraps and all(valid is None for valid in self._valid)
         self._seen = [scipy.fft.rfftn(one, s=self._full) for one in ones]
         self._pixels = np.rint(self._sums(ones[0], 0))
-        smaller = min(image.data.size for image in images)
+        smaller = min(image.values.size for image in images)
         self.allowed = self._pixels >= max(MIN_OVERLAP * smaller, MIN_SIDE)
         self.lags = signed_lags(self._full)
         self.period = self._shapes[0] if self._wraps else None

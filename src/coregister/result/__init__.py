@@ -608,4 +608,10 @@ class Registration:
 
     def _repr_html_(self) -> str:
         rows = self.rows()
-        return compact_html(self, rows[: self.ndim], rows[self.ndim :])
+        return compact_html(
+            self.verdict(),
+            self.remedies(),
+            rows[: self.ndim],
+            rows[self.ndim :],
+            good=self.trusted,
+        )

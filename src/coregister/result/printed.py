@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,17 +115,23 @@ def _probability(value: float) -> str:
 
 
 def compact_html(
-    result: Registration, rows: Iterable[tuple[str, str]], more: Iterable[tuple[str, str]]
+    verdict: str,
+    notes: Iterable[str],
+    rows: Iterable[tuple[str, str]],
+    more: Sequence[tuple[str, str]] = (),
+    *,
+    good: bool,
 ) -> str:
     """What a notebook shows: verdict, the rows that matter and what is wrong; more on demand."""
     # the words keep the page's own colour, dark or light; only the rule beside them speaks
-    colour = "#009E73" if result.trusted else "#D55E00"
-    notes = "".join(f"<li>{_as_html(line)}</li>" for line in result.remedies())
+    colour = "#009E73" if good else "#D55E00"
+    items = "".join(f"<li>{_as_html(line)}</li>" for line in notes)
     return (
         f'<div style="border-left:4px solid {colour};padding-left:.8em">'
-        f"<strong>{html.escape(result.verdict())}</strong>{_table(rows)}"
-        + (f"<ul>{notes}</ul>" if notes else "")
-        + f"<details><summary>more</summary>{_table(more)}</details></div>"
+        f"<strong>{html.escape(verdict)}</strong>{_table(rows)}"
+        + (f"<ul>{items}</ul>" if items else "")
+        + (f"<details><summary>more</summary>{_table(more)}</details>" if more else "")
+        + "</div>"
     )
 
 

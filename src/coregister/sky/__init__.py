@@ -162,7 +162,8 @@ class SkyRegistration:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return compact_html(self.registration, *self._rows())
+        result = self.registration
+        return compact_html(result.verdict(), result.remedies(), *self._rows(), good=result.trusted)
 
 
 def register_sky(

@@ -62,7 +62,7 @@ class Frames:
         self.shape: tuple[int, ...] = ()
         self._err: Any = None  # until the shape is known
         self._err_each = False
-        self.shape = self.read(0).data.shape
+        self.shape = self.read(0).values.shape
         self._err = err
         self._err_each = self._one_err_each()
 
@@ -138,10 +138,10 @@ class Frames:
             name=name,
             err_name="err",
         )
-        if self.shape and image.data.shape != self.shape:
+        if self.shape and image.values.shape != self.shape:
             raise InputError(
-                f"{name} has shape {image.data.shape} and the first one {self.shape}; a stack has "
-                "frames of one shape: crop them, or register them pair by pair"
+                f"{name} has shape {image.values.shape} and the first one {self.shape}; a stack "
+                "has frames of one shape: crop them, or register them pair by pair"
             )
         return image
 

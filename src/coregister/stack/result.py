@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
 from coregister.resample import translate
-from coregister.result import Interpolation, axis_names, round_pdg
+from coregister.result import Interpolation, axis_names, compact_html, round_pdg
 from coregister.several import Several, check_table
 from coregister.stack.drift import Drift
 from coregister.stack.frames import Frames
@@ -368,20 +367,8 @@ class StackRegistration(Several):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # the words keep the page's own colour, dark or light; only the rule beside them speaks
-        colour = "#009E73" if self.trusted.all() else "#D55E00"
-        rows = "".join(
-            f'<tr><th style="text-align:left">{html.escape(label)}</th>'
-            f'<td style="text-align:left">{html.escape(value).replace("+-", "±")}</td></tr>'
-            for label, value in self._rows()
-        )
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes())
-        return (
-            f'<div style="border-left:4px solid {colour};padding-left:.8em">'
-            f"<strong>{self._verdict()}</strong>"
-            f'<table style="margin:.3em 0">{rows}</table>'
-            + (f"<ul>{notes}</ul>" if notes else "")
-            + "</div>"
+        return compact_html(
+            self._verdict(), self._notes(), self._rows(), good=bool(self.trusted.all())
         )
 
     def _verdict(self) -> str:

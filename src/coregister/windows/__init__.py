@@ -146,7 +146,7 @@ def _door(
             (reference, moving), err, valid, ("reference", "moving"), strict=True
         )
     )
-    shapes = first.data.shape, second.data.shape
+    shapes = first.values.shape, second.values.shape
     if any(len(shape) != 2 for shape in shapes):
         raise InputError(
             f"reference has shape {shapes[0]} and moving {shapes[1]}; two images, or two stacks of "

@@ -70,7 +70,7 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
         return None
     images = []
     for image, start in zip(pair.images, (window.start, window.moving_start), strict=True):
-        sigma = np.full(image.data.shape, np.sqrt(level / 2))
+        sigma = np.full(image.values.shape, np.sqrt(level / 2))
         for within in np.ndindex((window.step,) * sigma.ndim):
             first = tuple(s + i for s, i in zip(start, within, strict=True))
             sigma[window.places(first, sigma.shape)] = np.sqrt(variance / 2)
