@@ -146,6 +146,24 @@ class Frame:
     lost: NDArray[np.bool_] | None = None
 
 
+class Uneven(NamedTuple):
+    """Weighted sums over frames with holes, or whose pixels count by their errors.
+
+    Attributes
+    ----------
+    halves : (2, 1 + ndim, ...) array
+        Of two halves, values and derivatives, where they are seen.
+    filled : (1 + ndim, ...) array
+        Of what stands in their holes.
+    weights : (2, ...) array
+        Of what is seen.
+    """
+
+    halves: Float
+    filled: Float
+    weights: Float
+
+
 class Sums(NamedTuple):
     """Weighted sums over a block of frames.
 
@@ -153,32 +171,26 @@ class Sums(NamedTuple):
     ----------
     images : two of MovableImage or None
         Of two halves of those without holes and weights.
-    halves : (2, 1 + ndim, ...) array
-        Of two halves of the others, values and derivatives, where they are seen.
-    filled : (1 + ndim, ...) array
-        Of what stands in their holes.
-    weights : (2, ...) array
-        Of those that are seen.
+    even : (2,) array
+        Their weights.
+    uneven : Uneven or None
+        Those of the others.
     total : float
         Of the weights of all.
     """
 
     images: tuple[MovableImage | None, MovableImage | None]
-    halves: Float
-    filled: Float
-    weights: Float
+    even: Float
+    uneven: Uneven | None
     total: float
 
     def plus(self, other: Sums) -> Sums:
         """Those of two blocks."""
         first, second = map(_plus, self.images, other.images)
-        return Sums(
-            (first, second),
-            self.halves + other.halves,
-            self.filled + other.filled,
-            self.weights + other.weights,
-            self.total + other.total,
-        )
+        uneven = self.uneven or other.uneven
+        if self.uneven is not None and other.uneven is not None:
+            uneven = Uneven(*(a + b for a, b in zip(self.uneven, other.uneven, strict=True)))
+        return Sums((first, second), self.even + other.even, uneven, self.total + other.total)
 
 
 def _plus(one: MovableImage | None, other: MovableImage | None) -> MovableImage | None:
@@ -333,32 +345,37 @@ class Bench:
 
     def add(self, parts: Iterable[Part]) -> Sums:
         """Sums over some frames: of spectra, unless there are holes or weights."""
-        shape = self.common.shape
-        halves = np.zeros((2, 1 + self.ndim, *shape))
-        filled = np.zeros((1 + self.ndim, *shape))
-        weights = np.zeros((2, *shape))
         images: list[MovableImage | None] = [None, None]
-        total = 0.0
+        even, uneven, total = np.zeros(2), None, 0.0
         for part in parts:
             half, frame = part.half, part.frame
             total += frame.weight
             if part.ready.plain:
                 moved = part.ready.movable.moved(frame.offset, frame.weight / frame.gain)
                 images[half] = _plus(images[half], moved)
-                weights[half] += frame.weight
+                even[half] += frame.weight
                 continue
+            uneven = uneven or self._nothing()
             fields, holes, weight = self.fields(part, gradient=True)
-            seen = np.full(shape, frame.weight)
+            seen = np.full(self.common.shape, frame.weight)
             if weight is not None:
                 seen *= weight**2
             if holes is not None:
                 seen[holes] = 0.0
             for which, field in enumerate(fields):
-                halves[half, which] += seen * field
+                uneven.halves[half, which] += seen * field
                 if holes is not None:
-                    filled[which][holes] += frame.weight * field[holes]
-            weights[half] += seen
-        return Sums((images[0], images[1]), halves, filled, weights, total)
+                    uneven.filled[which][holes] += frame.weight * field[holes]
+            uneven.weights[half] += seen
+        return Sums((images[0], images[1]), even, uneven, total)
+
+    def _nothing(self) -> Uneven:
+        shape = self.common.shape
+        return Uneven(
+            np.zeros((2, 1 + self.ndim, *shape)),
+            np.zeros((1 + self.ndim, *shape)),
+            np.zeros((2, *shape)),
+        )
 
     def template(self, sums: Sums, count: int, noise: Float | None, *, single: bool) -> Template:
         """The mean of all frames, its spectra and what is known about an offset from it.
@@ -374,24 +391,25 @@ class Bench:
             Single precision will do.
         """
         rings, total, common = self.rings, sums.total, self.common
-        halves = sums.halves.copy()
+        halves, filled, weights = sums.uneven or self._nothing()
+        weights = weights + sums.even.reshape(2, *(1,) * self.ndim)
         first = common.starts[0] - common.whole[0]
         for half, image in zip(halves, sums.images, strict=True):
             if image is not None:
                 moved = image.window(first, common.shape, np.zeros(self.ndim), gradient=True)
                 moved[0] -= moved[0].mean()
                 half += moved
-        seen = sums.weights.sum(axis=0)
+        seen = weights.sum(axis=0)
         fields = halves.sum(axis=0)
         blind = seen <= 0  # what no frame shows is what they are filled with
-        fields = np.where(blind, sums.filled, fields) / np.where(blind, total, seen)
+        fields = np.where(blind, filled, fields) / np.where(blind, total, seen)
         mean, *slopes = self._transform(list(fields.copy()))
         coupled = []
-        for half, weights in zip(halves, sums.weights, strict=True):
-            own = np.where(weights > 0, half / np.where(weights > 0, weights, 1.0), fields)
+        for half, held in zip(halves, weights, strict=True):
+            own = np.where(held > 0, half / np.where(held > 0, held, 1.0), fields)
             coupled.append(self._transform(list(own)))
         apart = coupled[0][0] - coupled[1][0]
-        shares = [float(np.mean(weights)) for weights in sums.weights]
+        shares = [float(np.mean(held)) for held in weights]
         rough = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
         noise = rough if noise is None else noise
         power = rings.mean(mean * mean)
@@ -418,7 +436,7 @@ class Bench:
         white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
         *pulls, shine = (self._field(g * weight * root) for g in (*gradient, mean))
         informed = None
-        if np.ptp(sums.weights, axis=tuple(range(1, 1 + self.ndim))).any():
+        if np.ptp(weights, axis=tuple(range(1, 1 + self.ndim))).any():
             first, second = (
                 np.stack([self._field(g * weight * root) for g in part]) for part in parts
             )
