@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.stack.bench import Common, Frame, Template
+from coregister.stack.bench import Common, Frame
 from coregister.stack.state import State
+from coregister.stack.template import Template
 
 
 class Stopped:

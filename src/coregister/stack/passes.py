@@ -10,22 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.single import Single
-from coregister.stack.bench import (
-    Bench,
-    Common,
-    Frame,
-    Part,
-    Seen,
-    Sums,
-    Template,
-    common_window,
-)
+from coregister.stack.bench import Bench, Common, Frame, Part, common_window
 from coregister.stack.frames import Frames
+from coregister.stack.improve import Improve, Seen, judged
 from coregister.stack.links import Options
 from coregister.stack.pattern import Canvas
 from coregister.stack.ready import Kept, ready
 from coregister.stack.run import Run, in_blocks
 from coregister.stack.state import State
+from coregister.stack.template import Sums, Template, added, template_of
 
 Float = NDArray[np.float64]
 
@@ -100,7 +93,7 @@ def settled(
         parts = functools.partial(_parts, row_of, members)
         sums = functools.reduce(Sums.plus, run.map(_sums, shared, parts(counted)))
         bench = Bench(common)
-        template = bench.template(sums, len(counted), noise, single=options.samples.single)
+        template = template_of(bench, sums, len(counted), noise, single=options.samples.single)
         shared = shared._replace(template=template)
         canvas = Canvas(common)
         seen: dict[int, Seen] = {}
@@ -110,7 +103,7 @@ def settled(
                 canvas.total += part.total
                 canvas.count += part.count
         judged_by = template.rough if (found := noise_of(seen, counted)) is None else found
-        bench.judged(list(seen.values()), judged_by, template, len(counted))
+        judged(bench.rings, level, list(seen.values()), judged_by, template, len(counted))
         members.update({t: one.frame for t, one in seen.items()})
         settle([members[t] for t in counted])
         noise = noise_of(seen, counted)
@@ -195,7 +188,7 @@ class _Shared(NamedTuple):
 
     def bench(self) -> Bench:
         """The frames of the window."""
-        return Bench(self.common, self.template, last=self.looked_at)
+        return Bench(self.common, None if self.template is None else self.template.fields)
 
     def part(self, entry: _Entry) -> Part:
         """A frame, made ready if it is not kept."""
@@ -219,16 +212,16 @@ class _Shared(NamedTuple):
 
 
 def _sums(shared: _Shared, block: Sequence[_Entry]) -> Sums:
-    return shared.bench().add(map(shared.part, block))
+    return added(shared.bench(), map(shared.part, block))
 
 
 def _improved(shared: _Shared, block: Sequence[_Entry]) -> tuple[dict[int, Seen], Canvas | None]:
-    bench, template = shared.bench(), shared.template
+    assert shared.template is not None
+    improve = Improve(shared.bench(), shared.template, looked_at=shared.looked_at)
     canvas = Canvas(shared.common) if shared.looked_at else None
-    assert template is not None
     improved: dict[int, Seen] = {}
     for entry in block:
-        one = bench.improve(shared.part(entry), template)
+        one = improve.of(shared.part(entry))
         if canvas is not None and one.left is not None and entry.number not in shared.out:
             canvas.add(entry.row, one.left)
         improved[entry.number] = one._replace(left=None)
