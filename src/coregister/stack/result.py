@@ -98,6 +98,19 @@ class StackRegistration(Several):
             return np.asarray(self.own[i] + self.own[j] + apart @ apart.T)
         return np.asarray(self.own[i] + self.own[j])
 
+    def noise_along(self, axis: int) -> Float:
+        """Covariance of all offsets along one axis, (T, T), px^2.
+
+        What all of them have in common is not in it.
+        """
+        if self.steps is not None:
+            total = np.cumsum(self.steps[:, axis, axis])
+            return np.asarray(np.minimum.outer(total, total))
+        noise = np.diag(self.own[:, axis, axis])
+        if self.shared is None:
+            return noise
+        return noise + self.shared[:, axis] @ self.shared[:, axis].T
+
     def relative_to(self, i: int) -> StackRegistration:
         """The same, with offsets counted from frame `i`, whose own are 0 and certain."""
         i = self._index(i)
