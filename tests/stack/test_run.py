@@ -71,7 +71,7 @@ def test_stopped_anywhere_it_goes_on(tmp_path, taken, reference):
     checkpoint = tmp_path / "whole.json"
     quiet(checked, reference=reference, checkpoint=checkpoint, progress=checked.tell)
     stages = set()
-    for share in (0.1, 0.5, 0.8, 0.85, 0.9, 0.99):
+    for share in (0.1, 0.5, 0.78, 0.83, 0.88, 0.99):
         path = tmp_path / f"{share}.json"
         first = Stopped(taken, share * checked.steps)
         with pytest.raises(KeyboardInterrupt):
@@ -83,8 +83,9 @@ def test_stopped_anywhere_it_goes_on(tmp_path, taken, reference):
         second = Stopped(taken)
         options = {"checkpoint": path, "progress": second.tell}
         same(quiet(second, reference=reference, **options), expected)
-        # links that are known, and passes, are not made again; frames are read once to compare
-        if share > 0.85:
+        # links and passes that are known are not made again; frames are read to compare, and
+        # once more where passes are left
+        if share > 0.9:
             assert second.steps < 0.7 * checked.steps
     assert len(stages) >= (4 if reference == "all" else 2)  # at different places
 

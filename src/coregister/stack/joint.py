@@ -19,9 +19,9 @@ from coregister.stack.frames import Frames
 from coregister.stack.links import Centre, Link, Options, choose_centre, offsets_of_all
 from coregister.stack.passes import settled
 from coregister.stack.ready import Kept, samples_of
-from coregister.stack.result import StackRegistration, unknown
+from coregister.stack.result import StackRegistration, told_of_aliasing, unknown
 from coregister.stack.run import Run
-from coregister.stack.windows import Placed, placed, roomy
+from coregister.stack.windows import REACHES, Placed, placed, roomy
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -40,7 +40,9 @@ WIDEST = 5.0
 MOST_DOUBTFUL = 2 / 3
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
-SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
+SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | (
+    ADVISORY - {Status.UNDERSAMPLED}
+)
 #: bars that a last step may have
 UNSETTLED = 0.5
 
@@ -96,8 +98,8 @@ def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegis
         if frame.step > UNSETTLED:
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     trusted = np.array([t for t in good if t not in misfits])
-    closure = _judged(frames, offsets, own, flags, list(members), trusted, options, run)
-    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
+    closed = _judged(frames, offsets, own, flags, list(members), trusted, options, run)
+    return _centred(frames, offsets, own, flags, part, trusted, closed, options)
 
 
 def _judged(
@@ -110,9 +112,10 @@ def _judged(
     options: Options,
     run: Run,
     common: Float | None = None,
-) -> float:
-    """What pairs say, and what holds for all: widens bars, adds flags; how far loops close."""
-    closure, excess, everywhere = _closed(frames, offsets, own, together, options, run, common)
+) -> Loops:
+    """What pairs say, and what holds for all: widens bars, adds flags."""
+    closed = _closed(frames, offsets, own, together, options, run, common)
+    everywhere, excess = closed.flags, closed.excess
     own *= 1 + excess
     if common is not None:
         common *= np.sqrt(1 + excess)
@@ -122,7 +125,7 @@ def _judged(
         everywhere |= {Status.MISFIT}
     for t in members:
         flags[t] = flags[t] | everywhere
-    return closure
+    return closed
 
 
 def _spread(
@@ -148,10 +151,10 @@ def _spread(
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     members = sorted(spread.offsets)
     nearby = np.array(spread.together)
-    closure = _judged(frames, offsets, own, flags, members, nearby, options, run, shared)
+    closed = _judged(frames, offsets, own, flags, members, nearby, options, run, shared)
     part[sorted(spread.misfits)] = 0
     trusted = np.array(members)
-    return _centred(frames, offsets, own, flags, part, trusted, closure, options, shared)
+    return _centred(frames, offsets, own, flags, part, trusted, closed, options, shared)
 
 
 def _centred(
@@ -161,7 +164,7 @@ def _centred(
     flags: list[frozenset[Status]],
     part: NDArray[np.int_],
     trusted: NDArray[np.intp],
-    closure: float,
+    closed: Loops,
     options: Options,
     common: Float | None = None,
 ) -> StackRegistration:
@@ -171,7 +174,10 @@ def _centred(
     shared = own[trusted].sum(axis=0) / count**2
     covariances = own + shared
     covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
+    systematic = np.tile(closed.systematic, (len(frames), 1))
     if common is not None:
+        # once more for every window on the way
+        systematic *= 1 + np.max(np.abs(offsets) / frames.shape, axis=1)[:, None] / max(REACHES)
         common = common - common[trusted].mean(axis=0)
         covariances += common @ common.transpose(0, 2, 1)
     lost = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
@@ -187,11 +193,12 @@ def _centred(
     return StackRegistration(
         offsets=offsets,
         covariances=covariances,
-        flags=tuple(flags),
+        flags=told_of_aliasing(flags, systematic, covariances),
+        systematic=systematic,
         reference="all",
         own=own,
         shared=common,
-        closure=closure,
+        closure=closed.closure,
         part=part,
         shape=frames.shape,
         periodic=options.boundary == "periodic",
@@ -239,11 +246,14 @@ class Loops(NamedTuple):
         makes as much.
     flags : frozenset of Status
         What more than half of them are flagged with.
+    systematic : (ndim,) array
+        The largest bound on what aliasing does to one of them, px.
     """
 
     closure: float
     excess: float
     flags: frozenset[Status]
+    systematic: Float
 
 
 def _closed(
@@ -266,15 +276,17 @@ def _closed(
     ratios, excess = [], []
     seen: Counter[Status] = Counter()
     ndim = offsets.shape[1]
+    systematic = np.zeros(ndim)
     links = [
         link
-        for loop in run.map(_measured, (frames, options), _loops(trusted.tolist()))
+        for loop in run.each(_measured, (frames, options), _loops(trusted.tolist()))
         for link in loop
     ]
     for (i, j), link in links:
         seen.update(link.flags)
-        if link.covariance is None or not link.good:
+        if link.covariance is None or link.systematic is None or not link.good:
             continue
+        systematic = np.maximum(systematic, link.systematic)
         error = link.offset - (offsets[j] - offsets[i])
         if options.boundary == "periodic":
             error -= np.rint(error / frames.shape) * frames.shape
@@ -288,11 +300,11 @@ def _closed(
         excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
     everywhere = frozenset(f for f in SHARED if seen[f] > len(links) / 2)
     if len(links) < 2 or not ratios:
-        return Loops(float("nan"), 0.0, everywhere)
+        return Loops(float("nan"), 0.0, everywhere, systematic)
     freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
     chance = float(chdtrc(freedom, freedom * float(np.mean(ratios))))
     beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
-    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere)
+    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere, systematic)
 
 
 def _loops(numbers: Sequence[int]) -> list[list[tuple[int, int]]]:
@@ -326,6 +338,7 @@ def _nothing(
         offsets=0 * offsets,
         covariances=nothing,
         flags=tuple(f or frozenset({Status.NO_MATCH}) for f in flags),
+        systematic=np.zeros(offsets.shape),
         reference="all",
         own=nothing,
         closure=float("nan"),

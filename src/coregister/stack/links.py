@@ -57,12 +57,15 @@ class Link(NamedTuple):
     flags : frozenset of Status
     clean : bool
         The frame has no hot pixels or cosmic rays that it shows by itself.
+    systematic : (ndim,) array or None
+        Bound on what aliasing does to the offset, px; None like the covariance.
     """
 
     offset: Float
     covariance: Float | None
     flags: frozenset[Status]
     clean: bool = False
+    systematic: Float | None = None
 
     @property
     def good(self) -> bool:
@@ -97,7 +100,7 @@ class Centre:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = measure(pair, (self.single, other.single))
-        return Link(result.offset, result.covariance, result.flags, clean)
+        return Link(result.offset, result.covariance, result.flags, clean, result.systematic)
 
     @cached_property
     def ready(self) -> Ready:

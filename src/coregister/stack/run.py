@@ -82,14 +82,15 @@ class Checkpoint:
         entry = self._record["links"].get(name)
         if entry is None:
             return None
-        offset, covariance, flags, clean, digest = entry
+        offset, covariance, flags, clean, systematic, digest = entry
         if digest != self._digest(frames, pair):
             return None
         return Link(
             np.array(offset, dtype=np.float64),
-            None if covariance is None else np.array(covariance, dtype=np.float64),
+            _array(covariance),
             frozenset(Status[name] for name in flags),
             bool(clean),
+            _array(systematic),
         )
 
     def keep_links(self, links: dict[str, tuple[tuple[int, int], Link]], frames: Frames) -> None:
@@ -99,9 +100,10 @@ class Checkpoint:
         for name, (pair, link) in links.items():
             self._record["links"][name] = (
                 link.offset.tolist(),
-                None if link.covariance is None else np.asarray(link.covariance).tolist(),
+                _plain(link.covariance),
                 [flag.name for flag in link.flags],
                 link.clean,
+                _plain(link.systematic),
                 self._digest(frames, pair),
             )
         self._write()
@@ -125,6 +127,14 @@ class Checkpoint:
             if index not in self._digests:
                 self._digests[index] = _digest(frames.read(index))
         return "".join(self._digests[index] for index in pair)
+
+
+def _array(values: Any) -> NDArray[np.float64] | None:
+    return None if values is None else np.array(values, dtype=np.float64)
+
+
+def _plain(values: NDArray[np.float64] | None) -> Any:
+    return None if values is None else values.tolist()
 
 
 def _digest(image: Image) -> str:
@@ -219,11 +229,15 @@ class Run:
         return {k: found[k] for k in names}
 
     def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
-        """``work(shared, part)`` for every part, in order, as they are done."""
+        """``work(shared, part)`` for every part, frames, in order, as they are done."""
         self._begin(sum(map(len, parts)))
-        for part, done in zip(parts, self._each(_Shared(work, shared), parts), strict=True):
+        for part, done in zip(parts, self.each(work, shared, parts), strict=True):
             yield done
             self._tell(len(part))
+
+    def each(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
+        """The same for parts that are no pass over the frames, of which nobody is told."""
+        return iter(self._each(_Shared(work, shared), parts))
 
     def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
         """Where a stopped run was in its passes over some frames, if its links are still those."""
