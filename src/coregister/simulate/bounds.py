@@ -9,9 +9,9 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.estimator.compare import MovableImage
 from coregister.estimator.fill import fill
-from coregister.estimator.spectrum import Rings
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings
 from coregister.fourier import along, frequencies
 from coregister.images import as_image
 from coregister.simulate.denoise import cosine_modes, own_variance, significant
