@@ -31,6 +31,7 @@ def test_the_chance_of_a_peak_is_uniform_where_another_field_alone_tells_it(coun
 def test_the_chance_of_a_peak_falls_to_nothing():
     found = np.array([chance_of_excess(x, 30) for x in np.geomspace(0.1, 1e4, 40)])
     assert np.all(np.diff(found) < 0)
-    assert np.isfinite(found).all() and 0 < found[-1] < 1e-60
+    assert np.isfinite(found).all()
+    assert 0 < found[-1] < 1e-60
     # far out, so many peaks are expected as one excess of Pareto's has, for each
     assert chance_of_excess(200.0, 30) == pytest.approx(31 * (1 + 200 / 30) ** -30, rel=1e-6)
