@@ -10,8 +10,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MARGIN, fast_length
-from coregister.estimator.spectrum import Rings, cosine_rings
+from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.window import MARGIN, fast_length
 from coregister.stack.ready import Ready
 
 Float = NDArray[np.float64]

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import FADE
 from coregister.estimator.fill import MAX_SPIKES, outliers
-from coregister.estimator.spectrum import Rings
-from coregister.estimator.uncertainty import distortion, spread_of
+from coregister.estimator.movable import FADE
+from coregister.estimator.rings import Rings
+from coregister.estimator.uncertainty.covariance import spread_of
+from coregister.estimator.uncertainty.misfit import distortion
 from coregister.stack.bench import Bench, Frame, Part
 from coregister.stack.template import Template, spectra_of
 

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MovableImage, known_directions
-from coregister.estimator.spectrum import Rings, Spectra, fit_spectra
+from coregister.estimator.equations import known_directions
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings
+from coregister.estimator.spectrum import Spectra, fit_spectra
 from coregister.stack.bench import Bench, Part
 
 Float = NDArray[np.float64]
