@@ -80,7 +80,8 @@ def settled(
             )
             template = noise = None
             if common is None and level > step:
-                level = step
+                # frames that wrap are not approached on coarse samples: a rough pass instead
+                level, near = step, int(periodic)
                 common = common_window(rows, frames.shape, level, periodic=periodic)
         if common is None:
             return None
