@@ -15,6 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import clipped
+from coregister.estimator.matrices import principal
 from coregister.estimator.periodic.bars import conclude
 from coregister.estimator.periodic.modes import (
     AutoSpectra,
@@ -40,7 +41,6 @@ from coregister.estimator.search.steps import (
 from coregister.estimator.single import Single
 from coregister.estimator.spectrum import Spectra, photometry
 from coregister.estimator.stages import Candidate, Fit
-from coregister.estimator.uncertainty.covariance import principal
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair
 
