@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ Float = NDArray[np.float64]
 #: highest peaks of the null, one in a block of so many lags a side, that tell how high chance goes
 NULL_PEAKS = 30
 NULL_BLOCK = 8
+#: places at which is asked what the mean excess of a few peaks may be in truth
+QUANTILES = 64
 #: power of the height of which the tail is an exponential
 SPARSE_POWER, GAUSSIAN_POWER = 1.25, 2.0
 #: mean excess of a Gaussian over a height z far out, times z
@@ -74,6 +77,35 @@ def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
     return np.sort(np.clip(blocks[some], 0.0, None))[::-1]
 
 
+@cache
+def _gamma_quantiles(count: int) -> Float:
+    """Sums of so many excesses of mean 1, at probabilities an equal step apart."""
+    from scipy.special import gammaincinv
+
+    return np.asarray(gammaincinv(count, (np.arange(QUANTILES) + 0.5) / QUANTILES))
+
+
+def chance_of_excess(excess: float, count: int) -> float:
+    """Probability that the highest peak of one field exceeds those of another, alike, by so much.
+
+    Peaks above a level are Poisson in number, with an exponential tail. The level is the height of
+    number ``count + 1`` of the other field, and its first `count` tell the mean excess: neither is
+    known any better, and the mean is over both. In units of that mean excess, peaks above `x` are
+    expected ``y = exp(-x g / count)`` times as often as above the level, ``g`` distributed as
+    Gamma(count), and those above the level as Gamma(count + 1): ``p = 1 - <(1 + y)^-(count+1)>``.
+
+    Parameters
+    ----------
+    excess : float
+        Above the level, in units of the mean excess.
+    count : int
+    """
+    # y taken out of the mean, which leaves one over Gamma(count) again, however small y is
+    lift = 1 + excess / count
+    y = np.exp(-excess / (count * lift) * _gamma_quantiles(count))
+    return float(lift**-count * np.mean(-np.expm1(-(count + 1) * np.log1p(y)) / y))
+
+
 def chance_by_null(
     null: Float, allowed: NDArray[np.bool_], power: float
 ) -> Callable[[float], float] | None:
@@ -100,6 +132,6 @@ def chance_by_null(
 
     def chance(z: float) -> float:
         excess = max(z**power - start, 0.0) / mean_excess
-        return float(-np.expm1(-count * (1 + excess / count) ** -count))
+        return chance_of_excess(excess, count)
 
     return chance
