@@ -311,20 +311,21 @@ class Spectra:
     residual : array
         Power of ``moving - gain * reference``: the two noises added.
     share : float
-        Part of `residual` that the reference brings, 0 to 1.
+        Part of `residual` that the reference brings, 0 to 1; of many pairs, whose arrays have a
+        row each, a column of them.
     coherence : array
         Raw ring correlation.
     """
 
     scene: Float
     residual: Float
-    share: float
+    share: float | Float
     coherence: Float
 
     @property
     def noise_product(self) -> Float:
         """Product of the two noise powers."""
-        return self.share * (1 - self.share) * self.residual**2
+        return np.asarray(self.share * (1 - self.share) * self.residual**2)
 
     def evidence(self, count: Float) -> float:
         """Log-likelihood ratio of the pair against two unrelated images of these spectra."""
@@ -365,7 +366,7 @@ def fit_spectra(
     start : array, optional
         A first guess of the scene's.
     """
-    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
+    scene, noise, share = fit_rings(xx, yy, xy, residual, count, start)
     coherence = xy / np.sqrt(np.maximum(xx * yy, 1e-300))
     return Spectra(scene=scene, residual=noise, share=float(share[0]), coherence=coherence)
 
@@ -390,19 +391,18 @@ def weights_beside(spectra: Spectra, *, xx: Float, yy: Float, xy: Float, count: 
     """
     residual = np.maximum(yy - 2 * xy + xx, 0.0)
     start = np.broadcast_to(spectra.scene, xy.shape)
-    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
+    scene, noise, share = fit_rings(xx, yy, xy, residual, count, start)
     return np.asarray(scene / (scene * noise + share * (1 - share) * noise**2))
 
 
-def _fit(
+def fit_rings(
     xx: Float, yy: Float, xy: Float, residual: Float, count: Float, start: Float | None
 ) -> tuple[Float, Float, Float]:
     """Power of the scene and of the residual, and the share of the reference in it.
 
     Of one pair or, where `xy` and `residual` have a row for each, of many.
     """
-    both = xx + yy
-    scale = float(both.max())
+    scale = (xx + yy).max(axis=-1, keepdims=True)
     floor = np.maximum(LEAKAGE * residual.max(axis=-1, keepdims=True), 1e-15 * scale)
     noise = _smooth_log(np.maximum(residual, floor), count)
     strength = np.maximum(xy, 0.0) / noise
@@ -525,7 +525,7 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
 
 
 def _fit_scene(
-    xy: Float, noise: Float, share: Float, count: Float, scale: float, start: Float | None
+    xy: Float, noise: Float, share: Float, count: Float, scale: Float, start: Float | None
 ) -> Float:
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
     product = share * (1.0 - share) * noise**2 / count

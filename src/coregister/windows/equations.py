@@ -162,7 +162,7 @@ def equations(
             spectra.put(index, without)
             weight[index] = kernels.spread_out(without.weight)
             products[index] = _products(kernels, modes[index], weight[index])
-    n, share = len(modes), spectra.share[:, 0]
+    n, share = len(modes), np.asarray(spectra.share)[:, 0]
     rows = np.zeros((9, n, 8))
     # the residual, the scene, both slopes of the background; gradient, and those of either image
     residual, nuisance = rows[0], rows[1:4].transpose(1, 0, 2)
