@@ -542,13 +542,21 @@ def _fit_scene(
         model = np.exp(log)
         # force and stiffness of the data, over the variance that noise and scene make
         square = quadratic * model
-        pull = model / ((square + linear) * model + constant)
+        both = square + linear
+        pull = model / (both * model + constant)
         force = (xy - model) * pull
         # stiffer than expected above the model, where steps would overshoot without an end
-        slope = model * pull + np.maximum(force * ((2 * square + linear) * pull - 1), 0.0)
-        step = _solve(penalty, slope + DOUBT, slope * log + force + doubt) - log
-        log = log + np.minimum(np.maximum(step, -2.0), 2.0)
-        log = np.minimum(np.maximum(log, lowest), highest)
-        if np.abs(step).max() < 0.02:
+        bent = force * ((square + both) * pull - 1)
+        slope = model * pull + np.maximum(bent, 0.0, out=bent)
+        force += doubt
+        force += slope * log
+        slope += DOUBT
+        step = _solve(penalty, slope, force)
+        step -= log
+        largest = float(np.abs(step).max())
+        if largest > 2.0:
+            step = np.minimum(np.maximum(step, -2.0), 2.0)
+        log = np.minimum(np.maximum(log + step, lowest), highest)
+        if largest < 0.02:
             break
     return np.asarray(np.exp(log))

@@ -106,7 +106,7 @@ class PeriodicRoute:
         fits = [s for s in QUICK_STEPS if divisor % s == 0 and min(shape) // s >= QUICK_SIDE]
         coarsest = max(fits, default=1)
         thin = 1 if coarsest == 1 else thinning(shape)
-        if thin == 1:
+        if thin == 1 and (coarsest == 1 or not self._narrow):
             pixels = self._pixels
             count = pixels.rings.count
             auto = AutoSpectra(pixels.rings.frequency, pixels.powers, count, count)
