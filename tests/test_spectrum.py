@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from coregister.estimator.rings import MANY, Rings
 from coregister.estimator.spectrum import (
     DOUBT,
     DOUBT_LEVEL,
-    MANY,
     SCENE_STIFFNESS,
-    Rings,
     Spectra,
     _penalise,
     fit_rings,
