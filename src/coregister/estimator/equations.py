@@ -31,14 +31,15 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
 
     Parameters
     ----------
-    information : (ndim, ndim) array
-    noise : (ndim, ndim) array
+    information : (..., ndim, ndim) array
+    noise : (..., ndim, ndim) array
         See `Equations.information_noise`.
     """
     values, vectors = principal(information)
-    squares = vectors.T**2
-    scatter = np.sqrt(np.einsum("ui,ij,uj->u", squares, noise, squares))
-    floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * np.abs(values).max())
+    squares = vectors.swapaxes(-1, -2) ** 2
+    scatter = np.sqrt(np.einsum("...ui,...ij,...uj->...u", squares, noise, squares))
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * largest)
     return np.where(values > floor, values, 0.0), vectors
 
 

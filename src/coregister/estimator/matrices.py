@@ -9,7 +9,10 @@ Float = NDArray[np.float64]
 
 
 def principal(matrix: Float) -> tuple[Float, Float]:
-    """Eigenvalues, in rising order, and eigenvectors."""
+    """Eigenvalues, in rising order, and eigenvectors; of many matrices, those of each."""
+    if matrix.ndim > 2:
+        many = np.linalg.eigh(matrix)
+        return many.eigenvalues, many.eigenvectors
     from scipy.linalg.lapack import dsyev
 
     values, vectors, failed = dsyev(matrix)

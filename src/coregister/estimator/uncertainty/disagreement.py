@@ -176,10 +176,15 @@ def _disagreement(
 
 def contradiction(coherence: Float, count: Float) -> float:
     """Probability of a ring correlation this far below zero, if no ring is anticorrelated."""
+    return float(contradictions(coherence, count))
+
+
+def contradictions(coherence: Float, count: Float) -> Float:
+    """The same for many pairs, a row of rings each."""
     from scipy.special import ndtr
 
-    lowest = float(np.min(coherence * np.sqrt(count)))
-    return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
+    lowest = np.min(coherence * np.sqrt(count), axis=-1)
+    return np.asarray(-np.expm1(coherence.shape[-1] * np.log1p(-ndtr(lowest))))
 
 
 def competing(
