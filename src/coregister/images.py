@@ -213,8 +213,10 @@ def as_image(
     InputError
         If it cannot be used.
     """
-    err_name = f"{name}_err" if err_name is None else err_name
     found = unpack(source, name)
+    if err is None and found.err is not None:
+        err_name = f"the uncertainty that came with {name}"
+    err_name = f"{name}_err" if err_name is None else err_name
     array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
     whole = valid is None and own_valid is None and err is None and own_err is None
@@ -251,10 +253,7 @@ def as_image(
         usable &= np.isfinite(sigma) & (sigma > 0)
     count = int(np.count_nonzero(usable))
     if count == 0:
-        raise InputError(
-            f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
-            f"finite error above 0; check the file and mask, or leave {err_name} out (None)"
-        )
+        raise InputError(f"{name} has no usable pixel: {_why_none(data, sigma, err_name)}")
     data = data.astype(np.float64, copy=False)
     if count < data.size:
         data = _filled(data, usable)
@@ -267,6 +266,18 @@ def as_image(
         sigma=sigma,
         **found.where,
     )
+
+
+def _why_none(data: NDArray[Any], sigma: Any, err_name: str) -> str:
+    """What excludes every pixel, and what to do."""
+    if not np.isfinite(data).any():
+        return f"all of its {data.size} are NaN or infinite; check the file"
+    if isinstance(sigma, np.ndarray):
+        return (
+            f"all of its {data.size} are NaN, masked or without a finite error above 0; check the "
+            f"mask and the errors, or leave {err_name} out (None)"
+        )
+    return f"all of its {data.size} are NaN or masked; check the mask (in *_valid, True = use it)"
 
 
 def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
@@ -310,6 +321,7 @@ def unpack(source: Any, name: str) -> Unpacked:
         world = loaded if loaded.format == "FITS" else None
         return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing, loaded.place)
     if isinstance(source, np.ma.MaskedArray):
+        check_kind(source, name)  # fields of a record have masks of their own
         return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
     if isinstance(source, np.ndarray):
         return Unpacked(np.asarray(source))
@@ -318,12 +330,13 @@ def unpack(source: Any, name: str) -> Unpacked:
         sizes = tuple((float(size), "mm") for size in source.GetSpacing()[::-1])
         return Unpacked(array, spacing=sizes, place=place)
     first = source[0] if isinstance(source, list) and source else source
-    if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
+    # types are asked: an object that puts its work off has whatever attribute it is asked for
+    if hasattr(type(first), "is_image"):  # HDUs
         from coregister.io import fits
 
         loaded = fits.held(source, name)
         return Unpacked(loaded.data, loaded.valid, loaded.err, loaded)
-    if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
+    if hasattr(type(source), "uncertainty"):  # NDData and its kin
         data = np.asarray(source.data)
         mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
         sigma = _nddata_sigma(source.uncertainty, name)
@@ -460,6 +473,7 @@ def _as_sigma(
 def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float64] | None:
     if value is None:
         return None
+    value = in_pixels(value, name)
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):  # words, ragged lists
@@ -472,6 +486,20 @@ def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float
             "is needed"
         )
     return np.array(np.broadcast_to(numbers, (ndim,)))
+
+
+def in_pixels(value: Any, name: str) -> Any:
+    """A quantity of astropy in pixels; whatever else as it is."""
+    if not hasattr(type(value), "to_value"):
+        return value
+    try:
+        return value.to_value("pix")
+    except Exception:
+        if value.unit.is_equivalent(""):
+            return value.to_value("")
+        raise InputError(
+            f"{name} is in {value.unit}; pixels are needed: divide it by the size of a pixel"
+        ) from None
 
 
 def _check_overlap(start: NDArray[np.float64], a: Sequence[int], b: Sequence[int]) -> None:

@@ -93,7 +93,8 @@ def sky_plane(
     found = unpack(source, name)
     source_world = found.world if wcs is None else wcs
     if source_world is None or (isinstance(source_world, Loaded) and source_world.wcs is None):
-        file = f", {source_world.path}," if isinstance(source_world, Loaded) else ""
+        path = str(source_world.path) if isinstance(source_world, Loaded) else name
+        file = "" if path == name else f", {path},"
         raise InputError(
             f"{name}{file} came without world coordinates; they are needed to bring two images "
             f"onto one grid: pass {name}_wcs=, a WCS or a FITS header, or use register (coregister "
