@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.containers import check_kind
 from coregister.errors import InputError
-from coregister.images import check_kind
 
 Float = NDArray[np.float64]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.containers import Unpacked, unpack
 from coregister.errors import InputError
-from coregister.images import Image, Unpacked, as_image, unpack
+from coregister.images import Image, as_image
 from coregister.io.loaded import Loaded
 from coregister.sky.world import corrected_header, moved_wcs, wcs_of
 
