@@ -248,7 +248,7 @@ def pictures() -> list[Cell]:
     for name, values, noise, shape in found:
         image = np.asarray(values, dtype=np.float64)
         note = (
-            "some crops are plain sky, with bounds up to 0.06 px; it is these that are flagged"
+            "some crops are plain sky, with bounds of their own up to 0.14 px; those are flagged"
             if "camera" in name
             else ""
         )

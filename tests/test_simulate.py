@@ -245,6 +245,19 @@ def test_the_bound_of_uneven_noise_lies_between():
     assert np.allclose(uneven, even * 2 / (1 + 1 / 9), rtol=0.5)
 
 
+def test_the_bound_is_of_what_the_pair_shows_and_not_of_what_lies_beside():
+    # a quiet part of a scene, alone or beside one with 900 times the power
+    quiet = random_scene("power-law-2", (128, 128), rng=rng())
+    across = np.arange(128)[:, None] * np.ones((1, 128))
+    loud = (1 + 29 * np.exp(-(((across - 96) / 10) ** 2))) * quiet
+    seen = {"shape": (48, 48), "origin": (8, 40), "noise": 1.0}
+    alone = np.diag(pair_bound(quiet, (0.3, 0.4), **seen))
+    beside = np.diag(pair_bound(loud, (0.3, 0.4), **seen))
+    assert np.allclose(beside, alone, rtol=0.02)
+    within = np.diag(pair_bound(loud, (0.3, 0.4), **seen | {"origin": (73, 40)}))
+    assert np.all(within < 0.1 * alone)
+
+
 def test_stripes_tell_nothing_along_them():
     scene = random_scene("stripes", (64, 64), rng=rng())
     assert np.isinf(np.diag(pair_bound(scene, (0, 0), noise=0.1))).any()

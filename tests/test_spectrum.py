@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from coregister.estimator.rings import MANY, Rings
 from coregister.estimator.spectrum import (
     DOUBT,
     DOUBT_LEVEL,
-    MANY,
     SCENE_STIFFNESS,
-    Rings,
     _penalise,
     fit_spectra,
     penalty_bands,

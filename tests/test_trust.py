@@ -14,9 +14,9 @@ from scipy.stats import kstest
 import coregister as cr
 import coregister.estimator.overlap as overlap
 from coregister import Status
-from coregister.estimator import uncertainty
 from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.single import Single
+from coregister.estimator.uncertainty import aliasing
 from coregister.images import prepare
 from coregister.trust import conclude
 
@@ -394,7 +394,7 @@ def test_the_bound_on_aliasing_holds_for_few_stars(monkeypatch):
         return result.trusted * np.max(over)
 
     sharing = np.array([beyond(seed) for seed in range(16)])
-    monkeypatch.setattr(uncertainty, "features", lambda density, power: density.size)
+    monkeypatch.setattr(aliasing, "features", lambda density, power: density.size)
     alone = np.array([beyond(seed) for seed in range(16)])
     assert sharing.max() < 3 < alone.max()
 

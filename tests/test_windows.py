@@ -11,10 +11,13 @@ import scipy.stats
 from numpy.typing import NDArray
 
 import coregister as cr
-from coregister.estimator.compare import Comparison, MovableImage, Window
+from coregister.estimator.compare import Comparison
 from coregister.estimator.fill import spikes, suspects
+from coregister.estimator.movable import MovableImage
 from coregister.estimator.stages import Candidate
-from coregister.estimator.uncertainty import aliasing, conclude_fit
+from coregister.estimator.uncertainty import conclude_fit
+from coregister.estimator.uncertainty.aliasing import aliasing
+from coregister.estimator.window import Window
 from coregister.images import prepare
 from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
@@ -104,7 +107,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             comparison,
             equations,
             offset,
-            whitened=equations.whitened(comparison),
+            whitened=comparison.whitened(equations),
             amplitude=None,
             systematic=aliasing(comparison, equations, offset, bread),
             n_iter=1,

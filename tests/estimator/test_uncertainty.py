@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from coregister.estimator.compare import Comparison, MovableImage, Window
-from coregister.estimator.uncertainty import MOST_LOST, _loosened
+from coregister.estimator.compare import Comparison
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.uncertainty.covariance import MOST_LOST, loosened_by
+from coregister.estimator.window import Window
 from coregister.images import prepare
 from coregister.simulate import random_scene, simulate_pair
 
@@ -13,22 +15,22 @@ BREAD = np.array([[0.04, 0.01], [0.01, 0.09]])
 
 class TestWeightsThatFollow:
     def test_weights_that_stay_take_nothing(self):
-        np.testing.assert_allclose(_loosened(BREAD, lambda away: np.ones(2)), BREAD, rtol=1e-12)
+        np.testing.assert_allclose(loosened_by(BREAD, lambda away: np.ones(2)), BREAD, rtol=1e-12)
 
     def test_weights_that_follow_flatten_the_score(self):
         lost = 0.1 * np.linalg.inv(BREAD)
-        found = _loosened(BREAD, lambda away: -lost @ away)
+        found = loosened_by(BREAD, lambda away: -lost @ away)
         np.testing.assert_allclose(found, BREAD / 0.9, rtol=1e-12)
 
     def test_bars_never_shrink_and_do_not_burst(self):
         information = np.linalg.inv(BREAD)
-        np.testing.assert_allclose(_loosened(BREAD, lambda a: information @ a), BREAD, rtol=1e-12)
-        burst = _loosened(BREAD, lambda away: -2 * information @ away)
+        np.testing.assert_allclose(loosened_by(BREAD, lambda a: information @ a), BREAD, rtol=1e-12)
+        burst = loosened_by(BREAD, lambda away: -2 * information @ away)
         np.testing.assert_allclose(burst, BREAD / (1 - MOST_LOST), rtol=1e-12)
 
     def test_an_open_direction_stays_open(self):
         bread = np.diag([0.04, 0.0])
-        np.testing.assert_allclose(_loosened(bread, lambda away: -away)[1], 0.0, atol=1e-15)
+        np.testing.assert_allclose(loosened_by(bread, lambda away: -away)[1], 0.0, atol=1e-15)
 
     @pytest.mark.parametrize("away", [(0.03, 0.0), (0.0, -0.03)])
     def test_weights_beside_are_those_read_there(self, away):

@@ -13,7 +13,7 @@ from scipy import special
 
 from coregister.chi2.inputs import Array
 from coregister.chi2.surface import Surface
-from coregister.estimator.search import vertex
+from coregister.estimator.search.correlation import vertex
 
 #: order of the expansions: exact to rounding within 0.15 px for the doubled bandwidth
 ORDER = 12

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.spectrum import cosine_rings
+from coregister.estimator.rings import cosine_rings
 from coregister.images import Image
 
 Float = NDArray[np.float64]

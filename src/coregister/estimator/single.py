@@ -12,10 +12,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MovableImage, fast_length
 from coregister.estimator.fill import Suspects, fill, spikes, suspects, without
-from coregister.estimator.search import QUICK_SIDE, QUICK_STEPS, ring_power
-from coregister.estimator.spectrum import Rings, cosine_rings
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.search.filters import ring_power
+from coregister.estimator.search.steps import QUICK_SIDE, QUICK_STEPS
+from coregister.estimator.window import fast_length
 from coregister.images import Image
 
 Float = NDArray[np.float64]

@@ -13,8 +13,10 @@ from scipy.special import logsumexp
 
 from coregister.estimator.fill import fill, without_spikes
 from coregister.estimator.overlap.search import MIN_OVERLAP
-from coregister.estimator.search import overlap_sums, ring_power, signed_lags
-from coregister.estimator.spectrum import Rings, cosine_rings, fit_noise, interpolator
+from coregister.estimator.rings import Rings, cosine_rings, interpolator
+from coregister.estimator.search.correlation import overlap_sums, signed_lags
+from coregister.estimator.search.filters import ring_power
+from coregister.estimator.spectrum import fit_noise
 from coregister.fourier import TrigPolynomial, frequencies
 from coregister.images import MIN_SIDE, Pair
 

@@ -9,9 +9,9 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.estimator.compare import MovableImage
 from coregister.estimator.fill import fill
-from coregister.estimator.spectrum import Rings
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings
 from coregister.fourier import along, frequencies
 from coregister.images import as_image
 from coregister.simulate.checks import as_numbers
@@ -21,6 +21,9 @@ from coregister.simulate.pairs import FWHM, WHITE_PART, Observation
 from coregister.simulate.scenes import filtered, gaussian
 
 Float = NDArray[np.float64]
+
+#: part of the side, at each end, over which the scene fades before its spectrum is taken
+RAMP = 1 / 6
 
 
 def pair_bound(
@@ -34,8 +37,9 @@ def pair_bound(
     """The smallest covariance that any estimate of this pair's offset can have, px^2.
 
     Cramer-Rao bound of the actual overlap, gain and background unknown: ``F = sum grad S_f
-    grad S_f^T`` with the scene filtered by ``sqrt(P / (P (N1 + N2) + N1 N2))``, P its spectrum,
-    N1 and N2 those of the noises (Knapp & Carter 1976, doi:10.1109/TASSP.1976.1162830).
+    grad S_f^T`` with the scene filtered by ``sqrt(P / (P (N1 + N2) + N1 N2))``, P its spectrum on
+    the overlap, N1 and N2 those of the noises (Knapp & Carter 1976,
+    doi:10.1109/TASSP.1976.1162830).
 
     Parameters
     ----------
@@ -104,7 +108,8 @@ def bound_of(
     rings, multiplicity = _full_plane(fields[0].shape)
     colour = _noise_colour(observation, rings.mode_frequency, multiplicity)
     n1, n2 = mean1 * colour, mean2 * colour
-    weight = _best_weight(_others(rings, multiplicity, fields[0]), n1, n2)
+    power = _power_of(fields[0][overlap], rings.mode_frequency)
+    weight = _best_weight(power, n1, n2)
     weight[0] = (n1[0] + n2[0]) ** -0.5
     shape = fields[0].shape
     weight = weight.reshape((*shape[:-1], shape[-1] // 2 + 1))
@@ -258,15 +263,24 @@ def _full_plane(shape: tuple[int, ...]) -> tuple[Rings, Float]:
     return Rings(radius, multiplicity), multiplicity.ravel()
 
 
-def _others(rings: Rings, multiplicity: Float, field: Float) -> Float:
-    """Power of each mode as the others of its ring tell it.
+def _power_of(part: Float, radius: Float) -> Float:
+    """Power against frequency of what the pair shows of the scene.
 
-    With its own included, bright modes would get the larger weight for being bright.
+    Not of the whole scene: a crop of plain sky holds less than the photograph that it is from,
+    and would get a bound that no estimate of that pair can reach. Cosine ramps keep what leaks
+    from the edges below the noise.
     """
-    power = np.abs(scipy.fft.rfftn(field)).ravel() ** 2 / field.size
-    mean = rings.spread(rings.mean(power))
-    share = multiplicity / np.maximum(rings.spread(rings.count), 2 * multiplicity + 1)
-    return np.asarray(np.maximum((mean - share * power) / (1 - share), 0.1 * mean))
+    taper: Any = 1.0
+    for axis, n in enumerate(part.shape):
+        place = (np.arange(n) + 0.5) / n
+        ramp = np.clip(np.minimum(place, 1 - place) / RAMP, 0, 1)
+        taper = taper * along(np.sin(np.pi / 2 * ramp) ** 2, axis, part.ndim)
+    taper = taper / np.sqrt(np.mean(taper**2))
+    tapered = (part - np.sum(part * taper) / np.sum(taper)) * taper
+    rings, _ = _full_plane(part.shape)
+    power = rings.mean(np.abs(scipy.fft.rfftn(tapered)).ravel() ** 2 / part.size)
+    tiny = np.finfo(np.float64).tiny
+    return np.asarray(np.exp(np.interp(radius, rings.frequency, np.log(np.maximum(power, tiny)))))
 
 
 def _best_weight(scene: Float, n1: Float, n2: Float) -> Float:

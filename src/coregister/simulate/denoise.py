@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.estimator.fill import fill
-from coregister.estimator.spectrum import Rings, cosine_rings
+from coregister.estimator.rings import Rings, cosine_rings
 from coregister.images import as_image
 
 Float = NDArray[np.float64]

@@ -17,16 +17,14 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import (
-    FADE,
-    MARGIN,
-    MovableImage,
-    fast_length,
-    known_directions,
-)
+from coregister.estimator.equations import known_directions
 from coregister.estimator.fill import MAX_SPIKES, outliers
-from coregister.estimator.spectrum import Rings, Spectra, cosine_rings, fit_spectra
-from coregister.estimator.uncertainty import distortion, spread_of
+from coregister.estimator.movable import FADE, MovableImage
+from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.spectrum import Spectra, fit_spectra
+from coregister.estimator.uncertainty.covariance import spread_of
+from coregister.estimator.uncertainty.misfit import distortion
+from coregister.estimator.window import MARGIN, fast_length
 from coregister.stack.ready import Ready
 
 Float = NDArray[np.float64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.estimator.overlap.search import MAX_FILLED, OverlapSearch
-from coregister.estimator.search import QUICK_CHANCE, beyond_doubt
+from coregister.estimator.search.steps import QUICK_CHANCE, beyond_doubt
 from coregister.estimator.single import Single
 from coregister.images import Image, Pair, together
 from coregister.register import measure, route_of

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MovableImage
-from coregister.estimator.search import auto_coherence, steps_between_samples
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.search.filters import auto_coherence
+from coregister.estimator.search.steps import steps_between_samples
 from coregister.estimator.single import Single
-from coregister.estimator.spectrum import Rings, cosine_rings
 
 Float = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import ANISOTROPY, INFORMATION_SIGMA, SLOPE_HINT, SLOPE_SIGMA
+from coregister.estimator.compare import SLOPE_HINT, SLOPE_SIGMA
+from coregister.estimator.equations import ANISOTROPY, INFORMATION_SIGMA
 from coregister.windows.kernels import SINGLE, Kernels
 from coregister.windows.spectra import WindowSpectra, photometry
 

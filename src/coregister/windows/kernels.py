@@ -13,9 +13,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import faded
-from coregister.estimator.spectrum import Rings, cosine_rings, interpolator
-from coregister.estimator.uncertainty import BANDS
+from coregister.estimator.movable import faded
+from coregister.estimator.rings import Rings, cosine_rings, interpolator
+from coregister.estimator.uncertainty.disagreement import BANDS
 from coregister.fourier import along
 
 Float = NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
-from coregister.estimator.compare import MARGIN
 from coregister.estimator.levels import MOST_EQUAL, coarsely_rounded
 from coregister.estimator.single import Single
+from coregister.estimator.window import MARGIN
 from coregister.images import Image, together
 from coregister.register import measure
 from coregister.status import Status

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.estimator.compare import EXTENSION
+from coregister.estimator.movable import EXTENSION
 from coregister.images import MIN_SIDE, in_pixels
 
 Float = NDArray[np.float64]

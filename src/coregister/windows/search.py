@@ -16,23 +16,17 @@ from numpy.typing import NDArray
 
 from coregister.estimator.fill import CLIP_SIGMA
 from coregister.estimator.overlap.search import MIN_OVERLAP
+from coregister.estimator.rings import Rings, cosine_rings
 from coregister.estimator.search import (
     IDENTICAL,
     MAX_CHANCE,
     SEPARATION,
-    SPARSE,
-    SPARSE_POWER,
-    SPARSE_SIGMA,
     SYMMETRIC,
     SYMMETRIC_OVERLAP,
-    auto_filters,
-    chance_by_null,
-    chance_of_features,
-    chance_of_peaks,
-    features,
-    independence,
 )
-from coregister.estimator.spectrum import Rings, cosine_rings
+from coregister.estimator.search.chance import SPARSE_POWER, chance_by_null, chance_of_peaks
+from coregister.estimator.search.filters import auto_filters, independence
+from coregister.estimator.search.sparse import SPARSE, SPARSE_SIGMA, chance_of_features, features
 from coregister.images import MIN_SIDE
 from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
 from coregister.windows.kernels import SINGLE, in_units, spread_matrix
@@ -294,7 +288,7 @@ def _clipped(fields: Float, used: Mask | None) -> Float:
 
 
 def _sparse(fields: tuple[Float, Float], inside: Ints, band: Float) -> Mask:
-    """See `coregister.estimator.search.sparse`."""
+    """See `coregister.estimator.search.sparse.sparse`."""
     sizes = [np.full(len(band), fields[0][0].size), np.prod(inside[:, :, 1] - inside[:, :, 0], 1)]
     moments = []
     for field, size in zip(fields, sizes, strict=True):

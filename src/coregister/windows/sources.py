@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MARGIN
 from coregister.estimator.fill import departure, spikes, suspects
+from coregister.estimator.window import MARGIN
 from coregister.images import Image
 from coregister.windows.kernels import REACH
 

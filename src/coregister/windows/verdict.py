@@ -13,24 +13,16 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import FADE, faded
 from coregister.estimator.fill import departure, outliers
+from coregister.estimator.movable import FADE, faded
 from coregister.estimator.overlap import COLOUR
 from coregister.estimator.overlap.rays import OUTLIER_SHARE
-from coregister.estimator.search import chance_of_peaks
-from coregister.estimator.uncertainty import (
-    ASK_PIXELS,
-    BANDS,
-    COARSE_EXCESS,
-    ECHO_BAND,
-    ECHO_LAG,
-    FEWEST_DOF,
-    MOST_LOST,
-    NOISELESS,
-    STEP_ASIDE,
-    aliased,
-    folded_power,
-)
+from coregister.estimator.search.chance import chance_of_peaks
+from coregister.estimator.uncertainty import FEWEST_DOF, NOISELESS
+from coregister.estimator.uncertainty.aliasing import aliased, folded_power
+from coregister.estimator.uncertainty.covariance import MOST_LOST, STEP_ASIDE
+from coregister.estimator.uncertainty.disagreement import ASK_PIXELS, BANDS, COARSE_EXCESS
+from coregister.estimator.uncertainty.misfit import ECHO_BAND, ECHO_LAG
 from coregister.fourier import along, frequencies
 from coregister.trust import (
     FIXED,
@@ -103,7 +95,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
         values += fields[:, :, 6:] @ kernels.slopes
     residual, gradient = values[:, 0], values[:, 1:3]
     bread = equations.bread
-    loosened = _loosened(kernels, settled, values[:, :3], bread)
+    loosened = loosened_by(kernels, settled, values[:, :3], bread)
     white = np.sqrt(kernels.spread_out(noise))
     leverage = _leverage(bread, gradient) + _nuisance_leverage(kernels, settled, values[:, 3])
     leverage *= equations.weight
@@ -166,8 +158,8 @@ def _second_scene(kernels: Kernels, coherence: Float, noise: Float) -> Mask:
     return np.asarray((agreement >= 0.05) & steep)
 
 
-def _loosened(kernels: Kernels, settled: Settled, values: Float, bread: Float) -> Float:
-    """See `uncertainty._loosened`; the images are moved by their derivatives, to first order."""
+def loosened_by(kernels: Kernels, settled: Settled, values: Float, bread: Float) -> Float:
+    """See `uncertainty.loosened_by`; the images are moved by their derivatives, to first order."""
     equations, modes = settled.equations, settled.modes
     n, gain, share = len(modes), equations.gain, equations.spectra.share
     residual, gradient = values[:, 0], values[:, 1:]

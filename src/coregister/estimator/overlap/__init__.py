@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import MARGIN, MovableImage, Window
 from coregister.estimator.fill import eroded
+from coregister.estimator.movable import MovableImage
 from coregister.estimator.overlap.descent import Movables, Rims, State, descend
 from coregister.estimator.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
 from coregister.estimator.overlap.rays import seen_once
 from coregister.estimator.overlap.search import OverlapSearch
 from coregister.estimator.overlap.shot_noise import with_learnt_noise
-from coregister.estimator.search import QUICK_STEPS, beyond_doubt
+from coregister.estimator.rings import interpolator
+from coregister.estimator.search.steps import QUICK_STEPS, beyond_doubt
 from coregister.estimator.single import Single
-from coregister.estimator.spectrum import interpolator
 from coregister.estimator.stages import Candidate, Fit
 from coregister.estimator.uncertainty import conclude_fit
+from coregister.estimator.window import MARGIN, Window
 from coregister.images import Pair
 
 Float = NDArray[np.float64]

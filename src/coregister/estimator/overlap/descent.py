@@ -9,8 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import Comparison, Equations, MovableImage, Window
-from coregister.estimator.uncertainty import aliasing, pseudo_inverse, spread_of
+from coregister.estimator.compare import Comparison
+from coregister.estimator.equations import Equations
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.uncertainty.aliasing import aliasing
+from coregister.estimator.uncertainty.covariance import pseudo_inverse, spread_of
+from coregister.estimator.window import Window
 from coregister.images import Pair
 
 Float = NDArray[np.float64]
@@ -44,12 +48,12 @@ class State:
 
     @cached_property
     def whitened(self) -> tuple[Float, Float]:
-        """See `Equations.whitened`."""
-        return self.equations.whitened(self.comparison)
+        """See `Comparison.whitened`."""
+        return self.comparison.whitened(self.equations)
 
     @cached_property
     def systematic(self) -> Float:
-        """See `uncertainty.aliasing`, px."""
+        """See `uncertainty.aliasing.aliasing`, px."""
         return aliasing(self.comparison, self.equations, self.offset, self._bread)
 
     @cached_property

@@ -9,10 +9,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import Comparison, MovableImage, Window, faded
+from coregister.estimator.compare import Comparison
 from coregister.estimator.fill import TAILS, rims
+from coregister.estimator.movable import MovableImage, faded
 from coregister.estimator.overlap.descent import MAX_STEP, Rims, State, overlaps
-from coregister.estimator.spectrum import interpolator
+from coregister.estimator.rings import interpolator
+from coregister.estimator.window import Window
 from coregister.fourier import frequencies
 from coregister.images import Pair
 

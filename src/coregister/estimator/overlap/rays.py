@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import Window, pixel_weight
 from coregister.estimator.fill import MAX_SPIKES, OUTLIER_SIGMA, departure, outliers
 from coregister.estimator.overlap.descent import State
 from coregister.estimator.single import Single
+from coregister.estimator.window import Window, pixel_weight
 from coregister.images import Pair
 
 Float = NDArray[np.float64]

@@ -11,20 +11,18 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import clipped, eroded
-from coregister.estimator.search import (
-    auto_coherence,
-    auto_filters,
-    independence,
+from coregister.estimator.rings import Rings, cosine_rings, interpolator
+from coregister.estimator.search import pick
+from coregister.estimator.search.correlation import (
     normalised_correlation,
     overlap_counts,
     overlap_sums,
-    pick,
     signed_lags,
-    sparse,
-    steps_between_samples,
 )
+from coregister.estimator.search.filters import auto_coherence, auto_filters, independence
+from coregister.estimator.search.sparse import sparse
+from coregister.estimator.search.steps import steps_between_samples
 from coregister.estimator.single import Single
-from coregister.estimator.spectrum import Rings, cosine_rings, interpolator
 from coregister.estimator.stages import Candidate
 from coregister.images import MIN_SIDE, Pair
 

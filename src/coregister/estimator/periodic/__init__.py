@@ -26,22 +26,21 @@ from coregister.estimator.periodic.modes import (
     modes_of,
     thinning,
 )
-from coregister.estimator.search import (
+from coregister.estimator.rings import Rings
+from coregister.estimator.search import pick
+from coregister.estimator.search.correlation import signed_lags
+from coregister.estimator.search.filters import auto_coherence, auto_filters, independence
+from coregister.estimator.search.sparse import sparse
+from coregister.estimator.search.steps import (
     QUICK_SIDE,
     QUICK_STEPS,
-    auto_coherence,
-    auto_filters,
     beyond_doubt,
-    independence,
-    pick,
-    signed_lags,
-    sparse,
     steps_between_samples,
 )
 from coregister.estimator.single import Single
-from coregister.estimator.spectrum import Rings, Spectra, photometry
+from coregister.estimator.spectrum import Spectra, photometry
 from coregister.estimator.stages import Candidate, Fit
-from coregister.estimator.uncertainty import principal
+from coregister.estimator.uncertainty.covariance import principal
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.compare import known_directions, pieces
+from coregister.estimator.equations import known_directions, pieces
 from coregister.estimator.periodic.modes import (
     Complex,
     Float,
@@ -23,19 +23,17 @@ from coregister.estimator.periodic.modes import (
 )
 from coregister.estimator.spectrum import Spectra, weights_beside
 from coregister.estimator.stages import Candidate, Fit
-from coregister.estimator.uncertainty import (
-    FEWEST_DOF,
+from coregister.estimator.uncertainty import FEWEST_DOF
+from coregister.estimator.uncertainty.aliasing import aliased, folded_power
+from coregister.estimator.uncertainty.covariance import (
     STEP_ASIDE,
-    aliased,
-    competing,
-    contradiction,
-    echo,
-    folded_power,
     loosened,
     principal,
     pseudo_inverse,
     spread_of,
 )
+from coregister.estimator.uncertainty.disagreement import competing, contradiction
+from coregister.estimator.uncertainty.misfit import echo
 from coregister.fourier import TrigPolynomial
 
 Single = NDArray[np.float32]
@@ -178,7 +176,7 @@ def _score(
     in_bins: Float,
     offset: Float,
 ) -> tuple[Single, Single, Float, float]:
-    """The same as `Equations.whitened`: the residual, and `pulls` times a number are the pulls.
+    """The same as `Comparison.whitened`: the residual, and `pulls` times a number are the pulls.
 
     With the scalar products of these with each other.
     """

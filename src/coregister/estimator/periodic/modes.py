@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.search import floored
-from coregister.estimator.spectrum import Rings
+from coregister.estimator.rings import Rings
+from coregister.estimator.search.filters import floored
 from coregister.fourier import contract, frequencies, pairs_of_axes
 
 Float = NDArray[np.float64]

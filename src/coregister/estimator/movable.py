@@ -1,0 +1,227 @@
+"""An image of which a window at any sub-pixel position can be taken: its spectrum, kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from coregister.fourier import along, frequencies
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complexfloating]
+
+#: samples by which an image is extended on every side before it is moved
+EXTENSION = 16
+#: how much coarser the first look at a pair may be
+COARSER = 4
+#: frequencies (cycles/px) between which the shift fades out: its kernel stays compact, and the
+#: noise that it passes does not depend on the shift
+FADE = (0.42, 0.5)
+
+
+def faded(k: Float) -> Float:
+    """What a shift leaves of an amplitude at angular frequency `k` along one axis."""
+    low, high = FADE
+    return np.asarray(
+        np.cos(np.pi / 2 * np.clip((np.abs(k) / (2 * np.pi) - low) / (high - low), 0, 1)) ** 2
+    )
+
+
+class MovableImage:
+    """An image of which a window at any sub-pixel position can be taken.
+
+    Parameters
+    ----------
+    data : array
+        No holes: see `coregister.estimator.fill`.
+    periodic : bool
+        The image continues at its other side, and windows wrap around.
+    amplitude : callable, optional
+        Amplitude factor against frequency (cycles/px), applied before anything is cut.
+    step : int
+        Pixels between the samples that are taken: frequencies too high for them are left out.
+    single : bool
+        Single precision: half the time and half the memory.
+    """
+
+    def __init__(
+        self,
+        data: Float,
+        *,
+        periodic: bool,
+        amplitude: Callable[[Float], Float] | None = None,
+        step: int = 1,
+        single: bool = False,
+    ) -> None:
+        self.level = float(np.mean(data))
+        self.size = data.shape
+        self._periodic = periodic
+        self._pad = [0 if periodic else min(EXTENSION * step, n - 1) for n in data.shape]
+        unit = step * COARSER
+        self._shape = [
+            n if periodic else unit * scipy.fft.next_fast_len(-(-(n + 2 * p) // unit), real=True)
+            for n, p in zip(data.shape, self._pad, strict=True)
+        ]
+        self._real = np.dtype(np.float32 if single else np.float64)
+        # what was subtracted in double precision loses nothing in single precision
+        data = np.subtract(data, self.level, out=np.empty(data.shape, self._real))
+        self._k: list[Float] = frequencies(self._shape)
+        if not periodic:
+            data = self._extended(data)
+        self._spectrum: Complex = scipy.fft.rfftn(data, overwrite_x=True)
+        if amplitude is not None:
+            radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
+            self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
+        self.step = 1
+        self._fade = [faded(k) for k in self._k]
+        if step > 1:
+            self._coarsen(step)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values in its windows."""
+        return self._real
+
+    @property
+    def spectrum(self) -> Complex:
+        """Half spectrum of the image, its level taken out, extended beyond its edges."""
+        return self._spectrum
+
+    @property
+    def extended(self) -> tuple[int, ...]:
+        """Shape of the extended image."""
+        return tuple(self._shape)
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        """Where in it the image begins."""
+        return tuple(self._pad)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return int(self._spectrum.nbytes)
+
+    def coarser(self, factor: int) -> MovableImage:
+        """The same image, its samples further apart by `factor`; not of a periodic one."""
+        other = copy.copy(self)
+        other._coarsen(factor)
+        return other
+
+    def moved(self, by: Float, factor: float) -> MovableImage:
+        """Its content moved back `by` so many pixels, times a factor: ready to be added up."""
+        dtype = self._spectrum.dtype
+        ramps = [np.exp(1j * k * f) for k, f in zip(self._k, by, strict=True)]
+        other = copy.copy(self)
+        other._spectrum = self._spectrum * (factor * ramps[0]).astype(dtype, copy=False)
+        for ramp in ramps[1:]:
+            other._spectrum *= ramp.astype(dtype, copy=False)
+        return other
+
+    def plus(self, image: MovableImage) -> MovableImage:
+        """The sum of two of one shape, in double precision."""
+        other = copy.copy(self)
+        other._spectrum = np.add(self._spectrum, image._spectrum, dtype=np.complex128)
+        other._real = np.dtype(np.float64)
+        return other
+
+    def _coarsen(self, factor: int) -> None:
+        """Keep the frequencies that samples further apart by `factor` can hold."""
+        self.step *= factor
+        self._shape = [n // factor for n in self._shape]
+        self._spectrum = self._spectrum[..., : self._shape[-1] // 2 + 1]
+        self._k = [*self._k[:-1], self._k[-1][..., : self._shape[-1] // 2 + 1]]
+        for axis, n in enumerate(self._shape[:-1]):
+            kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
+            taken: Any = self._spectrum.take(kept, axis)
+            self._spectrum = taken
+            self._k[axis] = np.asarray(self._k[axis].take(kept, axis))
+        scale = np.asarray(1.0 / factor ** len(self._k), self._real)
+        scaled: Any = self._spectrum * scale
+        self._spectrum = scaled
+        self._fade = [faded(k * self.step) for k in self._k]
+
+    def _extended(self, data: Float) -> Float:
+        """A point reflection continues value and slope; it then fades to the mean."""
+        widths = [
+            (p, full - n - p) for n, p, full in zip(data.shape, self._pad, self._shape, strict=True)
+        ]
+        extended = np.pad(data, widths, mode="reflect", reflect_type="odd")
+        for axis, (before, after) in enumerate(widths):
+            fade = np.ones(self._shape[axis])
+            fade[:before] = np.sin(np.pi / 2 * (np.arange(before) + 0.5) / before) ** 2
+            fade[-after:] = np.sin(np.pi / 2 * (np.arange(after) + 0.5) / after)[::-1] ** 2
+            extended *= along(fade, axis, data.ndim).astype(self._real, copy=False)
+        return extended
+
+    def window(
+        self,
+        start: Sequence[int],
+        shape: Sequence[int],
+        fraction: Float,
+        *,
+        gradient: bool = False,
+        each: Callable[[Float], Float] | None = None,
+    ) -> list[Float]:
+        """Values at ``start + fraction + step * index``, and the derivatives if asked.
+
+        With `each` that is done to every field, one after the other, to save memory. The fields
+        are parts of larger arrays.
+        """
+        corners = [divmod(s + p, self.step) for s, p in zip(start, self._pad, strict=True)]
+        first = [corner for corner, _ in corners]
+        complex_type = self._spectrum.dtype
+        ramps = []
+        for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
+            ramp = np.exp(1j * k * (f + rest))
+            ramps.append((fade * ramp).astype(complex_type, copy=False))
+
+        def done(rows: Complex) -> Float:
+            field = self._columns(rows, first[-1], shape[-1])
+            return field if each is None else each(field)
+
+        moved = self._spectrum * (ramps[0] if len(ramps) > 1 else 1)
+        for ramp in ramps[1:-1]:
+            moved *= ramp
+        slopes = []
+        if gradient:
+            for k in self._k[:-1]:
+                turned = moved * (1j * k).astype(complex_type, copy=False)
+                rows = self._rows(turned, ramps[-1], first, shape)
+                slopes.append(done(rows))
+        rows = self._rows(moved, ramps[-1], first, shape)
+        field = done(rows)
+        if gradient:
+            rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
+            slopes.append(done(rows))
+        return [field, *slopes]
+
+    def _rows(
+        self, spectrum: Complex, ramp: Complex, start: Sequence[int], shape: Sequence[int]
+    ) -> Complex:
+        """Inverse transform along all axes but the last, cut to the window along them.
+
+        The spectrum is lost. `ramp` moves along the last axis.
+        """
+        axes = tuple(range(spectrum.ndim - 1))
+        if not axes:
+            return np.asarray(spectrum * ramp)
+        rows = scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
+        if self._periodic:
+            rows = np.roll(rows, [-s for s in start[:-1]], axis=axes)
+            rows *= ramp
+            return np.asarray(rows)
+        window = tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))
+        return np.asarray(rows[window] * ramp)
+
+    def _columns(self, rows: Complex, start: int, length: int) -> Float:
+        """Inverse transform along the last axis, cut to the window."""
+        field = scipy.fft.irfft(rows, n=self._shape[-1], axis=-1)
+        if self._periodic:
+            return np.roll(field, -start, axis=-1)
+        return np.asarray(field[..., start : start + length])

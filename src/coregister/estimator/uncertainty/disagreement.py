@@ -1,0 +1,254 @@
+"""Frequencies that ask for different offsets: more than one scene, each with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.estimator.compare import Comparison
+from coregister.estimator.equations import Equations
+from coregister.estimator.movable import FADE
+from coregister.estimator.rings import Rings
+from coregister.estimator.spectrum import Spectra
+from coregister.fourier import TrigPolynomial, frequencies
+
+Float = NDArray[np.float64]
+Real = NDArray[np.floating[Any]]
+Complex = NDArray[np.complexfloating[Any, Any]]
+
+#: residual of the coarse frequencies over that of the fine ones beyond which they disagree
+COARSE_EXCESS = 10.0
+#: probability, with even noise, below which frequencies that disagree are looked at in pixels
+ASK_PIXELS = 1e-4
+#: frequencies (cycles/px) between the bands that are asked for the offset one by one
+BANDS = (0.03, 0.06, 0.12, 0.25)
+#: and between those in which the coarse ones may agree elsewhere; what is outside is left out
+COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+
+
+class InRings(NamedTuple):
+    """Sums over the modes of each ring, not weighted.
+
+    Attributes
+    ----------
+    score : (ndim, size) array
+        Of the gradient times the residual.
+    information : (ndim, ndim, size) array
+        Of the products of the gradient.
+    """
+
+    score: Float
+    information: Float
+
+    @classmethod
+    def of(cls, rings: Rings, equations: Equations) -> InRings:
+        """Those of a pair at one offset."""
+        gradient, spare = equations.gradient, np.empty_like(equations.residual)
+
+        def sums(one: Float, other: Float) -> Float:
+            return rings.mean(np.multiply(one, other, out=spare)) * rings.count
+
+        ndim = len(gradient)
+        information = np.empty((ndim, ndim, rings.size))
+        for i in range(ndim):
+            for j in range(i, ndim):
+                information[i, j] = information[j, i] = sums(gradient[i], gradient[j])
+        return cls(np.stack([sums(row, equations.residual) for row in gradient]), information)
+
+
+def dispersion(
+    comparison: Comparison, equations: Equations, left: Float, in_rings: InRings
+) -> float:
+    """Probability of frequencies that disagree this much on the offset, if all see one scene.
+
+    A pattern that stays with the detector rules the fine frequencies and the scene the coarse
+    ones. The score, zero over all modes, is looked at band by band: at first with the variance
+    that even noise has, and where that finds something, with the one that its pixels show.
+
+    The same is asked of the rows and of the columns of the detector, one axis at a time: what is
+    the same all along one of them is in the modes of a single line.
+
+    Parameters
+    ----------
+    left : array
+        Whitened residual, in pixels.
+    in_rings : InRings
+    """
+    rings, spectra = comparison.rings, equations.spectra
+    gradient, weight = equations.gradient, equations.weight
+    ndim, shape = len(gradient), comparison.window.shape
+    band = np.searchsorted(BANDS, rings.frequency)
+
+    def in_pixels(member: NDArray[np.bool_]) -> Float:
+        white = np.sqrt(rings.spread(spectra.residual, weight.dtype))
+        white *= weight
+        fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in gradient)
+        return np.stack([left.ravel() * field.ravel() for field in fields])
+
+    def members() -> list[Float]:
+        of_mode = np.append(band, len(BANDS) + 1)[rings.of_mode]  # the last: in no ring
+        return [in_pixels(of_mode == number) for number in np.unique(band)]
+
+    # score, its variance with even noise, and information
+    kept = rings.mean(equations.kept**2)
+    score = in_rings.score * spectra.weight
+    parts = in_rings.information * spectra.weight
+    even = parts * (spectra.weight * spectra.residual / kept)
+    start = np.flatnonzero(np.diff(band, prepend=-1))
+    groups = tuple(
+        np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in (score, even, parts)
+    )
+    probability = _disagreement((groups[0], groups[1], groups[2]), members)
+    if ndim == 1:
+        return probability
+    whole = tuple(values.sum(axis=0) for values in groups)
+    place = np.arange(weight.size).reshape(shape)
+    for axis, k in enumerate(comparison.k):
+        line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
+        slope = gradient[:, line]
+        weighted = slope * weight[line]
+        noise = np.interp(k.ravel()[1:] / (2 * np.pi), rings.frequency, spectra.residual)
+        noise /= equations.kept[line] ** 2
+        there = (
+            weighted @ equations.residual[line],
+            (weighted * noise) @ weighted.T,
+            weighted @ slope.T,
+        )
+        rest = [np.stack([t, w - t]) for t, w in zip(there, whole, strict=True)]
+
+        def split(line: NDArray[np.intp] = line) -> list[Float]:
+            member = np.zeros(weight.size, dtype=bool)
+            member[line] = True
+            there = in_pixels(member)
+            member = ~member
+            member[0] = False
+            return [there, in_pixels(member)]
+
+        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), split))
+    return min((1 + ndim) * probability, 1.0)
+
+
+def _disagreement(
+    groups: tuple[Float, Float, Float], in_pixels: Callable[[], Sequence[Float]]
+) -> float:
+    """Probability that groups of modes ask for offsets as different as these.
+
+    Parameters
+    ----------
+    groups : (g, ndim), (g, ndim, ndim) and (g, ndim, ndim) arrays
+        Score, its variance with even noise, and information.
+    in_pixels : callable
+        Pieces of the score, pixel by pixel, for each group; asked for where it matters.
+    """
+    from scipy.linalg import block_diag
+    from scipy.special import fdtrc, gammaincc
+
+    scores, even, parts = groups
+    score, ndim = scores.ravel(), scores.shape[1]
+    # the offset is fitted to the sum: what each group takes of it
+    share = parts.reshape(-1, ndim) @ np.linalg.pinv(parts.sum(axis=0))
+    project = np.eye(score.size) - np.tile(share, len(scores))
+
+    def disagreement(variance: Float) -> tuple[float, int]:
+        inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
+        left_over = project @ score  # the fit may have stopped short of its zero
+        return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
+
+    chi2, parameters = disagreement(block_diag(*even))
+    probability = float(gammaincc(parameters / 2, chi2 / 2))
+    if probability > ASK_PIXELS:
+        return probability
+    pieces = np.concatenate(in_pixels())
+    chi2, parameters = disagreement(pieces @ pieces.T)
+    size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
+    dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
+    # the variance too is an estimate: Hotelling's distribution
+    return float(fdtrc(parameters, dof, chi2 / parameters * dof / (dof + parameters - 1)))
+
+
+def contradiction(coherence: Float, count: Float) -> float:
+    """Probability of a ring correlation this far below zero, if no ring is anticorrelated."""
+    from scipy.special import ndtr
+
+    lowest = float(np.min(coherence * np.sqrt(count)))
+    return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
+
+
+def competing(
+    rings: Rings,
+    spectra: Spectra,
+    amplitude: Float | float,
+    transforms: Callable[[], tuple[Complex, Complex]],
+    shape: Sequence[int],
+    density: Float,
+) -> float:
+    """Probability that coarse frequencies fit this much better elsewhere, if they see one scene.
+
+    Asked only where they leave more behind, and agree less, than fine ones. Two scenes, of which
+    the finer one is aligned, do that, but noise of a steep spectrum does too.
+
+    Parameters
+    ----------
+    amplitude : (size,) array or float
+        By which the images were made whiter.
+    transforms : callable
+        Makes the half spectra of both images, the displacement taken out.
+    shape : sequence of int
+        Of the arrays that they are of.
+    density : (ndim,) array
+        Samples a pixel of these.
+    """
+    frequency = rings.frequency
+    coarse = (frequency > BANDS[0]) & (frequency < BANDS[2])
+    finest = float(np.min(density))
+    fine = (frequency > BANDS[3] * finest) & (frequency < FADE[0] * finest)
+    if not coarse.any() or not fine.any():
+        return 1.0
+    agreement = np.max(spectra.coherence[fine]) - np.min(spectra.coherence[coarse])
+    noise = spectra.residual / np.square(amplitude)
+    if agreement < 0.05 or np.max(noise[coarse]) < COARSE_EXCESS * np.min(noise[fine]):
+        return 1.0
+    first, second = transforms()
+    k = [samples * f for samples, f in zip(density, frequencies(shape), strict=True)]
+    radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
+    band = np.searchsorted(COARSE_BANDS, radius)
+    size = len(COARSE_BANDS) + 1
+    used = slice(1, size - 1)
+
+    def sums(values: Real) -> Float:
+        total = 2 * np.bincount(band.ravel(), values.ravel(), size)
+        total -= np.bincount(band[..., 0].ravel(), values[..., 0].ravel(), size)
+        return np.asarray(total[used])
+
+    def agreed(product: Complex) -> Float:
+        """Log-likelihood ratio against unrelated images, band by band."""
+        correlation = np.clip(sums(product.real) / power, 0.0, 1 - 1e-9)
+        return np.asarray(-0.5 * count * np.log1p(-(correlation**2)))
+
+    count = sums(np.ones(radius.shape))
+    power = np.sqrt(sums(np.abs(first) ** 2) * sums(np.abs(second) ** 2)) + 1e-300
+    product = np.conj(first) * second
+    here = agreed(product)
+    probability = 1.0
+    for last in range(3, count.size + 1):  # how far up the other scene rules is not known
+        weight = np.zeros(size)
+        weight[1 : last + 1] = count[:last] / power[:last]
+        polynomial = TrigPolynomial(product * weight[band], shape, density=density)
+        place = np.array(np.unravel_index(np.argmax(polynomial.samples()), shape), np.float64)
+        place = np.where(place > np.array(shape) / 2, place - shape, place) / density
+        for _ in range(3):
+            _, slope, curvature = polynomial.derivatives(place)
+            values, vectors = np.linalg.eigh(-curvature)
+            step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-300))
+            place = place + np.clip(step, -0.5 / density, 0.5 / density)
+        moved = product
+        for f, d in zip(k, place, strict=True):
+            moved = moved * np.exp(1j * f * d)
+        gained = float(np.sum(agreed(moved)[:last] - here[:last]))
+        # as many places and cut-offs as were tried
+        chance = (count.size - 2) * count[:last].sum() * np.exp(-max(gained, 0.0))
+        probability = min(probability, float(chance))
+    return probability
