@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
 from coregister.estimator.movable import EXTENSION
-from coregister.images import MIN_SIDE
+from coregister.images import MIN_SIDE, in_pixels
 
 Float = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -45,7 +45,7 @@ class Places:
 
 def pixels(value: ArrayLike, name: str) -> tuple[int, int]:
     """One or two whole numbers of pixels above 0, an axis each."""
-    array = np.asarray(value)
+    array = np.asarray(in_pixels(value, name))
     whole = array.dtype.kind in "iuf" and array.size in (1, 2) and np.all(array == np.rint(array))
     if not whole or array.ndim > 1 or not np.all(array > 0):
         raise InputError(
