@@ -250,6 +250,24 @@ def test_what_is_no_stack_is_refused(tmp_path, movie):
             len(open_stack(tmp_path / name))
 
 
+def test_one_image_is_no_stack_of_spectra(tmp_path, movie):
+    """A file of one image is a mistake; rows that are spectra come as an array."""
+    import coregister as cr
+
+    np.save(tmp_path / "one.npy", movie[0])
+    zarr.save(tmp_path / "one.zarr", movie[0])
+    fits.writeto(tmp_path / "one.fits", movie[0])
+    for name in ("one.npy", "one.zarr", "one.fits"):
+        with pytest.raises(InputError, match=f"{name} holds one image.*name more files"):
+            open_stack(tmp_path / name)
+    rng = np.random.default_rng(3)
+    line = np.cumsum(rng.normal(size=400))
+    spectra = np.stack([line[50 + d : 306 + d] for d in (0, 2, 5)])
+    result = cr.register_stack(spectra + 0.01 * rng.normal(size=spectra.shape), reference="first")
+    assert result.trusted.all()
+    np.testing.assert_allclose(result.offsets[:, 0], [0, -2, -5], atol=0.1)
+
+
 def test_tables_there_and_back(tmp_path):
     import coregister as cr
 

@@ -245,12 +245,6 @@ def test_processes_give_the_same_numbers():
     np.testing.assert_array_equal(here.covariances, there.covariances)
 
 
-def test_what_does_not_fit_into_memory_is_read_again():
-    taken, _, _ = movie("power-law-3", 5, 0.1)
-    kept, again = quiet(taken), quiet(taken, memory=0)
-    np.testing.assert_array_equal(kept.offsets, again.offsets)
-
-
 def test_a_stopped_run_goes_on(tmp_path):
     taken, _, _ = movie("power-law-3", 40, 0.1, step=0.2)
     path = tmp_path / "run.json"

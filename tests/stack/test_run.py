@@ -11,24 +11,28 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.stack.bench import Common, Frame, Template
+from coregister.stack.bench import Common, Frame
 from coregister.stack.state import State
+from coregister.stack.template import Template
 
 
 class Stopped:
-    """Frames that can be read so many times."""
+    """Frames of a run that is stopped after so many steps: frames read, blocks done."""
 
     def __init__(self, frames: np.ndarray, most: float = np.inf) -> None:
-        self.frames, self.reads, self.most = frames, 0, most
+        self.frames, self.steps, self.most = frames, 0, most
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        self.reads += 1
-        if self.reads > self.most:
-            raise KeyboardInterrupt
+        self.tell()
         return self.frames[index]
+
+    def tell(self, *_: int) -> None:
+        self.steps += 1
+        if self.steps > self.most:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +66,27 @@ def same(a: cr.StackRegistration, b: cr.StackRegistration) -> None:
 
 @pytest.mark.parametrize("reference", ["all", "previous"])
 def test_stopped_anywhere_it_goes_on(tmp_path, taken, reference):
-    whole = Stopped(taken)
-    expected = quiet(whole, reference=reference)
+    expected = quiet(taken, reference=reference)
     checked = Stopped(taken)
-    quiet(checked, reference=reference, checkpoint=tmp_path / "whole.json")
+    checkpoint = tmp_path / "whole.json"
+    quiet(checked, reference=reference, checkpoint=checkpoint, progress=checked.tell)
     stages = set()
-    for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+    for share in (0.1, 0.5, 0.78, 0.83, 0.88, 0.99):
         path = tmp_path / f"{share}.json"
-        first = Stopped(taken, share * checked.reads)
+        first = Stopped(taken, share * checked.steps)
         with pytest.raises(KeyboardInterrupt):
-            cr.register_stack(first, reference=reference, memory=0, checkpoint=path)
+            cr.register_stack(
+                first, reference=reference, memory=0, checkpoint=path, progress=first.tell
+            )
         kept = json.loads(path.read_text()) if path.exists() else {"links": {}, "values": {}}
         stages.add((bool(kept["links"]), passes(kept)))
         second = Stopped(taken)
-        same(quiet(second, reference=reference, checkpoint=path), expected)
-        # links that are known, and passes, are not made again; frames are read once to compare
-        if share > 0.8:
-            assert second.reads < 0.7 * checked.reads
+        options = {"checkpoint": path, "progress": second.tell}
+        same(quiet(second, reference=reference, **options), expected)
+        # links and passes that are known are not made again; frames are read to compare, and
+        # once more where passes are left
+        if share > 0.9:
+            assert second.steps < 0.7 * checked.steps
     assert len(stages) >= (4 if reference == "all" else 2)  # at different places
 
 
@@ -166,14 +174,15 @@ def test_stopped_among_many_windows_it_goes_on(tmp_path):
     truth = np.outer(np.arange(16), (0.2, 9.0)) + rng.normal(scale=0.3, size=(16, 2))
     movie = cr.simulate_stack(scene, truth - truth.min(axis=0), noise=0.05, rng=rng, shape=(48, 64))
     whole = Stopped(movie)
-    expected = cr.register_stack(whole, memory=0)
+    checkpoint = tmp_path / "whole.json"
+    expected = cr.register_stack(whole, memory=0, checkpoint=checkpoint, progress=whole.tell)
     assert expected.trusted.all()
     counts = []
     for share in (0.5, 0.7, 0.9):
         path = tmp_path / f"{share}.json"
-        first = Stopped(movie, share * whole.reads)
+        first = Stopped(movie, share * whole.steps)
         with pytest.raises(KeyboardInterrupt):
-            cr.register_stack(first, memory=0, checkpoint=path)
+            cr.register_stack(first, memory=0, checkpoint=path, progress=first.tell)
         counts.append(len(json.loads(path.read_text())["values"].get("states", {})))
         same(cr.register_stack(movie, memory=0, checkpoint=path), expected)
     assert max(counts) > 1, counts

@@ -147,9 +147,15 @@ class StackFile:
 
 def _unnamed(shape: Sequence[int], path: Path) -> str:
     """Letters for the axes of a plain array: frames along the first."""
-    if not 2 <= len(shape) <= 4:
+    if len(shape) == 2:
         raise InputError(
-            f"{path} holds an array of shape {tuple(shape)}; frames along a first axis, then 1 to "
+            f"{path} holds one image, of shape {tuple(shape)}, and a stack has several: name more "
+            "files, or a pattern in quotes; if its rows are spectra, pass the array to "
+            "register_stack"
+        )
+    if not 3 <= len(shape) <= 4:
+        raise InputError(
+            f"{path} holds an array of shape {tuple(shape)}; frames along a first axis, then 2 or "
             "3 axes of pixels, are needed"
         )
     return "t" + SPACE[4 - len(shape) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,8 +33,8 @@ class Drift:
     chance : float
         Probability of offsets this far from standing still, or on such a slope, if nothing moves.
     roughness : (ndim,) array
-        Scatter that the frames have about the smooth motion beyond their bars, over the bars: 1 if
-        the motion is as smooth as assumed.
+        Scatter that the frames have about the smooth motion, over their bars: about 1 if the motion
+        is as smooth as assumed.
     """
 
     offsets: Float
@@ -47,17 +48,22 @@ class Drift:
 
 
 def smooth(
-    offsets: Float, variances: Float, good: NDArray[np.bool_], times: Float | None = None
+    offsets: Float,
+    noise: Callable[[int], Float],
+    good: NDArray[np.bool_],
+    times: Float | None = None,
 ) -> Drift:
-    """The smooth motion behind offsets with independent errors.
+    """The smooth motion behind offsets whose errors are known, also in what they have in common.
 
     The size of the random walk is that of the largest marginal likelihood, axis by axis (Wahba
     1985, doi:10.1214/aos/1176349743).
 
     Parameters
     ----------
-    offsets, variances : (T, ndim) array
-        px, px^2.
+    offsets : (T, ndim) array
+        px.
+    noise : callable
+        Covariance of their errors along an axis, (T, T) px^2; frames that do not count aside.
     good : (T,) bool array
         Frames that count.
     times : (T,) array, optional
@@ -84,27 +90,37 @@ def smooth(
     high = np.maximum(time[:, None], time[None, :])
     walk = low**2 * (3 * high - low) / 6  # of a twice integrated random walk
     line = np.stack([np.ones(count), time], axis=1)
-    fitted, bars, rough = (np.empty(offsets.shape) for _ in range(3))
+    fitted, bars, rough = np.empty(offsets.shape), np.empty(offsets.shape), []
     distance = slope = 0.0
     for axis in range(offsets.shape[1]):
-        y, noise = offsets[good, axis], variances[good, axis]
-        scale = float(np.mean(noise))
-        best, choice = -np.inf, 0.0
-        for size in (0.0, *SCALES):
-            value = _evidence(y, noise, line[good], size * scale * walk[np.ix_(good, good)])
-            if value > best:
-                best, choice = value, size
+        y, errors = offsets[good, axis], noise(axis)[np.ix_(good, good)]
+        scale = float(np.mean(np.diag(errors)))
+        # where all of them lie is free: what is added changes nothing but that it can be inverted,
+        # also where one of them is certain
+        root = np.linalg.cholesky(errors + scale)
+        white_y, white_one, white_time = np.linalg.solve(
+            root, np.stack([y, *line[good].T], axis=1)
+        ).T
+        mean = float(white_one @ white_y) / float(white_one @ white_one)
+        left = white_y - mean * white_one
+        ahead = white_time - white_one * (white_one @ white_time) / (white_one @ white_one)
+        distance += float(left @ left)
+        slope += float(ahead @ left) ** 2 / float(ahead @ ahead)
+        choice = max(
+            (0.0, *SCALES),
+            key=lambda size: _evidence(
+                y,
+                line[good],
+                errors + scale + size * scale * walk[np.ix_(good, good)],
+            ),
+        )
         prior = choice * scale * walk + 1e6 * scale * line @ line.T
-        inner = prior[np.ix_(good, good)] + np.diag(noise)
-        gain = np.linalg.solve(inner, prior[good]).T
-        mean = np.average(y, weights=1 / noise)
+        gain = np.linalg.solve(prior[np.ix_(good, good)] + errors, prior[good]).T
         fitted[:, axis] = mean + gain @ (y - mean)
-        left = prior - gain @ prior[good]
-        bars[:, axis] = np.sqrt(np.clip(np.diag(left), 0.0, None))
-        rough[:, axis] = np.mean((y - fitted[good, axis]) ** 2 / noise)
-        distance += float(np.sum((y - mean) ** 2 / noise))
-        ahead = time[good] - np.average(time[good], weights=1 / noise)
-        slope += float((ahead / noise) @ y) ** 2 / float((ahead / noise) @ ahead)
+        variances = np.diag(prior - gain @ prior[good])
+        bars[:, axis] = np.sqrt(np.clip(variances, 0.0, None))
+        beyond = np.linalg.solve(root, y - fitted[good, axis])
+        rough.append(np.sqrt(float(beyond @ beyond) / y.size))
     freedom = (good.sum() - 1) * offsets.shape[1]
     return Drift(
         offsets=fitted,
@@ -112,13 +128,12 @@ def smooth(
         chance=min(
             2 * float(min(chi2.sf(distance, freedom), chi2.sf(slope, offsets.shape[1]))), 1.0
         ),
-        roughness=np.sqrt(rough[0]),
+        roughness=np.array(rough),
     )
 
 
-def _evidence(y: Float, noise: Float, line: Float, walk: Float) -> float:
+def _evidence(y: Float, line: Float, covariance: Float) -> float:
     """Restricted log-likelihood: whatever the straight line is."""
-    covariance = walk + np.diag(noise)
     root = np.linalg.cholesky(covariance)
     white_y, white_line = np.linalg.solve(root, y), np.linalg.solve(root, line)
     inner = white_line.T @ white_line

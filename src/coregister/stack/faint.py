@@ -69,7 +69,7 @@ def offsets_from_means(frames: Frames, numbers: Sequence[int], options: Options)
 def _links(
     frames: Frames, options: Options, centre: int, indices: Sequence[int]
 ) -> list[tuple[int, Link]]:
-    return link_block(frames, centre, indices, options)
+    return link_block(frames, Centre(frames, centre, options), indices, options)
 
 
 def _add(total: Float, count: Float, image: Image, whole: NDArray[np.int_], *, wrap: bool) -> None:

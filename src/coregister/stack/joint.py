@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +16,12 @@ from coregister.estimator.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames
-from coregister.stack.links import Centre, Options, choose_centre, link_block, offsets_of_all
+from coregister.stack.links import Centre, Link, Options, choose_centre, offsets_of_all
 from coregister.stack.passes import settled
 from coregister.stack.ready import Kept, samples_of
-from coregister.stack.result import StackRegistration, unknown
+from coregister.stack.result import StackRegistration, told_of_aliasing, unknown
 from coregister.stack.run import Run
-from coregister.stack.windows import Placed, placed, roomy
+from coregister.stack.windows import REACHES, Placed, placed, roomy
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -39,20 +40,26 @@ WIDEST = 5.0
 MOST_DOUBTFUL = 2 / 3
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
-SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | ADVISORY
+SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | (
+    ADVISORY - {Status.UNDERSAMPLED}
+)
 #: bars that a last step may have
 UNSETTLED = 0.5
 
 
 def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
     """All frames at the joint optimum; those of the links where no window is common to all."""
+    with tempfile.TemporaryDirectory(prefix="coregister-", ignore_cleanup_errors=True) as folder:
+        return _joint(frames, options, run, Kept(memory if run.local else 0.0, folder))
+
+
+def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegistration:
     centre = run.remember("centre", lambda: choose_centre(frames, options))
     single = Single(frames.read(centre), periodic=options.periodic)
     if not single.given.constant:
         options = replace(options, samples=samples_of(single, periodic=options.periodic))
-    kept = Kept(memory)
     offsets, flags, part, clean = offsets_of_all(
-        frames, centre, options, partial(run.links, link_block, frames, options, kept)
+        frames, centre, options, partial(run.links, frames, options, kept)
     )
     ndim = len(frames.shape)
     _find_faint(frames, offsets, flags, part, options, run)
@@ -72,7 +79,7 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
     if known is None and not together:
         spread = placed(frames, offsets, good, clean, options, run, kept)
         if spread is not None:
-            return _spread(frames, offsets, own, flags, part, spread, options)
+            return _spread(frames, offsets, own, flags, part, spread, options, run)
         known = settled(frames, offsets, good, clean, options, run, kept)
     if known is None and good.size >= 2:
         return linked(frames, offsets, flags, part, good, options, run)
@@ -91,8 +98,8 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
         if frame.step > UNSETTLED:
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     trusted = np.array([t for t in good if t not in misfits])
-    closure = _judged(frames, offsets, own, flags, list(members), trusted, options)
-    return _centred(frames, offsets, own, flags, part, trusted, closure, options)
+    closed = _judged(frames, offsets, own, flags, list(members), trusted, options, run)
+    return _centred(frames, offsets, own, flags, part, trusted, closed, options)
 
 
 def _judged(
@@ -103,10 +110,12 @@ def _judged(
     members: Sequence[int],
     together: NDArray[np.intp],
     options: Options,
+    run: Run,
     common: Float | None = None,
-) -> float:
-    """What pairs say, and what holds for all: widens bars, adds flags; how far loops close."""
-    closure, excess, everywhere = _closed(frames, offsets, own, together, options, common)
+) -> Loops:
+    """What pairs say, and what holds for all: widens bars, adds flags."""
+    closed = _closed(frames, offsets, own, together, options, run, common)
+    everywhere, excess = closed.flags, closed.excess
     own *= 1 + excess
     if common is not None:
         common *= np.sqrt(1 + excess)
@@ -116,7 +125,7 @@ def _judged(
         everywhere |= {Status.MISFIT}
     for t in members:
         flags[t] = flags[t] | everywhere
-    return closure
+    return closed
 
 
 def _spread(
@@ -127,6 +136,7 @@ def _spread(
     part: NDArray[np.int_],
     spread: Placed,
     options: Options,
+    run: Run,
 ) -> StackRegistration:
     """Frames that are placed by many windows."""
     for t in spread.misfits:
@@ -141,10 +151,10 @@ def _spread(
             flags[t] = flags[t] | {Status.NOT_CONVERGED}
     members = sorted(spread.offsets)
     nearby = np.array(spread.together)
-    closure = _judged(frames, offsets, own, flags, members, nearby, options, shared)
+    closed = _judged(frames, offsets, own, flags, members, nearby, options, run, shared)
     part[sorted(spread.misfits)] = 0
     trusted = np.array(members)
-    return _centred(frames, offsets, own, flags, part, trusted, closure, options, shared)
+    return _centred(frames, offsets, own, flags, part, trusted, closed, options, shared)
 
 
 def _centred(
@@ -154,7 +164,7 @@ def _centred(
     flags: list[frozenset[Status]],
     part: NDArray[np.int_],
     trusted: NDArray[np.intp],
-    closure: float,
+    closed: Loops,
     options: Options,
     common: Float | None = None,
 ) -> StackRegistration:
@@ -164,7 +174,10 @@ def _centred(
     shared = own[trusted].sum(axis=0) / count**2
     covariances = own + shared
     covariances[trusted] = own[trusted] * (1 - 2 / count) + shared
+    systematic = np.tile(closed.systematic, (len(frames), 1))
     if common is not None:
+        # once more for every window on the way
+        systematic *= 1 + np.max(np.abs(offsets) / frames.shape, axis=1)[:, None] / max(REACHES)
         common = common - common[trusted].mean(axis=0)
         covariances += common @ common.transpose(0, 2, 1)
     lost = np.array([t not in trusted and part[t] != 0 for t in range(len(frames))])
@@ -180,11 +193,12 @@ def _centred(
     return StackRegistration(
         offsets=offsets,
         covariances=covariances,
-        flags=tuple(flags),
+        flags=told_of_aliasing(flags, systematic, covariances),
+        systematic=systematic,
         reference="all",
         own=own,
         shared=common,
-        closure=closure,
+        closure=closed.closure,
         part=part,
         shape=frames.shape,
         periodic=options.boundary == "periodic",
@@ -232,11 +246,14 @@ class Loops(NamedTuple):
         makes as much.
     flags : frozenset of Status
         What more than half of them are flagged with.
+    systematic : (ndim,) array
+        The largest bound on what aliasing does to one of them, px.
     """
 
     closure: float
     excess: float
     flags: frozenset[Status]
+    systematic: Float
 
 
 def _closed(
@@ -245,6 +262,7 @@ def _closed(
     own: Float,
     trusted: NDArray[np.intp],
     options: Options,
+    run: Run,
     common: Float | None,
 ) -> Loops:
     """Loops of three pairs against the joint answer.
@@ -257,14 +275,18 @@ def _closed(
 
     ratios, excess = [], []
     seen: Counter[Status] = Counter()
-    pairs = _loops(trusted.tolist())
     ndim = offsets.shape[1]
-    hubs = {i: Centre(frames, i, options) for i in {i for pair in pairs for i in pair}}
-    for i, j in pairs:
-        link = hubs[i].beside(hubs[j], full=True)
+    systematic = np.zeros(ndim)
+    links = [
+        link
+        for loop in run.each(_measured, (frames, options), _loops(trusted.tolist()))
+        for link in loop
+    ]
+    for (i, j), link in links:
         seen.update(link.flags)
-        if link.covariance is None or not link.good:
+        if link.covariance is None or link.systematic is None or not link.good:
             continue
+        systematic = np.maximum(systematic, link.systematic)
         error = link.offset - (offsets[j] - offsets[i])
         if options.boundary == "periodic":
             error -= np.rint(error / frames.shape) * frames.shape
@@ -276,22 +298,31 @@ def _closed(
         may += UNLIKE * (link.covariance + joint_one)
         ratios.append(float(error @ np.linalg.pinv(may) @ error) / ndim)
         excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
-    everywhere = frozenset(f for f in SHARED if seen[f] > len(pairs) / 2)
-    if len(pairs) < 2 or not ratios:
-        return Loops(float("nan"), 0.0, everywhere)
+    everywhere = frozenset(f for f in SHARED if seen[f] > len(links) / 2)
+    if len(links) < 2 or not ratios:
+        return Loops(float("nan"), 0.0, everywhere, systematic)
     freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
     chance = float(chdtrc(freedom, freedom * float(np.mean(ratios))))
     beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
-    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere)
+    return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere, systematic)
 
 
-def _loops(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of frames that make loops of three."""
+def _loops(numbers: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Loops of three frames, each as its pairs."""
     third = len(numbers) // 3
     if third == 0:
-        return [(numbers[0], numbers[1])] if len(numbers) == 2 else []
+        return [[(numbers[0], numbers[1])]] if len(numbers) == 2 else []
     triples = [numbers[loop::third][:3] for loop in range(min(LOOPS, third))]
-    return [pair for a, b, c in triples for pair in ((a, b), (b, c), (c, a))]
+    return [[(a, b), (b, c), (c, a)] for a, b, c in triples]
+
+
+def _measured(
+    shared: tuple[Frames, Options], loop: Sequence[tuple[int, int]]
+) -> list[tuple[tuple[int, int], Link]]:
+    """The pairs of a loop, in full."""
+    frames, options = shared
+    hubs = {i: Centre(frames, i, options) for i in {i for pair in loop for i in pair}}
+    return [((i, j), hubs[i].beside(hubs[j], full=True)) for i, j in loop]
 
 
 def _nothing(
@@ -307,6 +338,7 @@ def _nothing(
         offsets=0 * offsets,
         covariances=nothing,
         flags=tuple(f or frozenset({Status.NO_MATCH}) for f in flags),
+        systematic=np.zeros(offsets.shape),
         reference="all",
         own=nothing,
         closure=float("nan"),

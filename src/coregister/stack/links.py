@@ -18,7 +18,7 @@ from coregister.estimator.single import Single
 from coregister.images import Image, Pair, together
 from coregister.register import measure, route_of
 from coregister.stack.frames import Frames
-from coregister.stack.ready import Ready, Samples, ready
+from coregister.stack.ready import Kept, Ready, Samples, ready
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -57,15 +57,15 @@ class Link(NamedTuple):
     flags : frozenset of Status
     clean : bool
         The frame has no hot pixels or cosmic rays that it shows by itself.
-    ready : Ready or None
-        The frame, which had to be made ready for the link.
+    systematic : (ndim,) array or None
+        Bound on what aliasing does to the offset, px; None like the covariance.
     """
 
     offset: Float
     covariance: Float | None
     flags: frozenset[Status]
     clean: bool = False
-    ready: Ready | None = None
+    systematic: Float | None = None
 
     @property
     def good(self) -> bool:
@@ -91,17 +91,16 @@ class Centre:
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
-        made = None if self._options.samples is None or full else other.ready
         clean = other.single.image is image
         if not full:
             best = self._clear(other)
             if best is not None:
-                return Link(best, None, frozenset(), clean, made)
+                return Link(best, None, frozenset(), clean)
         pair = self._pair(self.image, image, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = measure(pair, (self.single, other.single))
-        return Link(result.offset, result.covariance, result.flags, clean, made)
+        return Link(result.offset, result.covariance, result.flags, clean, result.systematic)
 
     @cached_property
     def ready(self) -> Ready:
@@ -160,11 +159,16 @@ def clear_candidate(pair: Pair, singles: tuple[Single, Single]) -> Float | None:
 
 
 def link_block(
-    frames: Frames, centre: int, block: Iterable[int], options: Options
+    frames: Frames, hub: Centre, block: Iterable[int], options: Options, kept: Kept | None = None
 ) -> list[tuple[int, Link]]:
-    """Links of some frames to one of them."""
-    hub = Centre(frames, centre, options)
-    return [(index, hub.link(frames, index)) for index in block]
+    """Links of some frames to one of them; what had to be made ready for it is kept."""
+    links = []
+    for index in block:
+        other = Centre(frames, index, options)
+        links.append((index, hub.beside(other)))
+        if kept is not None and options.samples is not None and not other.image.constant:
+            kept.keep(index, other.ready)
+    return links
 
 
 def pair_link(frames: Frames, options: Options, i: int, j: int) -> Link:
@@ -183,7 +187,7 @@ def choose_centre(frames: Frames, options: Options) -> int:
     best, most = tries[0], -1.0
     for index in tries:
         others = [int(p) for p in probes if p != index]
-        links = link_block(frames, index, others, options)
+        links = link_block(frames, Centre(frames, index, options), others, options)
         share = sum(link.good for _, link in links) / len(links)
         if share > 0.5:
             return index

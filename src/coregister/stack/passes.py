@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.single import Single
-from coregister.stack.bench import (
-    Bench,
-    Common,
-    Frame,
-    Part,
-    Seen,
-    Sums,
-    Template,
-    common_window,
-)
+from coregister.stack.bench import Bench, Common, Frame, Part, common_window
 from coregister.stack.frames import Frames
+from coregister.stack.improve import Improve, Seen, judged
 from coregister.stack.links import Options
 from coregister.stack.pattern import Canvas
-from coregister.stack.ready import Kept, Ready, ready
+from coregister.stack.ready import Kept, ready
 from coregister.stack.run import Run, in_blocks
 from coregister.stack.state import State
+from coregister.stack.template import Sums, Template, added, template_of
 
 Float = NDArray[np.float64]
 
@@ -95,23 +88,22 @@ def settled(
         counted = [t for t in row_of if t not in misfits]
         looked_at = level == step and not near
         shared = _Shared(
-            frames, options, common, frozenset(clean), frozenset(misfits), looked_at, template
+            frames, options, kept, common, frozenset(clean), frozenset(misfits), looked_at, template
         )
-
-        parts = functools.partial(_parts, row_of, members, kept, level)
-        sums = functools.reduce(Sums.plus, _summed(run, shared, parts(counted), kept))
+        parts = functools.partial(_parts, row_of, members)
+        sums = functools.reduce(Sums.plus, run.map(_sums, shared, parts(counted)))
         bench = Bench(common)
-        template = bench.template(sums, len(counted), noise, single=options.samples.single)
+        template = template_of(bench, sums, len(counted), noise, single=options.samples.single)
         shared = shared._replace(template=template)
         canvas = Canvas(common)
         seen: dict[int, Seen] = {}
-        for block, part, made in run.map(_improved, shared, parts(members)):
-            kept.keep(made)
+        for block, part in run.map(_improved, shared, parts(members)):
             seen.update(block)
-            canvas.total += part.total
-            canvas.count += part.count
+            if part is not None:
+                canvas.total += part.total
+                canvas.count += part.count
         judged_by = template.rough if (found := noise_of(seen, counted)) is None else found
-        bench.judged(list(seen.values()), judged_by, template, len(counted))
+        judged(bench.rings, level, list(seen.values()), judged_by, template, len(counted))
         members.update({t: one.frame for t, one in seen.items()})
         settle([members[t] for t in counted])
         noise = noise_of(seen, counted)
@@ -151,29 +143,19 @@ def settled(
 
 
 class _Entry(NamedTuple):
-    """A frame in a block of a pass; `ready` if it is kept."""
+    """A frame in a block of a pass."""
 
     number: int
     row: int
     half: int
     frame: Frame
-    ready: Ready | None
 
 
 def _parts(
-    row_of: dict[int, int],
-    members: dict[int, Frame],
-    kept: Kept,
-    level: int,
-    numbers: Iterable[int],
+    row_of: dict[int, int], members: dict[int, Frame], numbers: Iterable[int]
 ) -> list[list[_Entry]]:
     """Blocks of frames; every other one makes a half."""
-    return in_blocks(
-        [
-            _Entry(t, row_of[t], i % 2, members[t], kept.get(t, members[t].lost, level))
-            for i, t in enumerate(numbers)
-        ]
-    )
+    return in_blocks([_Entry(t, row_of[t], i % 2, members[t]) for i, t in enumerate(numbers)])
 
 
 class _Shared(NamedTuple):
@@ -183,6 +165,7 @@ class _Shared(NamedTuple):
     ----------
     frames : Frames
     options : Options
+    kept : Kept
     common : Common
         The window, maybe of coarser samples.
     clean : frozenset of int
@@ -196,6 +179,7 @@ class _Shared(NamedTuple):
 
     frames: Frames
     options: Options
+    kept: Kept
     common: Common
     clean: frozenset[int]
     out: frozenset[int]
@@ -204,11 +188,11 @@ class _Shared(NamedTuple):
 
     def bench(self) -> Bench:
         """The frames of the window."""
-        return Bench(self.common, self.template, last=self.looked_at)
+        return Bench(self.common, None if self.template is None else self.template.fields)
 
-    def part(self, entry: _Entry, made: list[tuple[int, Ready]]) -> Part:
+    def part(self, entry: _Entry) -> Part:
         """A frame, made ready if it is not kept."""
-        found = entry.ready
+        found = self.kept.get(entry.number, entry.frame.lost, self.common.step)
         if found is None:
             assert self.options.samples is not None
             single = Single(
@@ -216,47 +200,32 @@ class _Shared(NamedTuple):
                 periodic=self.common.periodic,
                 clean=entry.number in self.clean,
             )
-            found = ready(
+            made = ready(
                 single,
                 self.options.samples,
                 periodic=self.common.periodic,
                 lost=entry.frame.lost,
             )
-            made.append((entry.number, found))
-            found = found.at(self.common.step)
+            self.kept.keep(entry.number, made)
+            found = made.at(self.common.step)
         return Part(entry.row, entry.half, entry.frame, found)
 
 
-def _sums(shared: _Shared, block: Sequence[_Entry]) -> tuple[Sums, list[tuple[int, Ready]]]:
-    made: list[tuple[int, Ready]] = []
-    return shared.bench().add(shared.part(entry, made) for entry in block), made
+def _sums(shared: _Shared, block: Sequence[_Entry]) -> Sums:
+    return added(shared.bench(), map(shared.part, block))
 
 
-def _summed(run: Run, shared: _Shared, blocks: list[list[_Entry]], kept: Kept) -> Iterator[Sums]:
-    """Sums block by block."""
-    for sums, made in run.map(_sums, shared, blocks, here=_cheap):
-        kept.keep(made)
-        yield sums
-
-
-def _cheap(block: Sequence[_Entry]) -> bool:
-    """True if to add up the spectra costs less than to send them away."""
-    return all(entry.ready is not None and entry.ready.plain for entry in block)
-
-
-def _improved(
-    shared: _Shared, block: Sequence[_Entry]
-) -> tuple[dict[int, Seen], Canvas, list[tuple[int, Ready]]]:
-    bench, template, canvas = shared.bench(), shared.template, Canvas(shared.common)
-    assert template is not None
+def _improved(shared: _Shared, block: Sequence[_Entry]) -> tuple[dict[int, Seen], Canvas | None]:
+    assert shared.template is not None
+    improve = Improve(shared.bench(), shared.template, looked_at=shared.looked_at)
+    canvas = Canvas(shared.common) if shared.looked_at else None
     improved: dict[int, Seen] = {}
-    made: list[tuple[int, Ready]] = []
     for entry in block:
-        one = bench.improve(shared.part(entry, made), template)
-        if one.left is not None and entry.number not in shared.out:
+        one = improve.of(shared.part(entry))
+        if canvas is not None and one.left is not None and entry.number not in shared.out:
             canvas.add(entry.row, one.left)
         improved[entry.number] = one._replace(left=None)
-    return improved, canvas, made
+    return improved, canvas
 
 
 def noise_of(seen: dict[int, Seen], numbers: Sequence[int]) -> Float | None:

@@ -1,9 +1,12 @@
-"""Frames made ready to be moved: read and transformed once, and kept while there is room."""
+"""Frames made ready to be moved: read and transformed once, and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import os
+import pickle
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,29 +112,55 @@ def samples_of(single: Single, *, periodic: bool) -> Samples:
 
 
 class Kept:
-    """Frames that are ready, kept while there is room for them.
+    """Frames that are ready: in memory while there is room for them, and in files beyond that.
+
+    What another process makes ready goes to a file, where that process sees the folder. What is
+    not found, for want of room on the disk as well, is made ready anew.
 
     Parameters
     ----------
     room : float
-        Bytes.
+        Bytes of memory.
+    folder : path
+        Where the files go, for as long as it is there.
     """
 
-    def __init__(self, room: float) -> None:
+    def __init__(self, room: float, folder: str | os.PathLike[str]) -> None:
         self._room = room
+        self._folder = Path(folder)
         self._kept: dict[int, Ready] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_room": 0.0, "_folder": self._folder, "_kept": {}}
 
     def get(self, index: int, lost: NDArray[np.bool_] | None, step: int) -> Ready | None:
         """A frame without the pixels that are lost, `step` px apart; None if it is not kept."""
         found = self._kept.get(index)
+        if found is None:
+            found = self._stored(index)
         count = 0 if lost is None else int(np.count_nonzero(lost))
         return found.at(step) if found is not None and found.lost == count else None
 
-    def keep(self, frames: Sequence[tuple[int, Ready]]) -> None:
-        """Keep some frames, as far as there is room."""
-        for index, frame in frames:
-            before = self._kept.pop(index, None)
-            self._room += 0 if before is None else before.nbytes
-            if frame.nbytes <= self._room:
-                self._kept[index] = frame
-                self._room -= frame.nbytes
+    def keep(self, index: int, frame: Ready) -> None:
+        """Keep a frame, as far as there is room."""
+        before = self._kept.pop(index, None)
+        self._room += 0 if before is None else before.nbytes
+        if frame.nbytes <= self._room:
+            self._kept[index] = frame
+            self._room -= frame.nbytes
+            return
+        beside = self._folder / f"{index}-{os.getpid()}-{threading.get_ident()}"
+        try:
+            with beside.open("wb") as file:
+                pickle.dump(frame, file, protocol=5)
+            os.replace(beside, self._folder / str(index))
+        except OSError:  # another machine, or a full disk
+            beside.unlink(missing_ok=True)
+
+    def _stored(self, index: int) -> Ready | None:
+        try:
+            with (self._folder / str(index)).open("rb") as file:
+                found: Ready = pickle.load(file)
+        except FileNotFoundError:
+            return None
+        return found

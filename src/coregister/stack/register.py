@@ -73,7 +73,8 @@ def register_stack(
         When each frame was taken: seconds, or dates. They go into `drift`, tables and reports.
         Default: what the files say (FITS, OME, ImageJ, OME-Zarr); else frames count.
     memory : float
-        Bytes that may be kept between passes; frames beyond are read again.
+        Bytes of memory for frames between passes. Those beyond go to temporary files, in all about
+        as large as the stack; where there is no room for these, frames are read again.
     executor : concurrent.futures.Executor, optional
         Does the work block by block: processes here, or ``Client.get_executor()`` of a
         dask cluster. The numbers are the same.
@@ -132,7 +133,7 @@ def register_stack(
             result,
             drift=smooth(
                 result.offsets,
-                np.einsum("tii->ti", result.own),
+                result.noise_along,
                 result.trusted,
                 # an image that is no part of the series has no time
                 times=None if when is None or external is not None else when.seconds,
@@ -220,6 +221,7 @@ def _without_first(result: StackRegistration) -> StackRegistration:
         result,
         offsets=result.offsets[1:],
         covariances=result.covariances[1:],
+        systematic=result.systematic[1:],
         own=result.own[1:],
         shared=None if result.shared is None else result.shared[1:],
         flags=result.flags[1:],

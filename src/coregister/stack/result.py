@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
-from coregister.resample import translate
-from coregister.result import Interpolation, axis_names, compact_html, round_pdg
+from coregister.result import Interpolation
 from coregister.several import Several, check_table
 from coregister.stack.drift import Drift
-from coregister.stack.frames import Frames
 from coregister.status import Status
 
 if TYPE_CHECKING:
@@ -39,6 +37,10 @@ class StackRegistration(Several):
         match.
     flags : tuple of frozenset of Status
         What holds besides OK, frame by frame.
+    systematic : (T, ndim) array
+        Bound on what the covariances cannot see, aliasing, px: the largest of the pairs, as many as
+        nine, that were measured by themselves. It holds for differences too. Where frames have no
+        window in common it grows with the distance, and along a chain of pairs it adds up.
     reference : str or int
         What the offsets are counted from.
     own : (T, ndim, ndim) array
@@ -64,6 +66,7 @@ class StackRegistration(Several):
         Date and time of the first frame, ISO 8601, if known.
     """
 
+    systematic: Float
     reference: str | int
     own: Float
     closure: float
@@ -98,15 +101,35 @@ class StackRegistration(Several):
             return np.asarray(self.own[i] + self.own[j] + apart @ apart.T)
         return np.asarray(self.own[i] + self.own[j])
 
+    def noise_along(self, axis: int) -> Float:
+        """Covariance of all offsets along one axis, (T, T), px^2.
+
+        What all of them have in common is not in it.
+        """
+        if self.steps is not None:
+            total = np.cumsum(self.steps[:, axis, axis])
+            return np.asarray(np.minimum.outer(total, total))
+        noise = np.diag(self.own[:, axis, axis])
+        if self.shared is None:
+            return noise
+        return noise + self.shared[:, axis] @ self.shared[:, axis].T
+
     def relative_to(self, i: int) -> StackRegistration:
         """The same, with offsets counted from frame `i`, whose own are 0 and certain."""
         i = self._index(i)
         covariances = np.stack([self.covariance_between(t, i) for t in range(len(self))])
         drift = None if self.drift is None else self.drift.counted_from(self.offsets[i])
+        systematic = self.systematic.copy()
+        if self.steps is not None:
+            systematic = np.abs(systematic - systematic[i])
+        elif self.shared is not None:
+            systematic += systematic[i]
+        systematic[i] = 0.0
         return replace(
             self,
             offsets=self.offsets - self.offsets[i],
             covariances=covariances,
+            systematic=systematic,
             reference=i,
             drift=drift,
         )
@@ -168,46 +191,18 @@ class StackRegistration(Several):
 
     def aligned(self, frames: Any, *, interpolation: Interpolation = "cubic") -> Iterator[Float]:
         """The aligned frames one after the other; see `apply`."""
-        source = frames if isinstance(frames, Frames) else Frames(frames)
-        source.must_match(len(self), self.shape)
-        for t, good in enumerate(self.trusted):
-            if not good:
-                yield np.full(source.shape, np.nan)
-                continue
-            image = source.read(t)
-            data = image.data
-            if image.valid is not None:
-                data = np.where(image.valid, data, np.nan)
-            moved = translate(
-                data,
-                self.offsets[t],
-                output_shape=source.shape,
-                interpolation=interpolation,
-                variance=None,
-                periodic=self.periodic,
-            )
-            assert isinstance(moved, np.ndarray)
-            yield moved
+        from coregister.stack.aligned import aligned
+
+        return aligned(self, frames, interpolation)
 
     def mean(self, frames: Any) -> tuple[Float, Float]:
         """Mean of the aligned trusted frames, and its variance from their scatter, pixel by pixel.
 
         One frame is in memory at a time.
         """
-        count = total = square = np.zeros(self.shape)
-        shift: Float | None = None
-        for frame in self.aligned(frames):
-            known = np.isfinite(frame)
-            shift = np.where(known, frame, 0.0) if shift is None and known.any() else shift
-            value = np.where(known, frame - (0.0 if shift is None else shift), 0.0)
-            count = count + known
-            total = total + value
-            square = square + value**2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = total / count
-            variance = (square / count - mean**2) * count / (count - 1) / count
-        mean = np.where(count > 0, mean + (0.0 if shift is None else shift), np.nan)
-        return mean, np.where(count > 1, np.clip(variance, 0.0, None), np.nan)
+        from coregister.stack.aligned import mean
+
+        return mean(self, frames)
 
     def plot(self) -> Figure:
         """Offsets against frame number, with bars; frames that are not trusted are marked."""
@@ -360,45 +355,26 @@ class StackRegistration(Several):
     # ---------------------------------------------------------------- printed form
 
     def __str__(self) -> str:
-        rows = [f"  {label:<12}  {value}" for label, value in self._rows()]
-        notes = [f"  ! {note}" for note in self._notes()]
-        return "\n".join([self._verdict(), *rows, *notes])
+        from coregister.stack.printed import text
+
+        return text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return compact_html(
-            self._verdict(), self._notes(), self._rows(), good=bool(self.trusted.all())
-        )
+        from coregister.stack.printed import page
 
-    def _verdict(self) -> str:
-        return f"{self.trusted.sum()} of {len(self)} frames trusted"
+        return page(self)
 
-    def _rows(self) -> list[tuple[str, str]]:
-        good, rows = self.trusted, []
-        if good.any():
-            bars = np.median(self.stderr[good], axis=0)
-            span = np.ptp(self.offsets[good], axis=0)
-            for name, size, bar in zip(axis_names(self.ndim), span, bars, strict=True):
-                rows.append((name, f"moves over {round_pdg(size, max(bar, 1e-12))} px"))
-            rows.append(("counted from", str(self.reference)))
-        if np.isfinite(self.closure):
-            rows.append(("loops close", f"within {self.closure:.2f} of what they may"))
-        return rows
 
-    def _notes(self) -> list[str]:
-        notes = []
-        if self.part.max() > 0:
-            notes.append(
-                f"DISCONNECTED: the stack falls into {self.part.max() + 1} parts that share "
-                "nothing; offsets are those of the largest"
-            )
-        for status in Status:
-            bad = [t for t, flags in enumerate(self.flags) if status in flags]
-            if bad:
-                few = ", ".join(map(str, bad[:8])) + (" ..." if len(bad) > 8 else "")
-                notes.append(f"{status}: frames {few}")
-        return notes
+def told_of_aliasing(
+    flags: Sequence[frozenset[Status]], systematic: Float, covariances: Float
+) -> tuple[frozenset[Status], ...]:
+    """Flags, UNDERSAMPLED where the bound on aliasing exceeds the bar."""
+    beyond = np.any(systematic**2 > np.einsum("tii->ti", covariances), axis=1)
+    return tuple(
+        f | {Status.UNDERSAMPLED} if more else f for f, more in zip(flags, beyond, strict=True)
+    )
 
 
 def unknown(count: int, ndim: int) -> Float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coregister.errors import InputError
 from coregister.images import Image
 from coregister.stack.frames import Frames
-from coregister.stack.links import Link, Options
+from coregister.stack.links import Centre, Link, Options, link_block
 from coregister.stack.ready import Kept
 from coregister.stack.state import State
 from coregister.status import Status
@@ -82,14 +82,15 @@ class Checkpoint:
         entry = self._record["links"].get(name)
         if entry is None:
             return None
-        offset, covariance, flags, clean, digest = entry
+        offset, covariance, flags, clean, systematic, digest = entry
         if digest != self._digest(frames, pair):
             return None
         return Link(
             np.array(offset, dtype=np.float64),
-            None if covariance is None else np.array(covariance, dtype=np.float64),
+            _array(covariance),
             frozenset(Status[name] for name in flags),
             bool(clean),
+            _array(systematic),
         )
 
     def keep_links(self, links: dict[str, tuple[tuple[int, int], Link]], frames: Frames) -> None:
@@ -99,9 +100,10 @@ class Checkpoint:
         for name, (pair, link) in links.items():
             self._record["links"][name] = (
                 link.offset.tolist(),
-                None if link.covariance is None else np.asarray(link.covariance).tolist(),
+                _plain(link.covariance),
                 [flag.name for flag in link.flags],
                 link.clean,
+                _plain(link.systematic),
                 self._digest(frames, pair),
             )
         self._write()
@@ -125,6 +127,14 @@ class Checkpoint:
             if index not in self._digests:
                 self._digests[index] = _digest(frames.read(index))
         return "".join(self._digests[index] for index in pair)
+
+
+def _array(values: Any) -> NDArray[np.float64] | None:
+    return None if values is None else np.array(values, dtype=np.float64)
+
+
+def _plain(values: NDArray[np.float64] | None) -> Any:
+    return None if values is None else values.tolist()
 
 
 def _digest(image: Image) -> str:
@@ -160,7 +170,7 @@ class Run:
 
     @property
     def local(self) -> bool:
-        """True if everything is done here, so that frames may be kept."""
+        """True if everything is done here: what is kept in memory is found again."""
         return self._executor is None
 
     def remember(self, name: str, make: Callable[[], int]) -> int:
@@ -173,7 +183,6 @@ class Run:
 
     def links(
         self,
-        link: Callable[[Frames, int, Sequence[int], Options], list[tuple[int, Link]]],
         frames: Frames,
         options: Options,
         kept: Kept,
@@ -185,7 +194,7 @@ class Run:
         What had to be made ready for them is kept.
         """
         names = {i: (f"{centre}-{i}", (centre, i)) for i in indices}
-        found = self._found(_Linker(link, frames, centre, options), frames, names, kept)
+        found = self._found(_Linker(frames, centre, options, kept), frames, names)
         return [(i, found[i]) for i in indices]
 
     def pairs(
@@ -204,7 +213,6 @@ class Run:
         work: Callable[[Sequence[K]], list[tuple[K, Link]]],
         frames: Frames,
         names: dict[K, tuple[str, tuple[int, int]]],
-        kept: Kept | None = None,
     ) -> dict[K, Link]:
         known = {k: self._checkpoint.link(*name, frames) for k, name in names.items()}
         found = {k: entry for k, entry in known.items() if entry is not None}
@@ -214,34 +222,22 @@ class Run:
         if missing:
             self._changed = self._fresh = True
         for block in self._each(work, in_blocks(missing)):
-            if kept is not None:
-                kept.keep([(names[k][1][1], link.ready) for k, link in block if link.ready])
-            found.update((k, link._replace(ready=None)) for k, link in block)
+            found.update(block)
             links = {names[k][0]: (names[k][1], found[k]) for k, _ in block}
             self._checkpoint.keep_links(links, frames)
             self._tell(len(block))
         return {k: found[k] for k in names}
 
-    def map(
-        self,
-        work: Callable[[Any, Any], T],
-        shared: Any,
-        parts: Sequence[Any],
-        *,
-        here: Callable[[Any], bool] | None = None,
-    ) -> Iterator[T]:
-        """``work(shared, part)`` for every part, in order, as they are done.
-
-        Parts of which `here` says so are not given to the executor.
-        """
+    def map(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
+        """``work(shared, part)`` for every part, frames, in order, as they are done."""
         self._begin(sum(map(len, parts)))
-        task = _Shared(work, shared)
-        near = [here is not None and here(part) for part in parts]
-        away = [part for part, stays in zip(parts, near, strict=True) if not stays]
-        sent = iter(self._each(task, away))
-        for part, stays in zip(parts, near, strict=True):
-            yield task(part) if stays else next(sent)
+        for part, done in zip(parts, self.each(work, shared, parts), strict=True):
+            yield done
             self._tell(len(part))
+
+    def each(self, work: Callable[[Any, Any], T], shared: Any, parts: Sequence[Any]) -> Iterator[T]:
+        """The same for parts that are no pass over the frames, of which nobody is told."""
+        return iter(self._each(_Shared(work, shared), parts))
 
     def state(self, members: Sequence[int] | NDArray[np.intp]) -> State | None:
         """Where a stopped run was in its passes over some frames, if its links are still those."""
@@ -278,15 +274,20 @@ def _name(members: Sequence[int] | NDArray[np.intp]) -> str:
 
 
 class _Linker:
-    """`link_block` with all but the block: goes to another process."""
+    """`link_block` with all but the block: goes to another process, and makes the centre there."""
 
-    def __init__(self, link: Any, frames: Frames, centre: int, options: Options) -> None:
-        self._arguments = link, frames, centre, options
+    def __init__(self, frames: Frames, centre: int, options: Options, kept: Kept) -> None:
+        self._arguments = frames, centre, options, kept
+        self._hub: Centre | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_arguments": self._arguments, "_hub": None}
 
     def __call__(self, block: Sequence[int]) -> list[tuple[int, Link]]:
-        link, frames, centre, options = self._arguments
-        result: list[tuple[int, Link]] = link(frames, centre, block, options)
-        return result
+        frames, centre, options, kept = self._arguments
+        if self._hub is None:
+            self._hub = Centre(frames, centre, options)
+        return link_block(frames, self._hub, block, options, kept)
 
 
 class _Shared:

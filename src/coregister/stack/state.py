@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.stack.bench import Common, Frame, Template
+from coregister.stack.bench import Common, Frame
+from coregister.stack.template import Template
 
 Float = NDArray[np.float64]
 

@@ -111,6 +111,7 @@ def to_table(result: StackRegistration) -> Any:
         "offset": result.offsets * px,
         "stderr": result.stderr * px,
         "covariance": result.covariances * px**2,
+        "systematic": result.systematic * px,
         "own": result.own * px**2,
         "trusted": result.trusted,
         "status": [str(s) for s in result.status],
@@ -137,10 +138,10 @@ def from_table(table: Any) -> StackRegistration:
     from coregister.stack.result import StackRegistration
 
     about = table.meta.get("coregister", {})
-    if about.get("format") != FORMAT:
+    if about.get("format") != FORMAT or "systematic" not in table.colnames:
         raise InputError(
             f"a table with the columns {', '.join(table.colnames[:8])} was given; one that "
-            "StackRegistration.save wrote is needed"
+            "StackRegistration.save wrote, of this version, is needed"
         )
     count, ndim = len(table), len(about["axes"])
 
@@ -163,6 +164,7 @@ def from_table(table: Any) -> StackRegistration:
     return StackRegistration(
         offsets=values("offset", ndim),
         covariances=values("covariance", ndim, ndim),
+        systematic=values("systematic", ndim),
         own=values("own", ndim, ndim),
         steps=values("step", ndim, ndim),
         shared=values("shared", ndim, -1),
@@ -185,6 +187,7 @@ def to_csv(result: StackRegistration) -> str:
         + [f"offset_{a}_px" for a in letters]
         + [f"stderr_{a}_px" for a in letters]
         + [f"cov_{letters[i]}{letters[j]}_px2" for i, j in pairs]
+        + [f"systematic_{a}_px" for a in letters]
         + ["trusted", "status", "flags"]
     )
     stderr = result.stderr
@@ -194,6 +197,7 @@ def to_csv(result: StackRegistration) -> str:
             *result.offsets[t],
             *stderr[t],
             *(result.covariances[t][i, j] for i, j in pairs),
+            *result.systematic[t],
         ]
         words = [str(result.status[t]), " ".join(sorted(map(str, flags)))]
         writer.writerow([t, *(repr(float(n)) for n in numbers), bool(result.trusted[t]), *words])
@@ -206,6 +210,7 @@ def to_record(result: StackRegistration) -> dict[str, Any]:
     return {
         "offsets": result.offsets.tolist(),
         "covariances": _plain(result.covariances),
+        "systematic": _plain(result.systematic),
         "own": _plain(result.own),
         "flags": [sorted(map(str, flags)) for flags in result.flags],
         "part": result.part.tolist(),
@@ -234,6 +239,11 @@ def from_record(record: Any) -> StackRegistration:
         raise InputError(
             f"found a record of format {found!r}; {FORMAT!r} is needed: give what to_dict() wrote"
         )
+    if "systematic" not in record:
+        raise InputError(
+            "found a record without 'systematic', of an earlier version, or not whole; one of this "
+            "version is needed: register again"
+        )
 
     def values(name: str, where: Mapping[str, Any] = record) -> Any:
         held = where.get(name)
@@ -243,6 +253,7 @@ def from_record(record: Any) -> StackRegistration:
     return StackRegistration(
         offsets=values("offsets"),
         covariances=values("covariances"),
+        systematic=values("systematic"),
         own=values("own"),
         steps=values("steps"),
         shared=values("shared"),

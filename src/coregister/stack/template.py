@@ -1,0 +1,250 @@
+"""What the frames of a stack show together: weighted sums, their mean, and what it can tell.
+
+With ``M`` frames, a scene of power ``S`` and noise ``N``, the maximum-likelihood weight of a mode
+is ``(M - 1) S / (N (M S + N))``; the step of a frame is that of the score against the mean. The
+noise of the mean is shared by all frames: what is theirs alone is kept apart, so that differences
+between frames have true bars too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.estimator.equations import known_directions
+from coregister.estimator.movable import MovableImage
+from coregister.estimator.rings import Rings
+from coregister.estimator.spectrum import Spectra, fit_spectra
+from coregister.stack.bench import Bench, Part
+
+Float = NDArray[np.float64]
+
+
+class Uneven(NamedTuple):
+    """Weighted sums over frames with holes, or whose pixels count by their errors.
+
+    Attributes
+    ----------
+    halves : (2, 1 + ndim, ...) array
+        Of two halves, values and derivatives, where they are seen.
+    filled : (1 + ndim, ...) array
+        Of what stands in their holes.
+    weights : (2, ...) array
+        Of what is seen.
+    """
+
+    halves: Float
+    filled: Float
+    weights: Float
+
+
+class Sums(NamedTuple):
+    """Weighted sums over a block of frames.
+
+    Attributes
+    ----------
+    images : two of MovableImage or None
+        Of two halves of those without holes and weights.
+    even : (2,) array
+        Their weights.
+    uneven : Uneven or None
+        Those of the others.
+    total : float
+        Of the weights of all.
+    """
+
+    images: tuple[MovableImage | None, MovableImage | None]
+    even: Float
+    uneven: Uneven | None
+    total: float
+
+    def plus(self, other: Sums) -> Sums:
+        """Those of two blocks."""
+        first, second = map(_plus, self.images, other.images)
+        uneven = self.uneven or other.uneven
+        if self.uneven is not None and other.uneven is not None:
+            uneven = Uneven(*(a + b for a, b in zip(self.uneven, other.uneven, strict=True)))
+        return Sums((first, second), self.even + other.even, uneven, self.total + other.total)
+
+
+def _plus(one: MovableImage | None, other: MovableImage | None) -> MovableImage | None:
+    if one is None or other is None:
+        return one or other
+    return one.plus(other)
+
+
+def added(bench: Bench, parts: Iterable[Part]) -> Sums:
+    """Sums over some frames: of spectra, unless there are holes or weights."""
+    images: list[MovableImage | None] = [None, None]
+    even, uneven, total = np.zeros(2), None, 0.0
+    for part in parts:
+        half, frame = part.half, part.frame
+        total += frame.weight
+        if part.ready.plain:
+            moved = part.ready.movable.moved(frame.offset, frame.weight / frame.gain)
+            images[half] = _plus(images[half], moved)
+            even[half] += frame.weight
+            continue
+        uneven = uneven or _nothing(bench.common.shape)
+        fields, holes, weight = bench.fields(part, gradient=True)
+        seen = np.full(bench.common.shape, frame.weight)
+        if weight is not None:
+            seen *= weight**2
+        if holes is not None:
+            seen[holes] = 0.0
+        for which, field in enumerate(fields):
+            uneven.halves[half, which] += seen * field
+            if holes is not None:
+                uneven.filled[which][holes] += frame.weight * field[holes]
+        uneven.weights[half] += seen
+    return Sums((images[0], images[1]), even, uneven, total)
+
+
+def _nothing(shape: tuple[int, ...]) -> Uneven:
+    fields = 1 + len(shape)
+    return Uneven(np.zeros((2, fields, *shape)), np.zeros((fields, *shape)), np.zeros((2, *shape)))
+
+
+class Template(NamedTuple):
+    """What the frames show together.
+
+    Attributes
+    ----------
+    fields : (1 + ndim, ...) array
+        The mean and its derivatives, in pixels: what stands in holes.
+    mean : (n,) array
+        Modes.
+    gradient : (ndim, n) array
+        Of the mean, made insensitive to the gain.
+    weight : (n,) array
+        Of a mode.
+    white : (n,) array
+        Inverse root of the noise power of a frame of weight 1.
+    pulls : (ndim, ...) array
+        Gradients whose product with a whitened residual is the score, in pixels.
+    shine : array
+        The same for the gain.
+    informed, seen : array or None
+        Where the information is, read from two halves, and the sum of the weights there; None
+        where all pixels count alike.
+    values, vectors : array
+        Information along its principal directions.
+    power : array
+        Of the mean, ring by ring.
+    rough : array
+        Noise power of a frame of weight 1, by the difference of two halves, ring by ring.
+    total : float
+        Sum of the weights.
+    """
+
+    fields: Float
+    mean: Float
+    gradient: Float
+    weight: Float
+    white: Float
+    pulls: Float
+    shine: Float
+    informed: Float | None
+    seen: Float | None
+    values: Float
+    vectors: Float
+    power: Float
+    rough: Float
+    total: float
+
+
+def template_of(
+    bench: Bench, sums: Sums, count: int, noise: Float | None, *, single: bool
+) -> Template:
+    """The mean of all frames, its spectra and what is known about an offset from it.
+
+    Parameters
+    ----------
+    bench : Bench
+    sums : Sums
+    count : int
+        How many there are.
+    noise : array or None
+        Power of that of a frame of weight 1, ring by ring; None if it is not known yet.
+    single : bool
+        Single precision will do.
+    """
+    rings, total, common = bench.rings, sums.total, bench.common
+    halves, filled, weights = sums.uneven or _nothing(bench.common.shape)
+    weights = weights + sums.even.reshape(2, *(1,) * bench.ndim)
+    first = common.starts[0] - common.whole[0]
+    for half, image in zip(halves, sums.images, strict=True):
+        if image is not None:
+            moved = image.window(first, common.shape, np.zeros(bench.ndim), gradient=True)
+            moved[0] -= moved[0].mean()
+            half += moved
+    seen = weights.sum(axis=0)
+    fields = halves.sum(axis=0)
+    blind = seen <= 0  # what no frame shows is what they are filled with
+    fields = np.where(blind, filled, fields) / np.where(blind, total, seen)
+    mean, *slopes = bench.modes(list(fields.copy()))
+    coupled = []
+    for half, held in zip(halves, weights, strict=True):
+        own = np.where(held > 0, half / np.where(held > 0, held, 1.0), fields)
+        coupled.append(bench.modes(list(own)))
+    apart = coupled[0][0] - coupled[1][0]
+    shares = [float(np.mean(held)) for held in weights]
+    rough = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
+    noise = rough if noise is None else noise
+    power = rings.mean(mean * mean)
+    spectra = spectra_of(bench.rings, power, noise, total, count)
+    noise, scene = spectra.residual / 2, spectra.scene
+    weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
+    gradient = np.stack(slopes)
+    energy = float((weight * mean) @ mean)
+    coupling = (gradient * weight) @ mean / max(energy, 1e-300)
+    gradient = gradient - coupling[:, None] * mean
+    parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
+    cross = (parts[0] * weight) @ parts[1].T
+    information = (cross + cross.T) / 2
+    squares = [k**2 for k in bench.k]
+    field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(bench.common.shape)
+    moments = np.empty((bench.ndim, bench.ndim))
+    for i in range(bench.ndim):
+        for j in range(i, bench.ndim):
+            plane = field.sum(axis=tuple(a for a in range(bench.ndim) if a not in (i, j)))
+            value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
+            moments[i, j] = moments[j, i] = value
+    values, vectors = known_directions(information, moments)
+    root = np.sqrt(rings.spread(noise))
+    white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    *pulls, shine = (bench.field(g * weight * root) for g in (*gradient, mean))
+    informed = None
+    if np.ptp(weights, axis=tuple(range(1, 1 + bench.ndim))).any():
+        first, second = (np.stack([bench.field(g * weight * root) for g in part]) for part in parts)
+        informed = np.einsum("i...,i...->...", first, second)
+    kind = np.float32 if single else np.float64
+    return Template(
+        fields,
+        mean.astype(kind, copy=False),
+        gradient.astype(kind, copy=False),
+        weight.astype(kind, copy=False),
+        white.astype(kind, copy=False),
+        np.stack(pulls).astype(kind, copy=False),
+        shine.astype(kind, copy=False),
+        informed,
+        None if informed is None else np.where(blind, total, seen),
+        values,
+        vectors,
+        power,
+        rough,
+        total,
+    )
+
+
+def spectra_of(rings: Rings, power: Float, noise: Float, total: float, count: int) -> Spectra:
+    """Smooth spectra of the scene and, twice, of the noise of a frame of weight 1."""
+    noise = np.maximum(noise, 1e-300)
+    scene = power - noise / total
+    both = np.maximum(scene, 0.0) + noise
+    return fit_spectra(
+        xx=both, yy=both, xy=scene, residual=2 * noise, count=rings.count * (count - 1)
+    )
