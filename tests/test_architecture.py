@@ -170,11 +170,14 @@ def public_objects() -> Iterator[tuple[str, object]]:
         thing = getattr(cr, name)
         yield name, thing
         if inspect.isclass(thing):
-            for member, value in vars(thing).items():
-                if not member.startswith("_") and (
-                    inspect.isfunction(value) or isinstance(value, (property, classmethod))
-                ):
-                    yield f"{name}.{member}", value
+            for home in (
+                kind for kind in thing.__mro__ if kind.__module__.startswith("coregister")
+            ):
+                for member, value in vars(home).items():
+                    if not member.startswith("_") and (
+                        inspect.isfunction(value) or isinstance(value, (property, classmethod))
+                    ):
+                        yield f"{name}.{member}", value
 
 
 @pytest.mark.parametrize(("name", "thing"), list(public_objects()))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from scipy import sparse
 
@@ -40,7 +42,14 @@ MISTAKES = {
     "a list of three": (lambda a: ([a, a, a], a), "register_stack"),
     "one row": (lambda a: (a[:1], a), "numpy.squeeze"),
     "a cube and a plane": (lambda a: (np.stack([a] * 9), a), "pick one plane"),
-    "nothing but NaN": (lambda a: (np.full_like(a, np.nan), a), "no usable pixel"),
+    "nothing but NaN": (lambda a: (np.full_like(a, np.nan), a), "NaN or infinite; check the file"),
+    "all of it masked": (lambda a: (np.ma.masked_all(a.shape), a), "in *_valid, True = use it"),
+    "a masked record": (lambda a: (np.ma.zeros(a.shape, [("n", float)]), a), "astype(float)"),
+    "work that is put off": (lambda a: (dask.delayed(lambda: a)(), a), "is a Delayed"),
+    "errors below 0 in the file": (
+        lambda a: (fits.HDUList([fits.PrimaryHDU(a), fits.ImageHDU(-abs(a), name="ERR")]), a),
+        "the uncertainty that came with reference",
+    ),
     "complex numbers": (lambda a: (a + 1j, a), "modulus or phase"),
     "words": (lambda a: (np.full(a.shape, "x"), a), "astype(float)"),
     "objects": (lambda a: (a.astype(object), a), "astype(float)"),
@@ -90,6 +99,8 @@ def test_a_mistake_is_answered_in_one_sentence(pair, mistake):
         ({"initial": (np.nan, 0)}, "one finite number"),
         ({"max_offset": "5 px"}, "one finite number"),
         ({"max_offset": np.inf}, "one finite number"),
+        ({"max_offset": 5 * u.arcsec}, "max_offset is in arcsec; pixels are needed"),
+        ({"initial": [1, 2] * u.um}, "initial is in um; pixels are needed"),
         ({"reference_err": "poisson"}, "numbers are needed"),
         ({"moving_err": np.zeros((64, 64))}, "every pixel is excluded"),
         ({"moving_valid": np.full((64, 64), 0.5)}, "True = use this pixel"),
@@ -128,12 +139,69 @@ AFTERWARDS = {
     "an empty record": (lambda r, a: cr.Registration.from_dict({}), "to_dict()"),
     "no frame": (lambda r, a: cr.register_stack([]), "at least 2"),
     "a frame beyond the last": (lambda r, a: cr.register_stack([a, a], reference=9), "from 0"),
+    "a dictionary of frames": (lambda r, a: cr.register_stack({"a": a, "b": a}), "is a dict"),
+    "complex numbers to shift": (lambda r, a: cr.fourier_shift(a + 1j, (1, 2)), "one by one"),
+    "windows of a volume": (
+        lambda r, a: cr.register_windows(np.stack([a] * 9), np.stack([a] * 9), size=8),
+        "of volumes, cut boxes",
+    ),
+    "windows from a guess in words": (
+        lambda r, a: cr.register_windows(a, a, size=16, initial="centre"),
+        "two numbers",
+    ),
+    "windows as far apart as an angle": (
+        lambda r, a: cr.register_windows(a, a, size=16, step=8 * u.arcsec),
+        "pixels are needed",
+    ),
+    "a seed for a generator": (
+        lambda r, a: cr.simulate_pair(a, (1, 2), noise=0.1, rng=3),
+        "rng=numpy.random.default_rng(3)",
+    ),
+    "a seed for the scene's": (
+        lambda r, a: cr.random_scene("blobs", (64, 64), rng=3),
+        "rng=numpy.random.default_rng(3)",
+    ),
+    "a seed for the movie's": (
+        lambda r, a: cr.simulate_stack(a, [(0, 0), (1, 2)], noise=0.1, rng=None),
+        "rng=numpy.random.default_rng()",
+    ),
+    "one side of a scene": (
+        lambda r, a: cr.random_scene("blobs", 64, rng=np.random.default_rng()),
+        "(64, 64) for instance",
+    ),
+    "a movie larger than its scene": (
+        lambda r, a: cr.simulate_stack(
+            a, [(0, 0)], noise=0.1, rng=np.random.default_rng(), shape=(99, 99)
+        ),
+        "does not fit",
+    ),
+    "a noise for each of other frames": (
+        lambda r, a: cr.simulate_stack(
+            a, [(0, 0), (1, 2)], noise=[1, 2, 3], rng=np.random.default_rng()
+        ),
+        "one number, or 2",
+    ),
+    "noise in words": (
+        lambda r, a: cr.simulate_pair(a, (1, 2), noise="low", rng=np.random.default_rng()),
+        "noise has dtype",
+    ),
+    "half a ray": (
+        lambda r, a: cr.simulate_pair(
+            a, (1, 2), noise=1, rng=np.random.default_rng(), cosmic_rays=1.5
+        ),
+        "a whole number is needed",
+    ),
+    "pairs for n_pairs": (lambda r, a: cr.calibrate("blobs", noise=0.1, pairs=5), "n_pairs"),
     "windows larger than the image": (
         lambda r, a: cr.register_windows(a, a, size=500),
         "give a size from 8",
     ),
     "spectra in chi2_shift": (lambda r, a: cr.chi2_shift(a[0], a[0]), "coregister.register"),
     "no sky": (lambda r, a: cr.register_sky(a, a), "reference_wcs="),
+    "an HDU without a sky": (
+        lambda r, a: cr.register_sky(fits.PrimaryHDU(a), a),
+        "reference came without world",
+    ),
 }
 
 
@@ -155,7 +223,10 @@ def test_the_command_answers_in_one_sentence(pair, tmp_path, monkeypatch, capsys
     mistakes = {
         "a.fits b.fits": "coregister pair REF MOV",
         "align a.fits b.fits": "coregister pair REF MOV",
+        "pai a.fits b.fits": "Did you mean 'pair'? See 'coregister --help'.",
         "pair a.fits": "Missing argument 'MOV'",
+        "pair a.fits b.fits --json": "requires an argument. See 'coregister pair --help'.",
+        "stack .": ". is a folder",
         "pair a.fits b.fits --report pair.pdf": ".html is needed",
         "pair a.fits b.fits -o a.fits": "a name of its own",
         "pair a.fits b.fits --bondary overlap": "--boundary",
@@ -239,6 +310,17 @@ def test_signed_data_and_integers_that_wrap_work(pair):
         typed = [np.clip(i, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind) for i in images]
         result = cr.register(*typed)
         assert np.all(np.abs(result.offset - (3.3, -2.2)) < 5 * result.stderr), kind
+
+
+def test_pixels_may_say_so(pair):
+    plain = cr.register(*pair, max_offset=5)
+    for reach in (5 * u.pix, u.Quantity(5), 5 * u.dimensionless_unscaled):
+        np.testing.assert_array_equal(cr.register(*pair, max_offset=reach).offset, plain.offset)
+
+
+def test_an_old_source_of_chance_is_one():
+    scenes = [cr.random_scene("blobs", (32, 32), rng=np.random.RandomState(1)) for _ in range(2)]
+    np.testing.assert_array_equal(*scenes)
 
 
 def test_errors_in_other_units_change_nothing(pair):

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.report import assumptions, render, render_calibration, write_report
+from coregister.report import render, write_report
+from coregister.report.calibration import render_calibration
+from coregister.report.words import assumptions
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 pytest.importorskip("jinja2")
@@ -236,15 +238,15 @@ def test_spectra_and_volumes(shape):
 
 
 def test_large_images_are_averaged_down():
-    from coregister.report import LONGEST, _shrunk
+    from coregister.report.blink import LONGEST, shrunk
 
     image = np.arange(4.0 * (2 * LONGEST + 2)).reshape(4, -1)
     image[0, 0] = np.nan
-    small = _shrunk(image)
+    small = shrunk(image)
     assert small.shape == (1, (2 * LONGEST + 2) // 3)
     np.testing.assert_allclose(small[0, 5], image[:3, 15:18].mean())
     np.testing.assert_allclose(small[0, 0], np.nanmean(image[:3, :3]))
-    np.testing.assert_array_equal(_shrunk(image[:, :50]), image[:, :50])
+    np.testing.assert_array_equal(shrunk(image[:, :50]), image[:, :50])
 
 
 # ------------------------------------------------------------------------ the file

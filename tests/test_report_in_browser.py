@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.report import render_calibration
+from coregister.report.calibration import render_calibration
 
 playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser: group dev")
 pytest.importorskip("matplotlib", reason="the report draws: extra report")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,9 @@ from coregister.estimator.spectrum import (
     DOUBT,
     DOUBT_LEVEL,
     SCENE_STIFFNESS,
+    Spectra,
     _penalise,
+    fit_rings,
     fit_spectra,
     penalty_bands,
 )
@@ -43,8 +47,19 @@ def test_both_ways_to_sum_are_asked() -> None:
     assert half_plane((20, 24)).size < MANY < half_plane((256, 200)).size
 
 
+def left_over(fit: Spectra, cross: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """By how much data, smoothness and doubt are out of balance, ring by ring, in the logarithm."""
+    product = fit.noise_product / count
+    variance = (2 * fit.scene + fit.residual) * fit.scene / count + product
+    data = (cross - fit.scene) * fit.scene / variance
+    log, bands = np.log(fit.scene), penalty_bands(cross.size, SCENE_STIFFNESS)
+    doubt = DOUBT * (np.log(DOUBT_LEVEL * np.sqrt(product)) - log)
+    stiffness = fit.scene**2 / variance + DOUBT + bands[2]
+    return np.asarray((data + doubt - _penalise(bands, log)) / stiffness)
+
+
 def test_a_ring_far_above_the_others_is_fitted_to_the_end() -> None:
-    """Data, smoothness and doubt are in balance, ring by ring, where the fit stops.
+    """Where the fit stops all is in balance; of a pair alone, and of one of many.
 
     A ring of few modes, far above the smooth curve through the others, once made the steps swing
     between two values, a factor of two and more apart, for as long as they were allowed to.
@@ -54,11 +69,13 @@ def test_a_ring_far_above_the_others_is_fitted_to_the_end() -> None:
     noise = np.geomspace(0.03, 0.018, cross.size)
     auto = cross + noise / 2
     fit = fit_spectra(xx=auto, yy=auto, xy=cross, residual=noise, count=count)
-    product = fit.noise_product / count
-    variance = (2 * fit.scene + fit.residual) * fit.scene / count + product
-    data = (cross - fit.scene) * fit.scene / variance
-    log, bands = np.log(fit.scene), penalty_bands(cross.size, SCENE_STIFFNESS)
-    doubt = DOUBT * (np.log(DOUBT_LEVEL * np.sqrt(product)) - log)
-    stiffness = fit.scene**2 / variance + DOUBT + bands[2]
-    left_over = (data + doubt - _penalise(bands, log)) / stiffness
-    assert left_over == pytest.approx(0, abs=0.02)
+    assert left_over(fit, cross, count) == pytest.approx(0, abs=0.02)
+    rows = [np.stack([v, v[::-1], 3 * v]) for v in (auto, auto, cross, noise)]
+    scene, residual, share = fit_rings(*rows, count, None)
+    for row, crossed in enumerate(rows[2]):
+        one = Spectra(
+            scene=scene[row], residual=residual[row], share=share[row, 0], coherence=crossed
+        )
+        assert left_over(one, crossed, count) == pytest.approx(0, abs=0.02)
+    further = replace(fit, scene=2 * fit.scene)
+    assert np.abs(left_over(further, cross, count)).max() > 0.05

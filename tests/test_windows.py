@@ -11,6 +11,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 import coregister as cr
+from coregister.estimator import spectrum
 from coregister.estimator.compare import Comparison
 from coregister.estimator.fill import spikes, suspects
 from coregister.estimator.movable import MovableImage
@@ -23,6 +24,7 @@ from coregister.windows import measure as windows_measure
 from coregister.windows.descent import descend
 from coregister.windows.kernels import REACH, kernels
 from coregister.windows.measure import _Batch
+from coregister.windows.spectra import photometry
 from coregister.windows.verdict import conclude
 
 Float = NDArray[np.float64]
@@ -118,6 +120,25 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
         assert np.all(np.abs(equations.solve(equations.score)) < 0.1 * bars)
         assert np.allclose(verdict.covariance[index], fit.covariance, atol=0.1 * bars.min() ** 2)
         assert verdict.undersampled[index] == np.any(fit.systematic > bars)
+
+
+def test_same_gain_and_spectra_as_one_by_one() -> None:
+    """Rings that differ by factors, as few modes make them; both stop within a change of 0.02."""
+    rng = np.random.default_rng(3)
+    n, rings = 40, 24
+    scene = np.geomspace(30.0, 0.01, rings) * np.exp(rng.normal(0, 1.5, (n, rings)))
+    noise = np.geomspace(0.1, 0.02, rings) * np.exp(rng.normal(0, 1, (n, 1)))
+    gains, share = rng.uniform(0.5, 2, (n, 1)), rng.uniform(0, 1, (n, 1))
+    count = np.geomspace(8, 300, rings)
+    xx, yy, xy = (scene + share * noise) / gains**2, scene + (1 - share) * noise, scene / gains
+    gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=None)
+    for i in range(n):
+        one_gain, one = spectrum.photometry(xx=xx[i], yy=yy[i], xy=xy[i], count=count, gain=None)
+        assert gain[i] == pytest.approx(one_gain, rel=1e-4)
+        assert spectra.residual[i] == pytest.approx(one.residual, rel=1e-3)
+        assert np.log(spectra.scene[i] / one.scene) == pytest.approx(0, abs=0.04)
+    # which is much less than these differ by
+    assert np.abs(np.log(spectra.scene[1:] / spectra.scene[:-1])).max(axis=1).min() > 0.1
 
 
 def test_same_answers_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ import samples
 import coregister as cr
 from coregister.demo import REBINNED, mean_rotation, middle_of_disc
 from coregister.io import read
+from coregister.plotting.look import diverging
 
 first, second = (
     read(samples.locate("dkist", f"data/test/EIT/efz20040301.{hour}*_s.fits"))
@@ -63,7 +64,7 @@ figure, axes = plt.subplots(1, 3)
 axes[0].imshow(np.sqrt(np.clip(first.data - np.percentile(first.data, 1), 0, None)), origin="lower")
 axes[0].set_title("the first frame")
 for panel, values, name in zip(axes[1:], differences, ("before", "after"), strict=True):
-    panel.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower")
+    panel.imshow(values, cmap=diverging(), vmin=-limit, vmax=limit, origin="lower")
     panel.set_title(f"difference {name}")
 for panel in axes:
     panel.set_axis_off()

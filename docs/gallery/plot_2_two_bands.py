@@ -49,7 +49,7 @@ for panel, image, name in (
     (axes[1], r.apply(blue), "after"),
 ):
     both = np.stack([red, (red + image) / 2, image], axis=-1) / 140
-    panel.imshow(np.clip(np.nan_to_num(both), 0, 1))
+    panel.imshow(np.clip(np.where(np.isnan(image)[..., None], 0, both), 0, 1))
     panel.set_title(name)
     panel.set_axis_off()
 plt.show()

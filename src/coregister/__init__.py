@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from coregister.chi2 import chi2_shift, chi2map_to_errors, chi2n_map
     from coregister.posterior import Posterior
     from coregister.simulate import expected_stderr, pair_bound, random_scene, simulate_pair
+    from coregister.simulate.movies import simulate_stack
     from coregister.sky import SkyRegistration, register_sky
     from coregister.stack import StackRegistration, read_table, register_stack
-    from coregister.stack.simulate import simulate_stack
     from coregister.windows import WindowsRegistration, register_windows
 
 #: imported when they are first asked for: a pair needs none of them
@@ -38,7 +38,7 @@ _LATER = {
     "register_stack": "coregister.stack",
     "register_windows": "coregister.windows",
     "simulate_pair": "coregister.simulate",
-    "simulate_stack": "coregister.stack.simulate",
+    "simulate_stack": "coregister.simulate.movies",
 }
 
 __all__ = [

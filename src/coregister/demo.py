@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from coregister.errors import InputError, optional
 from coregister.io import Loaded, check_output, read, write
 from coregister.simulate import random_scene, simulate_pair
-from coregister.stack.simulate import simulate_stack
+from coregister.simulate.movies import simulate_stack
 
 if TYPE_CHECKING:
     from coregister.result import Registration

@@ -88,6 +88,8 @@ def fourier_shift(
             f"the image has {np.ndim(image)} axes and the offset {np.size(offset)}; one number an "
             "axis is needed"
         )
+    if np.iscomplexobj(image):
+        raise InputError("the image is complex; move its real and its imaginary part, one by one")
     spectrum = scipy.fft.rfftn(image, workers=workers)
     for ramp in phase_ramp(image.shape, np.atleast_1d(offset)):
         spectrum *= ramp

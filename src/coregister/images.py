@@ -6,17 +6,17 @@ Nothing behind this module validates again.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.containers import check_kind, unpack
 from coregister.errors import InputError
-from coregister.place import Place, is_itk, itk_array
+from coregister.place import Place
 
 Boundary = Literal["overlap", "periodic"]
 
@@ -213,8 +213,10 @@ def as_image(
     InputError
         If it cannot be used.
     """
-    err_name = f"{name}_err" if err_name is None else err_name
     found = unpack(source, name)
+    if err is None and found.err is not None:
+        err_name = f"the uncertainty that came with {name}"
+    err_name = f"{name}_err" if err_name is None else err_name
     array, own_valid, own_err = found.array, found.valid, found.err
     check_kind(array, name)
     whole = valid is None and own_valid is None and err is None and own_err is None
@@ -251,10 +253,7 @@ def as_image(
         usable &= np.isfinite(sigma) & (sigma > 0)
     count = int(np.count_nonzero(usable))
     if count == 0:
-        raise InputError(
-            f"{name} has no usable pixel: all of its {data.size} are NaN, masked or without a "
-            f"finite error above 0; check the file and mask, or leave {err_name} out (None)"
-        )
+        raise InputError(f"{name} has no usable pixel: {_why_none(data, sigma, err_name)}")
     data = data.astype(np.float64, copy=False)
     if count < data.size:
         data = _filled(data, usable)
@@ -267,6 +266,18 @@ def as_image(
         sigma=sigma,
         **found.where,
     )
+
+
+def _why_none(data: NDArray[Any], sigma: Any, err_name: str) -> str:
+    """What excludes every pixel, and what to do."""
+    if not np.isfinite(data).any():
+        return f"all of its {data.size} are NaN or infinite; check the file"
+    if isinstance(sigma, np.ndarray):
+        return (
+            f"all of its {data.size} are NaN, masked or without a finite error above 0; check the "
+            f"mask and the errors, or leave {err_name} out (None)"
+        )
+    return f"all of its {data.size} are NaN or masked; check the mask (in *_valid, True = use it)"
 
 
 def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
@@ -283,116 +294,6 @@ def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
 def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
     """A copy with the median where values are not usable."""
     return np.where(usable, data, np.median(data[usable]))
-
-
-class Unpacked(NamedTuple):
-    """What a container holds: see `Image`."""
-
-    array: NDArray[Any]
-    valid: NDArray[np.bool_] | None = None
-    err: Any = None
-    world: Any = None
-    spacing: tuple[tuple[float, str], ...] | None = None
-    place: Place | None = None
-
-    @property
-    def where(self) -> dict[str, Any]:
-        """What is known of its coordinates, as `Image` names it."""
-        return {"world": self.world, "spacing": self.spacing, "place": self.place}
-
-
-def unpack(source: Any, name: str) -> Unpacked:
-    """Array, validity, errors and coordinates of the containers that users hold."""
-    if isinstance(source, (str, os.PathLike)):
-        from coregister.io import read
-
-        loaded = read(source)
-        world = loaded if loaded.format == "FITS" else None
-        return Unpacked(loaded.data, loaded.valid, loaded.err, world, loaded.spacing, loaded.place)
-    if isinstance(source, np.ma.MaskedArray):
-        return Unpacked(np.asarray(source.data), ~np.ma.getmaskarray(source))
-    if isinstance(source, np.ndarray):
-        return Unpacked(np.asarray(source))
-    if is_itk(source):
-        array, place = itk_array(source)
-        sizes = tuple((float(size), "mm") for size in source.GetSpacing()[::-1])
-        return Unpacked(array, spacing=sizes, place=place)
-    first = source[0] if isinstance(source, list) and source else source
-    if hasattr(first, "header") and hasattr(first, "is_image"):  # HDUs
-        from coregister.io import fits
-
-        loaded = fits.held(source, name)
-        return Unpacked(loaded.data, loaded.valid, loaded.err, loaded)
-    if hasattr(source, "uncertainty") and hasattr(source, "mask"):  # NDData and its kin
-        data = np.asarray(source.data)
-        mask = None if source.mask is None else ~np.broadcast_to(source.mask, data.shape)
-        sigma = _nddata_sigma(source.uncertainty, name)
-        return Unpacked(data, mask, sigma, getattr(source, "wcs", None))
-    if isinstance(source, (tuple, list)) and len(source) == 2 and np.ndim(source[0]) > 1:
-        raise InputError(
-            f"{name} is a {type(source).__name__} of {len(source)} images; one image is needed: "
-            "call register(first, second)"
-        )
-    try:
-        array = np.asarray(source)
-    except Exception as error:
-        raise InputError(
-            f"{name} is a {type(source).__name__} that does not turn into an array ({error}); "
-            "give an array of numbers or the path of an image file"
-        ) from error
-    if array.ndim == 0 and array.dtype.kind in "OSU":
-        raise InputError(
-            f"{name} is a {type(source).__name__}; an image is needed: give an array of numbers or "
-            "the path of an image file"
-        )
-    return Unpacked(array, spacing=_spacing_of(source))
-
-
-def _spacing_of(source: Any) -> tuple[tuple[float, str], ...] | None:
-    """Size of a pixel along each axis from evenly spaced coordinates, as xarray has them."""
-    if not hasattr(source, "dims") or not hasattr(source, "coords"):
-        return None
-    sizes = []
-    for dim in source.dims:
-        if dim not in source.coords or source.coords[dim].dtype.kind not in "iuf":
-            return None
-        places = np.asarray(source.coords[dim], dtype=np.float64)
-        step = np.diff(places)
-        if places.size < 2 or not np.allclose(step, step[0], rtol=1e-3) or step[0] == 0:
-            return None
-        sizes.append((float(np.mean(step)), str(source.coords[dim].attrs.get("units", ""))))
-    return tuple(sizes)
-
-
-def _nddata_sigma(uncertainty: Any, name: str) -> NDArray[np.float64] | None:
-    """1-sigma errors of an astropy uncertainty."""
-    if uncertainty is None:
-        return None
-    values = np.asarray(uncertainty.array, dtype=np.float64)
-    kind = uncertainty.uncertainty_type
-    if kind == "std":
-        return values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if kind == "var":
-            return np.sqrt(values)
-        if kind == "ivar":
-            return np.asarray(1 / np.sqrt(values))
-    raise InputError(
-        f"the uncertainty of {name} is of type {kind!r}; 'std', 'var' or 'ivar' is needed: "
-        f"convert it, or set it to None and give {name}_err"
-    )
-
-
-def check_kind(array: NDArray[Any], name: str) -> None:
-    """Refuse what is not an array of real numbers."""
-    if np.iscomplexobj(array):
-        raise InputError(f"{name} is complex; real data is needed: register its modulus or phase")
-    if array.dtype.kind not in "buif":
-        raise InputError(
-            f"{name} has dtype {array.dtype}; numbers are needed: convert it with astype(float)"
-        )
-    if array.size == 0:
-        raise InputError(f"{name} is empty, shape {array.shape}; an image is needed")
 
 
 def _check_colour(array: NDArray[Any], name: str) -> None:
@@ -460,6 +361,7 @@ def _as_sigma(
 def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float64] | None:
     if value is None:
         return None
+    value = in_pixels(value, name)
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):  # words, ragged lists
@@ -472,6 +374,20 @@ def _per_axis(value: ArrayLike | None, ndim: int, name: str) -> NDArray[np.float
             "is needed"
         )
     return np.array(np.broadcast_to(numbers, (ndim,)))
+
+
+def in_pixels(value: Any, name: str) -> Any:
+    """A quantity of astropy in pixels; whatever else as it is."""
+    if not hasattr(type(value), "to_value"):
+        return value
+    try:
+        return value.to_value("pix")
+    except Exception:
+        if value.unit.is_equivalent(""):
+            return value.to_value("")
+        raise InputError(
+            f"{name} is in {value.unit}; pixels are needed: divide it by the size of a pixel"
+        ) from None
 
 
 def _check_overlap(start: NDArray[np.float64], a: Sequence[int], b: Sequence[int]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.containers import check_kind, unpack
 from coregister.errors import InputError
-from coregister.images import check_kind, unpack
 
 Float = NDArray[np.float64]
 

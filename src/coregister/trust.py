@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.estimator.levels import coarsely_rounded
+from coregister.estimator.matrices import principal
 from coregister.estimator.stages import Candidate, Fit
-from coregister.estimator.uncertainty.covariance import principal
 from coregister.images import Pair
 from coregister.result import Coherence, Mode, Registration
 from coregister.status import Status

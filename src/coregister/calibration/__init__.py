@@ -94,8 +94,8 @@ def calibrate(
     allowed = set(Observation.__dataclass_fields__) - {"noise", "shape", "origin"}
     if strange := set(options) - allowed:
         raise InputError(
-            f"the options {sorted(strange)} are not known; those of simulate_pair are "
-            f"{sorted(allowed)}"
+            f"the options {sorted(strange)} are not known; besides those of calibrate itself "
+            f"(n_pairs, seed, offsets ...) there are {sorted(allowed)}"
         )
     source = Source.of(scene, shape, offsets, psf, image_noise, options)
     truth, bounds = [], []

@@ -268,7 +268,7 @@ class Calibration:
         InputError, OutputError, MissingExtraError
             As in `Registration.report`.
         """
-        from coregister.report import write_calibration
+        from coregister.report.calibration import write_calibration
 
         write_calibration(self, path, overwrite=overwrite)
 

@@ -215,11 +215,12 @@ def arrange(model: Image, data: Image, boundary: str) -> Arranged:
         margin = [(0, length - n) for length, n in zip(image.shape, shape, strict=True)]
         weights = np.pad(np.broadcast_to(weights, x.shape), margin)
         x = np.pad(x, margin)
+    varying = weights.ndim > 0 and bool(np.ptp(weights[0]) or np.ptp(weights))  # a row tells most
     return Arranged(
         model=image - pedestal,
         data=x,
         model_valid=valid,
-        weights=weights if np.ptp(weights) else float(weights.flat[0]),
+        weights=weights if varying else float(weights.flat[0]),
         pedestal=pedestal,
         lower=lower,
         upper=upper,

@@ -150,7 +150,9 @@ class Surface:
             each[0, 0] -= self.constant
         rows[0, 0] -= self.constant
         self.terms = [HalfPixelPolynomial(squares, self.shape), TrigPolynomial(cross, self.shape)]
-        self.relative = transform.values(rows, self.shape[1])
+        spare = opposite.reshape(-1).view(np.float64)[: model.size].reshape(self.shape)
+        rows = transform.rows_of(rows)
+        self.relative = transform.values_of_rows(rows, self.shape[1], spare)
         return term1
 
     def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> None:

@@ -94,14 +94,22 @@ def main() -> None:
     sys.exit(status)
 
 
+def _where(error: click.UsageError) -> str:
+    """The command that was called."""
+    if error.ctx is not None:
+        return error.ctx.command_path
+    # click does not say so where an option lacks its argument
+    return " ".join(["coregister", *(name for name in sys.argv[1:2] if name in cli.commands)])
+
+
 def fail(error: BaseException) -> int:
     """Say what went wrong; the exit status."""
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx else "coregister"
         said = error.format_message().rstrip(".")
-        if said.startswith("No such command"):
+        if said.startswith("No such command") and "Did you mean" not in said:
             said += "; for two images: coregister pair REF MOV"
-        say(f"error: {said}. See '{where} --help'.")
+        stop = "" if said.endswith("?") else "."
+        say(f"error: {said}{stop} See '{_where(error)} --help'.")
         return 2
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         say("error: interrupted")

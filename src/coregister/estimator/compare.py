@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.background import Background
 from coregister.estimator.equations import Equations, products, subtract, unabsorbed
+from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
 from coregister.estimator.rings import cosine_rings
 from coregister.estimator.spectrum import Spectra, fit_spectra, photometry
@@ -210,10 +211,8 @@ class Comparison:
         scene += share * residual
         nuisance = scene[np.newaxis] if columns.shape[0] == 0 else np.vstack([scene, columns])
         weighted = nuisance * weight
-        inverse = np.asarray(
-            np.linalg.pinv(products(weighted, nuisance), rcond=1e-12, hermitian=True), np.float64
-        )
-        subtract(residual, inverse @ products(weighted, residual[np.newaxis])[:, 0], nuisance)
+        covariance = inverse(products(weighted, nuisance), 1e-12)
+        subtract(residual, covariance @ products(weighted, residual[np.newaxis])[:, 0], nuisance)
         # gradient: the derivative of the scene, less what the nuisance can do
         ndim = len(modes.x_slopes)
         gradient = np.empty((ndim, x.size), self.dtype)
@@ -231,11 +230,11 @@ class Comparison:
             pulls[i] = weighted @ slope
             np.multiply(dx, weight, out=spare)
             cross[i] = [gain * float(spare @ other) for other in modes.y_slopes]
-        coupling = pulls @ inverse
+        coupling, pulled = pulls @ covariance, np.multiply(residual, weight, out=spare)
         cross -= coupling @ pulls.T
         for i, slope in enumerate(gradient):
             subtract(slope, coupling[i], nuisance)
-            score[i] = np.multiply(slope, weight, out=spare) @ residual
+            score[i] = slope @ pulled
         return Equations(
             spectra=spectra,
             weight=weight,
@@ -245,7 +244,7 @@ class Comparison:
             information=(cross + cross.T) / 2,
             information_noise=self._information_noise(spectra),
             nuisance=nuisance,
-            nuisance_inverse=inverse,
+            nuisance_inverse=covariance,
             cross=seen.cross,
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
@@ -308,12 +307,13 @@ class Comparison:
 
     def whitened(self, equations: Equations) -> tuple[Float, Float]:
         """Residual (unit variance) and the gradients whose product is the score, in pixels."""
-        white = np.sqrt(self.rings.spread(equations.spectra.residual, equations.weight.dtype))
-        inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-        inverse *= equations.residual
-        inverse /= equations.kept
-        left = self.untransform(inverse, lost=True)
-        white *= equations.weight
+        rings, spectra = self.rings, equations.spectra
+        deviation = np.sqrt(rings.at_bins(spectra.residual))
+        modes = rings.at_modes(1 / deviation, self.dtype)
+        modes *= equations.residual
+        modes /= equations.kept
+        left = self.untransform(modes, lost=True)
+        white = rings.at_modes(deviation * rings.at_bins(spectra.weight), self.dtype)
         columns = np.empty((len(equations.gradient) + 1, *left.shape), left.dtype)
         for target, column in zip(columns, (*equations.gradient, equations.scene), strict=True):
             modes = np.multiply(column, white, out=target.reshape(-1))

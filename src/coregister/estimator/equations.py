@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.estimator.matrices import inverse, principal, pseudo_inverse, root
 from coregister.estimator.spectrum import Spectra
 
 Float = NDArray[np.float64]
@@ -30,14 +31,15 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
 
     Parameters
     ----------
-    information : (ndim, ndim) array
-    noise : (ndim, ndim) array
+    information : (..., ndim, ndim) array
+    noise : (..., ndim, ndim) array
         See `Equations.information_noise`.
     """
-    values, vectors = np.linalg.eigh(information)
-    squares = vectors.T**2
-    scatter = np.sqrt(np.einsum("ui,ij,uj->u", squares, noise, squares))
-    floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * np.abs(values).max())
+    values, vectors = principal(information)
+    squares = vectors.swapaxes(-1, -2) ** 2
+    scatter = np.sqrt(np.einsum("...ui,...ij,...uj->...u", squares, noise, squares))
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * largest)
     return np.where(values > floor, values, 0.0), vectors
 
 
@@ -52,24 +54,17 @@ def unabsorbed(left: Float, columns: Float) -> Float:
         What was fitted to it.
     """
     flat = columns.reshape(len(columns), -1)
-    inverse = np.asarray(np.linalg.pinv(products(flat, flat), hermitian=True), np.float64)
     result = np.empty_like(left)
-    source, target, root = left.reshape(-1), result.reshape(-1), _root(inverse)
+    source, target, rows = left.reshape(-1), result.reshape(-1), root(inverse(products(flat, flat)))
     for part in pieces(source.size):
-        np.divide(source[part], _kept(_absorbed(flat, root, part)), out=target[part])
+        np.divide(source[part], _kept(_absorbed(flat, rows, part)), out=target[part])
     return result
 
 
-def _root(covariance: Float) -> Float:
-    """Rows of which the products with the columns of a fit have unit variance."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.clip(values, 0.0, None))).T)
-
-
-def _absorbed(columns: Float, root: Float, part: slice) -> Float:
+def _absorbed(columns: Float, rows: Float, part: slice) -> Float:
     """Share of each value that a fit of the columns absorbs, of a part of them."""
     total = np.zeros_like(columns[0, part])
-    for row in root:
+    for row in rows:
         mixed = float(row[0]) * columns[0, part]
         for factor, column in zip(row[1:], columns[1:], strict=True):
             mixed += float(factor) * column[part]
@@ -163,8 +158,8 @@ class Equations:
     @cached_property
     def kept(self) -> Float:
         """What the fit left of the deviation of each mode's residual, up to 1, (n,)."""
-        spread = _root(np.asarray(np.linalg.pinv(self.information, hermitian=True), np.float64))
-        other = _root(self.nuisance_inverse)
+        spread = root(inverse(self.information))
+        other = root(self.nuisance_inverse)
         kept = np.empty_like(self.weight)
         for part in pieces(kept.size):
             absorbed = _absorbed(self.gradient, spread, part)
@@ -187,6 +182,4 @@ class Equations:
 
     def solve(self, vector: Float) -> Float:
         """``information^-1 vector``, with no step where nothing is known."""
-        values, vectors = self.directions
-        inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
-        return np.asarray(vectors @ (inverse * (vectors.T @ vector)))
+        return np.asarray(pseudo_inverse(*self.directions) @ vector)

@@ -90,7 +90,7 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
 
     def guessed(modes: Float) -> Float:
         """Wiener-filtered values in the holes; the modes are lost."""
-        modes *= rings.spread(gain, modes.dtype).reshape(modes.shape)
+        modes *= gain
         filtered = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
         return np.asarray(filtered).reshape(-1)[places]
 
@@ -99,7 +99,8 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         power = rings.mean(modes * modes)
         # filled pixels hold no noise, so the floor seen is that of the valid ones
         floor = float(np.min(power[high])) / known
-        gain = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
+        share = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
+        gain = rings.spread(share, modes.dtype).reshape(modes.shape)
         left = guessed(modes) - flat[places]
         flat[places] += left
     # that converges slowly in large holes: conjugate gradients, now that the spectrum is known
@@ -170,12 +171,15 @@ def suspects(data: NDArray[np.floating[Any]]) -> Suspects:
     found = []
     rows = max(1, BLOCK * len(data) // data.size)
     for start in range(0, len(data), rows):
-        # with one more on each side, mirrored at the edges
-        lines = np.abs(np.arange(start - 1, min(start + rows, len(data)) + 1))
-        lines = np.where(lines > len(data) - 1, 2 * (len(data) - 1) - lines, lines)
-        first, *others = np.nonzero(_out_of_line(data[lines], (SPIKE_SIGMA / 2) * noise))
-        found.append((first + start, *others))
-    return Suspects(noise, tuple(np.concatenate(place) for place in zip(*found, strict=True)))
+        stop = min(start + rows, len(data))
+        block = data[max(start - 1, 0) : stop + 1]  # with one more line on each side
+        if start == 0 or stop == len(data):  # mirrored at the edges
+            before, after = int(start == 0), int(stop == len(data))
+            widths = [(before, after)] + [(0, 0)] * (data.ndim - 1)
+            block = np.pad(block, widths, mode="reflect")
+        out = np.flatnonzero(_out_of_line(block, (SPIKE_SIGMA / 2) * noise))
+        found.append(out + start * (data.size // len(data)))
+    return Suspects(noise, np.unravel_index(np.concatenate(found), data.shape))
 
 
 def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
@@ -227,6 +231,9 @@ def outliers(residual: Float) -> Places:
     size = np.abs(residual)
     limit = OUTLIER_SIGMA / 0.6745
     middle = size.size // 2
+    unlikely = float(size.max()) * (1 + 1e-6) / limit  # and to the safe side of rounding
+    if np.count_nonzero(size < unlikely) <= middle:  # the median is too large for any
+        return tuple(np.empty((size.ndim, 0), dtype=np.intp))
     places = np.nonzero(size > limit * np.partition(size.ravel(), middle)[middle])
     if places[0].size == 0:
         return places

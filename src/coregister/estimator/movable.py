@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,43 +181,36 @@ class MovableImage:
             ramp = np.exp(1j * k * (f + rest))
             ramps.append((fade * ramp).astype(complex_type, copy=False))
 
-        def done(rows: Complex) -> Float:
+        def fields(values: Complex, axis: int, derive: bool) -> Iterator[Float]:
+            """The derivatives if asked, and the field last; each axis is cut before the next."""
+            if axis < len(ramps) - 1:
+                moved = values * ramps[axis]
+                if derive:
+                    turned = moved * (1j * self._k[axis]).astype(complex_type, copy=False)
+                    yield from fields(self._rows(turned, axis, first, shape), axis + 1, False)
+                yield from fields(self._rows(moved, axis, first, shape), axis + 1, derive)
+                return
+            rows = np.asarray(values * ramps[-1])
             field = self._columns(rows, first[-1], shape[-1])
-            return field if each is None else each(field)
+            field = field if each is None else each(field)
+            if derive:
+                rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
+                slope = self._columns(rows, first[-1], shape[-1])
+                yield slope if each is None else each(slope)
+            yield field
 
-        moved = self._spectrum * (ramps[0] if len(ramps) > 1 else 1)
-        for ramp in ramps[1:-1]:
-            moved *= ramp
-        slopes = []
-        if gradient:
-            for k in self._k[:-1]:
-                turned = moved * (1j * k).astype(complex_type, copy=False)
-                rows = self._rows(turned, ramps[-1], first, shape)
-                slopes.append(done(rows))
-        rows = self._rows(moved, ramps[-1], first, shape)
-        field = done(rows)
-        if gradient:
-            rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
-            slopes.append(done(rows))
+        *slopes, field = fields(self._spectrum, 0, gradient)
         return [field, *slopes]
 
     def _rows(
-        self, spectrum: Complex, ramp: Complex, start: Sequence[int], shape: Sequence[int]
+        self, spectrum: Complex, axis: int, start: Sequence[int], shape: Sequence[int]
     ) -> Complex:
-        """Inverse transform along all axes but the last, cut to the window along them.
-
-        The spectrum is lost. `ramp` moves along the last axis.
-        """
-        axes = tuple(range(spectrum.ndim - 1))
-        if not axes:
-            return np.asarray(spectrum * ramp)
-        rows = scipy.fft.ifftn(spectrum, axes=axes, overwrite_x=True)
+        """Inverse transform along an axis but the last, cut to the window; the spectrum is lost."""
+        rows = scipy.fft.ifft(spectrum, axis=axis, overwrite_x=True)
         if self._periodic:
-            rows = np.roll(rows, [-s for s in start[:-1]], axis=axes)
-            rows *= ramp
-            return np.asarray(rows)
-        window = tuple(slice(s, s + n) for s, n in zip(start[:-1], shape[:-1], strict=True))
-        return np.asarray(rows[window] * ramp)
+            return np.roll(rows, -start[axis], axis)
+        window = slice(start[axis], start[axis] + shape[axis])
+        return np.asarray(rows[(slice(None),) * axis + (window,)])
 
     def _columns(self, rows: Complex, start: int, length: int) -> Float:
         """Inverse transform along the last axis, cut to the window."""

@@ -40,20 +40,21 @@ class Spectra:
     residual : array
         Power of ``moving - gain * reference``: the two noises added.
     share : float
-        Part of `residual` that the reference brings, 0 to 1.
+        Part of `residual` that the reference brings, 0 to 1; of many pairs, whose arrays have a
+        row each, a column of them.
     coherence : array
         Raw ring correlation.
     """
 
     scene: Float
     residual: Float
-    share: float
+    share: float | Float
     coherence: Float
 
     @property
     def noise_product(self) -> Float:
         """Product of the two noise powers."""
-        return self.share * (1 - self.share) * self.residual**2
+        return np.asarray(self.share * (1 - self.share) * self.residual**2)
 
     def evidence(self, count: Float) -> float:
         """Log-likelihood ratio of the pair against two unrelated images of these spectra."""
@@ -94,7 +95,7 @@ def fit_spectra(
     start : array, optional
         A first guess of the scene's.
     """
-    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
+    scene, noise, share = fit_rings(xx, yy, xy, residual, count, start)
     coherence = xy / np.sqrt(np.maximum(xx * yy, 1e-300))
     return Spectra(scene=scene, residual=noise, share=float(share[0]), coherence=coherence)
 
@@ -119,19 +120,18 @@ def weights_beside(spectra: Spectra, *, xx: Float, yy: Float, xy: Float, count: 
     """
     residual = np.maximum(yy - 2 * xy + xx, 0.0)
     start = np.broadcast_to(spectra.scene, xy.shape)
-    scene, noise, share = _fit(xx, yy, xy, residual, count, start)
+    scene, noise, share = fit_rings(xx, yy, xy, residual, count, start)
     return np.asarray(scene / (scene * noise + share * (1 - share) * noise**2))
 
 
-def _fit(
+def fit_rings(
     xx: Float, yy: Float, xy: Float, residual: Float, count: Float, start: Float | None
 ) -> tuple[Float, Float, Float]:
     """Power of the scene and of the residual, and the share of the reference in it.
 
     Of one pair or, where `xy` and `residual` have a row for each, of many.
     """
-    both = xx + yy
-    scale = float(both.max())
+    scale = (xx + yy).max(axis=-1, keepdims=True)
     floor = np.maximum(LEAKAGE * residual.max(axis=-1, keepdims=True), 1e-15 * scale)
     noise = _smooth_log(np.maximum(residual, floor), count)
     strength = np.maximum(xy, 0.0) / noise
@@ -254,7 +254,7 @@ def fit_noise(power: Float, count: Float) -> tuple[Float, float]:
 
 
 def _fit_scene(
-    xy: Float, noise: Float, share: Float, count: Float, scale: float, start: Float | None
+    xy: Float, noise: Float, share: Float, count: Float, scale: Float, start: Float | None
 ) -> Float:
     """Positive smooth spectrum from a cross-spectrum that noise may drive below zero."""
     product = share * (1.0 - share) * noise**2 / count
@@ -271,13 +271,21 @@ def _fit_scene(
         model = np.exp(log)
         # force and stiffness of the data, over the variance that noise and scene make
         square = quadratic * model
-        pull = model / ((square + linear) * model + constant)
+        both = square + linear
+        pull = model / (both * model + constant)
         force = (xy - model) * pull
         # stiffer than expected above the model, where steps would overshoot without an end
-        slope = model * pull + np.maximum(force * ((2 * square + linear) * pull - 1), 0.0)
-        step = _solve(penalty, slope + DOUBT, slope * log + force + doubt) - log
-        log = log + np.minimum(np.maximum(step, -2.0), 2.0)
-        log = np.minimum(np.maximum(log, lowest), highest)
-        if np.abs(step).max() < 0.02:
+        bent = force * ((square + both) * pull - 1)
+        slope = model * pull + np.maximum(bent, 0.0, out=bent)
+        force += doubt
+        force += slope * log
+        slope += DOUBT
+        step = _solve(penalty, slope, force)
+        step -= log
+        largest = float(np.abs(step).max())
+        if largest > 2.0:
+            step = np.minimum(np.maximum(step, -2.0), 2.0)
+        log = np.minimum(np.maximum(log + step, lowest), highest)
+        if largest < 0.02:
             break
     return np.asarray(np.exp(log))

@@ -47,7 +47,7 @@ def plot_grid(cells: Sequence[tuple[Cell, Calibration]]) -> Figure:
         pull.set(yticks=rows, ylim=(-0.8, len(cells) - 0.2))
         pull.set_yticklabels([cell.name for cell, _ in cells])
         pull.set_title("pull width (1: true bars)")
-        cover.set_title("share in 68 % and 95 % region")
+        cover.set_title("share in 68, 95 % regions")
         ratio.set_title("rms error / bound (1: ideal)")
         for axes in (pull, cover, ratio):
             axes.tick_params(axis="y", length=0)

@@ -16,10 +16,10 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.chi2 import inputs
+from coregister.containers import check_kind
 from coregister.errors import InputError, RegistrationWarning
 from coregister.fourier import Complex, TrigPolynomial, frequencies, phase_ramp
 from coregister.image_registration.fft_tools.fast_ffts import samples
-from coregister.images import check_kind
 
 Float = NDArray[np.float64]
 

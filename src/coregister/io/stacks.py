@@ -389,6 +389,10 @@ def open_stack(
             raise InputError(f"{name} matches {len(found)} files; at least 2 are needed")
         return _files(found, channel)
     suffix = Path(name).suffix.lower()
+    if suffix not in READERS and Path(name).is_dir():
+        raise InputError(
+            f"{name} is a folder; a stack is needed: give '{name}/*.tif', for instance"
+        )
     if suffix not in READERS:
         raise InputError(
             f"{name} has the suffix {suffix!r}; one of {', '.join(READERS)}, a pattern like "

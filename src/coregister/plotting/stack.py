@@ -87,7 +87,15 @@ def draw_offsets(axes: Axes, result: StackRegistration, axis: int) -> None:
     axes.set_ylabel(f"{axis_names(result.ndim)[axis]}, px")
     axes.grid(visible=True, color=FAINT, alpha=0.25, lw=0.6)
     if axis == 0:
-        axes.legend(loc="best", frameon=False, fontsize=8.5)
+        # above the panel: inside there may be a bar anywhere
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=3,
+            borderaxespad=0,
+            frameon=False,
+            fontsize=8.5,
+        )
 
 
 def _along(result: StackRegistration) -> tuple[Float, str]:

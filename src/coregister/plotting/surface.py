@@ -167,11 +167,12 @@ def draw_coherence(axes: Axes, result: Registration) -> None:
         axes.axvline(0.5, color=FAINT, linewidth=0.8, linestyle=":")
         axes.annotate(
             "Nyquist",
-            (0.5, 0.88),
-            (3, 0),
+            (0.5, 1),
+            (0, 2),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             fontsize=8.5,
+            ha="center",
         )
     axes.fill_between(frequency, 0, correlation, color=BLUE, alpha=0.12, linewidth=0)
     marker = "." if frequency.size < 80 else ""

@@ -14,6 +14,7 @@ from coregister.estimator.movable import MovableImage
 from coregister.estimator.rings import Rings
 from coregister.fourier import along, frequencies
 from coregister.images import as_image
+from coregister.simulate.checks import as_numbers
 from coregister.simulate.denoise import cosine_modes, own_variance, significant
 from coregister.simulate.frame import Frame
 from coregister.simulate.pairs import FWHM, WHITE_PART, Observation
@@ -63,15 +64,13 @@ def pair_bound(
     both relative to no holes) it is 1.15 times too high for 30 % holes of one pixel that stay
     with the detector, and within 5 % for holes as wide as the filter, 4 px and more.
     """
-    values = np.asarray(scene, dtype=np.float64)
     valid = None
     if reference_valid is not None and moving_valid is not None:
         valid = (np.asarray(reference_valid, bool), np.asarray(moving_valid, bool))
     elif reference_valid is not None or moving_valid is not None:
         raise InputError("only one mask was given; both images' are needed, or neither")
-    return bound_of(
-        Observation(**options), values, np.asarray(offset, dtype=np.float64), valid=valid
-    )
+    plan = Observation(**options)
+    return bound_of(plan, as_numbers(scene, "scene"), as_numbers(offset, "offset"), valid=valid)
 
 
 def bound_of(
@@ -175,7 +174,7 @@ def expected_stderr(
     plan = Observation(noise=noise, noise_beam=noise_beam)
     if max(plan.sigmas) == 0:
         raise InputError("without any noise there is no bound; at least one noise must be above 0")
-    displacement = np.zeros(ndim) if offset is None else np.asarray(offset, dtype=np.float64)
+    displacement = np.zeros(ndim) if offset is None else as_numbers(offset, "offset")
     if displacement.shape != (ndim,):
         raise InputError(f"offset has shape {displacement.shape}; ({ndim},) is needed")
     start = [max(0, int(np.ceil(-d))) for d in displacement]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.fourier import along, fourier_shift, frequencies
 from coregister.images import Boundary
+from coregister.simulate.checks import as_number, as_numbers, as_sides, check_rng
 from coregister.simulate.frame import Frame
 from coregister.simulate.scenes import field, gaussian
 
@@ -45,8 +46,18 @@ class Observation:
     binning: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.sigmas) < 0 or not np.all(np.isfinite(self.sigmas)):
-            raise InputError(f"noise={self.noise!r} is not usable; give sigmas of 0 or above")
+        sigmas = as_numbers(self.noise, "noise")
+        if sigmas.shape not in ((), (2,)) or sigmas.min() < 0:
+            raise InputError(
+                f"noise={self.noise!r} is not usable; give a sigma of 0 or above, or two"
+            )
+        for name in ("gain", "background", "noise_beam", "holes"):
+            as_number(getattr(self, name), name)
+        for name in ("hole_size", "cosmic_rays", "binning"):
+            if as_number(getattr(self, name), name) % 1:
+                raise InputError(f"{name}={getattr(self, name)}; a whole number is needed")
+        if self.poisson is not None:
+            as_number(self.poisson, "poisson")
         if self.boundary not in ("overlap", "periodic"):
             raise InputError(f"boundary={self.boundary!r} is not known; 'overlap' or 'periodic'")
         if self.holes_on not in ("detector", "sky"):
@@ -68,10 +79,8 @@ class Observation:
     @property
     def sigmas(self) -> tuple[float, float]:
         """Noise of reference and of moving, in units of the scene."""
-        if isinstance(self.noise, (tuple, list)):
-            first, second = self.noise
-            return float(first), float(second)
-        return float(self.noise), float(self.noise)
+        first, second = np.broadcast_to(np.asarray(self.noise, dtype=np.float64), 2)
+        return float(first), float(second)
 
     def frame(self, scene: Float, offset: Float) -> Frame:
         """Where the two windows lie; refused if the scene is too small for that."""
@@ -83,6 +92,8 @@ class Observation:
             )
         if offset.shape != (ndim,):
             raise InputError(f"offset has shape {offset.shape}; the scene needs ({ndim},)")
+        if self.slope is not None and as_numbers(self.slope, "slope").shape != (ndim,):
+            raise InputError(f"slope={self.slope!r}; one number an axis is needed, {ndim} of them")
         coarse = tuple(n // size for n in scene.shape)
         periodic = self.boundary == "periodic"
         first = coarse if periodic else self.shape or tuple(n // 2 for n in coarse)
@@ -294,15 +305,15 @@ def simulate_pair(
     """
     observation = Observation(
         noise=noise,
-        shape=_ints(shape),
-        moving_shape=_ints(moving_shape),
-        origin=_ints(origin),
+        shape=None if shape is None else as_sides(shape, "shape"),
+        moving_shape=None if moving_shape is None else as_sides(moving_shape, "moving_shape"),
+        origin=None if origin is None else tuple(int(n) for n in origin),
         boundary=boundary,
         gain=gain,
         background=background,
         slope=None if slope is None else tuple(slope),
         noise_beam=noise_beam,
-        noise_map=None if noise_map is None else np.asarray(noise_map, dtype=np.float64),
+        noise_map=None if noise_map is None else as_numbers(noise_map, "noise_map"),
         poisson=poisson,
         holes=holes,
         holes_on=holes_on,
@@ -310,13 +321,8 @@ def simulate_pair(
         cosmic_rays=cosmic_rays,
         binning=binning,
     )
-    return observation.take(
-        np.asarray(scene, dtype=np.float64), np.asarray(offset, dtype=np.float64), rng
-    )
-
-
-def _ints(shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if shape is None else tuple(int(n) for n in shape)
+    check_rng(rng)
+    return observation.take(as_numbers(scene, "scene"), as_numbers(offset, "offset"), rng)
 
 
 def _mean_square(amplitude: Float, shape: tuple[int, ...]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from coregister.errors import InputError
 from coregister.fourier import along, frequencies
+from coregister.simulate.checks import as_number, as_sides, check_rng
 
 Float = NDArray[np.float64]
 SCENES = (
@@ -77,15 +78,18 @@ def random_scene(
     >>> scene.shape, float(scene.std().round(6))
     ((64, 64), 1.0)
     """
-    shape = tuple(int(n) for n in shape)
+    check_rng(rng)
+    shape = as_sides(shape, "shape")
     k = frequencies(shape)
     radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
     if psf == "cut":
         blur = (radius < CUT).astype(np.float64)
         width = 1.0
     else:
-        width = float(psf)
+        width = as_number(psf, "psf")
         blur = gaussian(radius, width)
+    if not isinstance(kind, str):
+        raise _unknown_scene(kind)
     if kind.startswith("power-law-"):
         try:
             exponent = float(kind.removeprefix("power-law"))
@@ -118,7 +122,7 @@ def random_scene(
     return np.asarray(scene / np.std(scene))
 
 
-def _unknown_scene(kind: str) -> InputError:
+def _unknown_scene(kind: Any) -> InputError:
     return InputError(f"the scene {kind!r} is not known; one of {', '.join(SCENES)} is needed")
 
 

@@ -337,7 +337,12 @@ def _pixels(angle: Any, wcs: Any, shape: tuple[int, ...]) -> float | None:
     """An angle in pixels of a grid."""
     if angle is None:
         return None
-    arcsec = angle.to_value("arcsec") if hasattr(angle, "to_value") else angle
+    try:
+        arcsec = float(angle.to_value("arcsec") if hasattr(angle, "to_value") else angle)
+    except Exception as error:  # units of something else, words, several numbers
+        raise InputError(
+            f"max_offset={angle!r} is no angle; a number of arcsec, or a Quantity, is needed"
+        ) from error
     scale = np.sqrt(abs(np.linalg.det(sky_jacobian(wcs, shape))))
     return float(arcsec / scale)
 

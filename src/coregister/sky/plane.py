@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coregister.containers import Unpacked, unpack
 from coregister.errors import InputError
-from coregister.images import Image, Unpacked, as_image, unpack
+from coregister.images import Image, as_image
 from coregister.io.loaded import Loaded
 from coregister.sky.world import corrected_header, moved_wcs, wcs_of
 
@@ -93,7 +94,8 @@ def sky_plane(
     found = unpack(source, name)
     source_world = found.world if wcs is None else wcs
     if source_world is None or (isinstance(source_world, Loaded) and source_world.wcs is None):
-        file = f", {source_world.path}," if isinstance(source_world, Loaded) else ""
+        path = str(source_world.path) if isinstance(source_world, Loaded) else name
+        file = "" if path == name else f", {path},"
         raise InputError(
             f"{name}{file} came without world coordinates; they are needed to bring two images "
             f"onto one grid: pass {name}_wcs=, a WCS or a FITS header, or use register (coregister "

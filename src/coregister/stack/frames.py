@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,11 @@ class Frames:
             source = open_stack(source)
         if isinstance(source, Iterator):
             source = list(source)
-        if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+        if (
+            isinstance(source, Mapping)
+            or not hasattr(source, "__len__")
+            or not hasattr(source, "__getitem__")
+        ):
             raise InputError(
                 f"frames is a {type(source).__name__}; an array whose first axis counts frames, or "
                 "a list of images or paths, is needed"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, RegistrationWarning
-from coregister.images import Image, as_image
+from coregister.images import Image, as_image, in_pixels
 from coregister.windows.measure import Job, measure_windows
 from coregister.windows.places import Places, around, on_grid, pixels
 from coregister.windows.result import WindowsRegistration
@@ -102,7 +102,7 @@ def register_windows(
     if max_offset is None:
         reach = max(places.size[0] // 4, 2), max(places.size[1] // 4, 2)
     else:
-        given = np.asarray(max_offset)
+        given = np.asarray(in_pixels(max_offset, "max_offset"))
         reach = pixels(
             np.ceil(given).tolist() if given.dtype.kind in "iuf" else max_offset, "max_offset"
         )
@@ -192,7 +192,8 @@ def _stacks(
     if any(option is not None for option in grid):
         raise InputError(
             "size, step and centers place windows in an image, and three axes are windows cut "
-            "already: leave them out, or give one frame or one channel"
+            "already: leave them out, or give one frame or one channel; of volumes, cut boxes and "
+            "call coregister.register"
         )
     shapes = [np.shape(source) for source in sources]
     if shapes[0] != shapes[1]:
@@ -225,7 +226,14 @@ def _stacks(
 def _guesses(initial: ArrayLike | None, places: Places) -> Float:
     """Prior guess of every offset."""
     count = len(places.start)
-    guess = np.zeros(2) if initial is None else np.asarray(initial, dtype=np.float64)
+    given = 0.0 if initial is None else in_pixels(initial, "initial")
+    try:
+        guess = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"initial is not understood ({error}); one offset of two numbers, or one for each of "
+            f"{count} windows, is needed"
+        ) from error
     if guess.shape == (*places.shape, 2):
         guess = guess.reshape(count, 2)
     if guess.shape not in ((), (1,), (2,), (count, 2)):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.compare import SLOPE_HINT, SLOPE_SIGMA
-from coregister.estimator.equations import ANISOTROPY, INFORMATION_SIGMA
+from coregister.estimator.equations import known_directions
 from coregister.windows.kernels import SINGLE, Kernels
 from coregister.windows.spectra import WindowSpectra, photometry
 
@@ -30,7 +30,7 @@ SLOPES = slice(6, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class WindowEquations:
-    """As `coregister.estimator.compare.Equations`, a window a row.
+    """As `coregister.estimator.equations.Equations`, a window a row.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ def equations(
             spectra.put(index, without)
             weight[index] = kernels.spread_out(without.weight)
             products[index] = _products(kernels, modes[index], weight[index])
-    n, share = len(modes), spectra.share[:, 0]
+    n, share = len(modes), np.asarray(spectra.share)[:, 0]
     rows = np.zeros((9, n, 8))
     # the residual, the scene, both slopes of the background; gradient, and those of either image
     residual, nuisance = rows[0], rows[1:4].transpose(1, 0, 2)
@@ -182,7 +182,7 @@ def equations(
     cross = dx @ products @ dy.transpose(0, 2, 1)
     cross = cross - coupling @ (slopes @ known).transpose(0, 2, 1)
     information = (cross + cross.transpose(0, 2, 1)) / 2
-    values, vectors = _directions(information, _information_noise(kernels, spectra, weight))
+    values, vectors = known_directions(information, _information_noise(kernels, spectra, weight))
     return WindowEquations(
         spectra=spectra,
         weight=weight,
@@ -266,14 +266,3 @@ def _information_noise(kernels: Kernels, spectra: WindowSpectra, weight: Float) 
     """Fourth moments of frequency, weighted by the noise of both images: (n, 2, 2)."""
     noise = kernels.spread_out(spectra.noise_product) * weight**2
     return np.asarray((noise @ kernels.fourth).reshape(-1, 2, 2), dtype=np.float64)
-
-
-def _directions(information: Float, noise: Float) -> tuple[Float, Float]:
-    """See `coregister.estimator.compare.known_directions`."""
-    values, vectors = np.linalg.eigh(information)
-    squares = vectors.transpose(0, 2, 1) ** 2
-    scatter = np.sqrt(np.einsum("nui,nij,nuj->nu", squares, noise, squares))
-    floor = np.maximum(
-        INFORMATION_SIGMA * scatter, ANISOTROPY * np.abs(values).max(axis=1, keepdims=True)
-    )
-    return np.where(values > floor, values, 0.0), vectors

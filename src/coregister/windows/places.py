@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError
 from coregister.estimator.movable import EXTENSION
-from coregister.images import MIN_SIDE
+from coregister.images import MIN_SIDE, in_pixels
 
 Float = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -45,7 +45,7 @@ class Places:
 
 def pixels(value: ArrayLike, name: str) -> tuple[int, int]:
     """One or two whole numbers of pixels above 0, an axis each."""
-    array = np.asarray(value)
+    array = np.asarray(in_pixels(value, name))
     whole = array.dtype.kind in "iuf" and array.size in (1, 2) and np.all(array == np.rint(array))
     if not whole or array.ndim > 1 or not np.all(array > 0):
         raise InputError(
@@ -124,15 +124,24 @@ class Cutter:
         # a unit of its own: powers of very large and very small values are no numbers
         self.unit = max(float(np.abs(centred).max()), 1e-300)
         centred /= self.unit
-        data = np.pad(centred, [(0, 0), *((r, r) for r in reach)], "reflect", reflect_type="odd")
-        for axis, (n, r) in enumerate(zip(self.shape, reach, strict=True), start=1):
-            fade = np.ones(n + 2 * r)
-            fade[:r] = np.sin(np.pi / 2 * (np.arange(r) + 0.5) / r) ** 2
-            fade[-r:] = fade[:r][::-1]
-            data *= fade[:, None] if axis == 1 else fade
         self._margin = max(margin, *reach)
-        more = [(self._margin - r, self._margin - r) for r in reach]
-        self._data = np.pad(data, [(0, 0), *more])
+        wide = [n + 2 * self._margin for n in self.shape]
+        self._data = np.zeros((len(images), *wide))
+        where = [slice(self._margin, self._margin + n) for n in self.shape]
+        self._data[:, where[0], where[1]] = centred
+        self._continue(self._data[:, :, where[1]], reach[0])
+        whole = slice(where[0].start - reach[0], where[0].stop + reach[0])
+        self._continue(self._data[:, whole].swapaxes(1, 2), reach[1])
+
+    def _continue(self, data: Float, reach: int) -> None:
+        """Turn the ends along the first of two axes by half a turn, and fade them out."""
+        first, stop = self._margin, data.shape[1] - self._margin
+        fade = np.sin(np.pi / 2 * (np.arange(reach) + 0.5) / reach) ** 2
+        before, after = data[:, first - reach : first], data[:, stop : stop + reach]
+        mirrored = data[:, first + reach : first : -1]
+        before[...] = (2 * data[:, first : first + 1] - mirrored) * fade[:, None]
+        mirrored = data[:, stop - 2 : stop - 2 - reach : -1]
+        after[...] = (2 * data[:, stop - 1 : stop] - mirrored) * fade[::-1, None]
 
     def cut(self, image: Ints, start: Ints, shape: tuple[int, ...]) -> Float:
         """Windows that begin at `start`: (n, *shape)."""

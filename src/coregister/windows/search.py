@@ -216,12 +216,19 @@ class WindowSearch:
         """Products at every offset, and the same with the reference flipped along its last axis."""
         full = [scipy.fft.next_fast_len(n, real=True) for n in self.wide]
         rows, columns = (2 * r + 1 for r in self.reach)
-        target = scipy.fft.rfft2(second, s=full)
+
+        def transformed(values: Float) -> NDArray[np.complexfloating]:
+            # row by row at first: those of the padding are 0
+            return np.asarray(scipy.fft.fft(scipy.fft.rfft(values, full[1]), full[0], axis=1))
+
+        target = transformed(second)
         fields = []
         for source in (first, first[:, :, ::-1]):
-            product = np.conj(scipy.fft.rfft2(source, s=full))
+            product = np.conj(transformed(source))
             product *= target
-            field = scipy.fft.irfft2(product, s=full)[:, :rows, :columns]
+            # and those that are not asked for need not be transformed back
+            lines = scipy.fft.ifft(product, axis=1, overwrite_x=True)[:, :rows]
+            field = scipy.fft.irfft(lines, full[1])[:, :, :columns]
             fields.append(field.astype(np.float64))
         return fields[0], fields[1]
 

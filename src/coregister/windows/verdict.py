@@ -21,7 +21,12 @@ from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.uncertainty import FEWEST_DOF, NOISELESS
 from coregister.estimator.uncertainty.aliasing import aliased, folded_power
 from coregister.estimator.uncertainty.covariance import MOST_LOST, STEP_ASIDE
-from coregister.estimator.uncertainty.disagreement import ASK_PIXELS, BANDS, COARSE_EXCESS
+from coregister.estimator.uncertainty.disagreement import (
+    ASK_PIXELS,
+    BANDS,
+    COARSE_EXCESS,
+    contradictions,
+)
 from coregister.estimator.uncertainty.misfit import ECHO_BAND, ECHO_LAG
 from coregister.fourier import along, frequencies
 from coregister.trust import (
@@ -124,7 +129,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     warp = _distortion(left.reshape(n, *shape), pulls.reshape(n, 2, *shape))
     offset, stderr = whole + settled.offset, np.sqrt(np.einsum("nii->ni", covariance))
     still = np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED), axis=1)
-    second = _contradiction(spectra.coherence, count) < MAX_CONTRADICTION
+    second = contradictions(spectra.coherence, count) < MAX_CONTRADICTION
     echoed = np.zeros(n, dtype=bool)
     asked = still | uneven
     if asked.any():
@@ -223,7 +228,7 @@ def _nuisance_leverage(kernels: Kernels, settled: Settled, scene: Float) -> Floa
 
 
 def _unabsorbed(left: Float, columns: Float) -> Float:
-    """See `compare.unabsorbed`."""
+    """See `equations.unabsorbed`."""
     products = (columns @ columns.transpose(0, 2, 1)).astype(np.float64)
     inverse = np.asarray(np.linalg.pinv(products, hermitian=True))
     return np.asarray(left / np.sqrt(1.0 - np.clip(_leverage(inverse, columns), 0.0, 0.9)))
@@ -303,14 +308,6 @@ def _echo(left: Float) -> Float:
         z = -far.min(axis=1) / scatter
     chance = chance_of_peaks(z, far.shape[1] / 2, np.pi * ECHO_BAND, 2)
     return np.where(scatter > 0, chance, 1.0)
-
-
-def _contradiction(coherence: Float, count: Float) -> Float:
-    """See `uncertainty.contradiction`."""
-    from scipy.special import ndtr
-
-    lowest = np.min(coherence * np.sqrt(count), axis=1)
-    return np.asarray(-np.expm1(coherence.shape[1] * np.log1p(-ndtr(lowest))))
 
 
 def _dispersion(

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
+from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.movable import MovableImage
 from coregister.estimator.uncertainty.aliasing import aliasing
-from coregister.estimator.uncertainty.covariance import pseudo_inverse, spread_of
+from coregister.estimator.uncertainty.covariance import spread_of
 from coregister.estimator.window import Window
 from coregister.images import Pair
 

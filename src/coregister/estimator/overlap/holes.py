@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coregister.estimator.compare import Comparison
 from coregister.estimator.fill import TAILS, rims
 from coregister.estimator.movable import MovableImage, faded
-from coregister.estimator.overlap.descent import MAX_STEP, Rims, State, overlaps
+from coregister.estimator.overlap.descent import LINEAR, MAX_STEP, TOLERANCE, Rims, State, overlaps
 from coregister.estimator.rings import interpolator
 from coregister.estimator.window import Window
 from coregister.fourier import frequencies
@@ -64,6 +64,7 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     comparison = state.comparison.bridging(pair)
     equations = comparison.equations()
     frequency, noise = comparison.rings.frequency, equations.spectra.residual
+    size = np.inf
     for n_iter in range(MAX_BRIDGES):
         spectra = replace(equations.spectra, residual=noise)
         before = replace(state, offset=offset, equations=replace(equations, spectra=spectra))
@@ -80,7 +81,14 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
         noise = np.sqrt(noise * equations.spectra.residual)
         frequency = comparison.rings.frequency
         step = -equations.solve(equations.score)
-        size = np.sqrt(abs(step @ equations.information @ step))
+        last, size = size, float(np.sqrt(abs(step @ equations.information @ step)))
+        moved = offset + np.clip(step, -MAX_STEP, MAX_STEP)
+        # a pass leaves of the next step what it left of this one
+        near = size < BRIDGE_TOLERANCE or size * size < TOLERANCE * last
+        # the spectra by which holes are filled are those of the pass before
+        settled = n_iter > 0 and near and comparison.near(moved, LINEAR)
+        if settled:
+            offset, equations = moved, comparison.moved(equations, moved)
         state = State(
             comparison=comparison,
             equations=equations,
@@ -88,15 +96,14 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
             n_iter=state.n_iter + 1,
             converged=True,
         )
-        # the spectra by which holes are filled are those of the pass before
-        if n_iter > 0 and size < BRIDGE_TOLERANCE:
+        if settled:
             if not comparison.bridged:  # all holes are outside of what is compared
                 return state
             information = comparison.observed(*state.whitened)
             known = replace(state, equations=replace(equations, information=information))
             known.__dict__["whitened"] = state.whitened
             return known
-        offset = offset + np.clip(step, -MAX_STEP, MAX_STEP)
+        offset = moved
         if not overlaps(pair, offset):
             return None
     return None
@@ -206,11 +213,10 @@ class _Precision:
             return np.asarray(values.astype(real).take(place))
 
         self._own = [over_determinant(1 - share), over_determinant(share)]
-        self._other = over_determinant(0.0) * np.exp(
-            1j * sum(f * d for f, d in zip(k, fraction, strict=True))
-        ).astype(np.result_type(real, np.complex64))
-        for f in k:
-            self._other *= faded(f).astype(real)
+        self._other = over_determinant(0.0).astype(np.result_type(real, np.complex64))
+        for f, d in zip(k, fraction, strict=True):
+            self._other *= (faded(f) * np.exp(1j * f * d)).astype(self._other.dtype)
+        self._back = np.conj(self._other)
         self.diagonal = np.repeat(
             [np.asarray(np.mean(own), real) for own in self._own], [h.size for h in holes]
         )
@@ -234,7 +240,7 @@ class _Precision:
         result = []
         for spectrum, holes in (
             (self._own[0] * first - self._other * second, self._holes[0]),
-            (self._own[1] * second - np.conj(self._other) * first, self._holes[1]),
+            (self._own[1] * second - self._back * first, self._holes[1]),
         ):
             field = scipy.fft.irfftn(spectrum, s=self._shape, overwrite_x=True)[crop]
             result.append(field.reshape(-1)[holes])

@@ -40,52 +40,54 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
     comparison, equations = state.comparison, state.equations
     window, spectra = comparison.window, equations.spectra
     left, pulls = state.whitened
-    squares = left**2
     used = _valid(pair, state)
-    inside = squares[used]
+    inside = np.square(left.ravel()[used])
     even = float(np.mean(inside))
-    peaked = float(np.mean(inside**2)) / max(even**2, 1e-300) - 3.0
+    peaked = float(inside @ inside) / inside.size / max(even**2, 1e-300) - 3.0
     if peaked < PEAKED_SIGMA * np.sqrt(24.0 / inside.size):
         return None
     noise = np.maximum(spectra.noise_product / np.maximum(spectra.residual, 1e-300), 1e-300)
     likely = comparison.rings.spread(spectra.scene / (spectra.scene + noise), comparison.dtype)
     # the best estimate of the scene does not know which way the residual goes: weights made of
     # it pull nowhere
-    light = comparison.untransform(equations.scene * likely)
+    light = comparison.untransform(equations.scene * likely).ravel()
     light = np.clip(light - np.median(light[used]), 0.0, None)
     fitted = _rising(light[used], inside)
     if fitted is None:
         return None
     # a ray is bright where the images differ, and not in what both of them show
-    moved = comparison.untransform(equations.residual * likely)
+    moved = comparison.untransform(equations.residual * likely).ravel()
     both = light + np.minimum(-spectra.share * moved, (1 - spectra.share) * moved)
     if _rising(np.clip(both[used], 0.0, None), inside) is None:
         return None
     level, slope = fitted
     variance = level + slope * light
-    energy = np.sum(pulls**2, axis=0)[used]
+    energy = np.sum(pulls**2, axis=0).ravel()[used]
     seen = variance[used]
     alike = float(energy.sum() ** 2 / np.sum(energy * seen))
     if alike > WELL_ENOUGH * float(np.sum(energy / seen)):
         return None
+    deviation = np.sqrt(variance / 2).reshape(window.shape)
     images = []
     for image, start in zip(pair.images, (window.start, window.moving_start), strict=True):
         sigma = np.full(image.values.shape, np.sqrt(level / 2))
         for within in np.ndindex((window.step,) * sigma.ndim):
             first = tuple(s + i for s, i in zip(start, within, strict=True))
-            sigma[window.places(first, sigma.shape)] = np.sqrt(variance / 2)
+            sigma[window.places(first, sigma.shape)] = deviation
         images.append(replace(image, sigma=sigma))
     return replace(pair, reference=images[0], moving=images[1])
 
 
-def _valid(pair: Pair, state: State) -> NDArray[np.bool_]:
-    """Where both images have a valid pixel, in the window."""
+def _valid(pair: Pair, state: State) -> NDArray[np.bool_] | slice:
+    """Where both images have a valid pixel, in the flattened window."""
     window = state.comparison.window
-    used = np.ones(window.shape, dtype=bool)
-    for image, start in zip(pair.images, (window.start, window.moving_start), strict=True):
-        if image.valid is not None:
-            used &= window.of(image.valid, start, wrap=pair.boundary == "periodic")
-    return used
+    starts = (window.start, window.moving_start)
+    seen = [
+        window.of(image.valid, start, wrap=pair.boundary == "periodic")
+        for image, start in zip(pair.images, starts, strict=True)
+        if image.valid is not None
+    ]
+    return np.all(seen, axis=0).ravel() if seen else slice(None)
 
 
 def _rising(light: Float, squares: Float) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import clipped
+from coregister.estimator.matrices import principal
 from coregister.estimator.periodic.bars import conclude
 from coregister.estimator.periodic.modes import (
     AutoSpectra,
@@ -40,7 +41,6 @@ from coregister.estimator.search.steps import (
 from coregister.estimator.single import Single
 from coregister.estimator.spectrum import Spectra, photometry
 from coregister.estimator.stages import Candidate, Fit
-from coregister.estimator.uncertainty.covariance import principal
 from coregister.fourier import TrigPolynomial
 from coregister.images import Pair
 
@@ -105,7 +105,7 @@ class PeriodicRoute:
         fits = [s for s in QUICK_STEPS if divisor % s == 0 and min(shape) // s >= QUICK_SIDE]
         coarsest = max(fits, default=1)
         thin = 1 if coarsest == 1 else thinning(shape)
-        if thin == 1:
+        if thin == 1 and (coarsest == 1 or not self._narrow):
             pixels = self._pixels
             count = pixels.rings.count
             auto = AutoSpectra(pixels.rings.frequency, pixels.powers, count, count)
@@ -199,7 +199,8 @@ class PeriodicRoute:
     def refine(self, candidate: Candidate) -> Fit:
         """Newton steps on the weighted correlation polynomial."""
         images = self._sampled
-        rings, cross = images.rings, images.cross
+        rings = images.rings
+        cross = images.cross.astype(images.spectra[0].dtype, copy=False)
         offset = candidate.offset.copy()
         weighted = np.empty_like(images.spectra[0])
         gain, spectra = self._photometry(offset, None, None)
@@ -212,7 +213,7 @@ class PeriodicRoute:
                 return self.refine(replace(candidate, offset=offset))
             weight = rings.at_bins(spectra.weight * (gain / images.size))
             in_modes = rings.at_modes(weight, weighted.real.dtype)
-            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted, casting="same_kind")
+            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted)
             polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
             start = offset
             converged = False

@@ -14,6 +14,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.equations import known_directions, pieces
+from coregister.estimator.matrices import principal, pseudo_inverse
 from coregister.estimator.periodic.modes import (
     Complex,
     Float,
@@ -28,8 +29,6 @@ from coregister.estimator.uncertainty.aliasing import aliased, folded_power
 from coregister.estimator.uncertainty.covariance import (
     STEP_ASIDE,
     loosened,
-    principal,
-    pseudo_inverse,
     spread_of,
 )
 from coregister.estimator.uncertainty.disagreement import competing, contradiction

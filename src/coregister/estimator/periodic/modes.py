@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from coregister.estimator.rings import Rings
 from coregister.estimator.search.filters import floored
@@ -186,7 +186,7 @@ class Sampled:
     @cached_property
     def sums(self) -> list[Float]:
         """Auto-spectra, summed over the narrow bins of the rings."""
-        return [self.rings.sums(_squares(s)) / self.size for s in self.spectra]
+        return [self.rings.sums(_squares(s, np.float64)) / self.size for s in self.spectra]
 
     @cached_property
     def powers(self) -> list[Float]:
@@ -237,9 +237,10 @@ def coarser(spectra: Sequence[Complex], shape: Sequence[int], step: int) -> Samp
     return Sampled([_lowest(s, fewer, step) for s in spectra], modes_of(fewer, step))
 
 
-def _squares(spectrum: Complex) -> Float:
-    squares = np.square(spectrum.real, dtype=np.float64)
-    squares += np.square(spectrum.imag, dtype=np.float64)
+def _squares(spectrum: Complex, dtype: DTypeLike | None = None) -> Real:
+    """Of the moduli; in the precision of the spectrum, if none is given."""
+    squares = np.square(spectrum.real, dtype=dtype)
+    squares += np.square(spectrum.imag, dtype=dtype)
     return np.asarray(squares)
 
 
@@ -267,7 +268,7 @@ class AutoSpectra:
 def auto_spectra(
     spectra: Sequence[Complex], shape: tuple[int, ...], low: Sampled, thin: int
 ) -> AutoSpectra:
-    """Auto-spectra from all coarse modes, and from those of some rows where there are many.
+    """Auto-spectra to be judged by: from all coarse modes, and from those of some rows.
 
     Parameters
     ----------
@@ -278,8 +279,12 @@ def auto_spectra(
     thin : int
         See `thinning`.
     """
-    rings = thinned_rings(shape, thin)
     size = float(np.prod(shape))
+    if thin == 1:
+        rings = modes_of(shape, 1).rings
+        powers = [floored(rings.mean(_squares(s)) / size) for s in spectra]
+        return AutoSpectra(rings.frequency, powers, rings.count, rings.count)
+    rings = thinned_rings(shape, thin)
     # what a circle holds is complete
     known = low.rings.frequency < 0.5 / low.modes.step
     fine = rings.frequency >= 0.5 / low.modes.step

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
+from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.stages import Candidate, Fit
 from coregister.estimator.uncertainty.covariance import (
     loosened_by,
-    pseudo_inverse,
     spread_of,
     together,
 )

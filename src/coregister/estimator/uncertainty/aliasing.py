@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
 from coregister.estimator.movable import FADE, faded
 from coregister.estimator.rings import Rings
+from coregister.fourier import along
 
 Float = NDArray[np.float64]
 
@@ -18,6 +19,8 @@ Float = NDArray[np.float64]
 ALIASED_SIGMA = 4.0
 #: error by the aliasing of a single star, in bars, from which it is asked how many there are
 SPARSE_ALIASING = 0.03
+#: power that is none
+TINY = 1e-300
 
 
 def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread: Float) -> Float:
@@ -26,43 +29,55 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     near = (rings.frequency > 0.36) & (rings.frequency < 0.42)
     if not near.any() or np.all(spectra.scene[near] < 0.01 * spectra.residual[near]):
         return np.zeros(len(bread))
-    fades = [faded(k).astype(comparison.dtype, copy=False) ** 2 for k in comparison.k]
-    passed = rings.mean(_product(fades))
-    folded = folded_power(rings, equations.cross, spectra.scene, spectra.noise_product, passed)
-    transmitted = rings.spread(folded, comparison.dtype).reshape(comparison.window.shape)
-    for fade in fades:
-        transmitted *= fade
-    power = transmitted.ravel() * equations.weight
-    scene = np.maximum(
-        rings.spread(spectra.scene, comparison.dtype), np.finfo(comparison.dtype).tiny
+    shape, dtype = comparison.window.shape, comparison.dtype
+    fades = [faded(k.ravel()) for k in comparison.k]
+    twice = [fade**2 for fade in fades]  # what is left of a power
+    passed = rings.mean(_product(twice, dtype))
+    folded = rings.at_bins(
+        folded_power(rings, equations.cross, spectra.scene, spectra.noise_product, passed)
     )
-    meeting = np.sqrt(transmitted.ravel() * scene) * equations.weight
-    coherent, alike = (_along_axes(comparison, field) for field in (power, meeting))
-    power *= equations.weight
+    weight, scene = rings.at_bins(spectra.weight), rings.at_bins(spectra.scene)
+    meeting = np.sqrt(folded * scene) * weight
+
+    def at_modes(values: Float, factors: Sequence[Float]) -> Float:
+        """Values on the narrow bins, at every mode, times a factor along each axis."""
+        field = rings.at_modes(values, dtype).reshape(shape)
+        for axis, factor in enumerate(factors):
+            field *= along(factor.astype(dtype, copy=False), axis, len(shape))
+        return field.ravel()
+
+    def along_axes(values: Float, factors: Sequence[Float]) -> Float:
+        """Sums of them over the modes, times the frequency along each axis."""
+        field = rings.at_modes(values, dtype).reshape(shape)
+        sums = []
+        for axis, k in enumerate(comparison.k):
+            line = field
+            for other in reversed(range(len(shape))):
+                if other != axis:
+                    line = np.tensordot(line, factors[other].astype(dtype, copy=False), (other, 0))
+            sums.append(float(line @ (factors[axis] * k.ravel())))
+        return np.array(sums)
+
+    coherent, alike = along_axes(folded * weight, twice), along_axes(meeting, fades)
+    power = at_modes(folded * weight**2, twice)
     chance = np.empty_like(bread)
     for i, row in enumerate(equations.gradient):
         pulled = row * power
         chance[i] = [float(pulled @ other) for other in equations.gradient]
 
     def density() -> tuple[Float, Float]:
-        radius = np.sqrt(sum(k**2 for k in comparison.k)).ravel().astype(comparison.dtype)
-        filtered = np.sqrt(radius * meeting / scene)
+        amplitude = np.sqrt(2 * np.pi * rings.bin_frequency * meeting / np.maximum(scene, TINY))
+        filtered = at_modes(amplitude, [np.sqrt(fade) for fade in fades])
         first, second = (
-            comparison.untransform(filtered * modes) for modes in comparison.apart(equations)
+            comparison.untransform(filtered * modes, lost=True)
+            for modes in comparison.apart(equations)
         )
-        return first * second, filtered**2 * scene
+        first *= second
+        filtered *= filtered
+        filtered *= rings.at_modes(scene, dtype)
+        return first, filtered
 
     return aliased(coherent, chance, alike, density, bread, offset)
-
-
-def _along_axes(comparison: Comparison, values: Float) -> Float:
-    """Sums over the modes of values times the frequency along each axis."""
-    field = values.reshape(comparison.window.shape)
-    axes = range(field.ndim)
-    planes = [field.sum(axis=tuple(a for a in axes if a != axis)) for axis in axes]
-    return np.array(
-        [float(k.ravel() @ plane) for k, plane in zip(comparison.k, planes, strict=True)]
-    )
 
 
 def features(density: Float, power: Float) -> float:
@@ -77,16 +92,16 @@ def features(density: Float, power: Float) -> float:
     power : array
         Power of all its modes.
     """
-    peaked = density.size * float(np.sum(density**2)) / max(float(density.sum()) ** 2, 1e-300)
-    modes = float(power.sum()) ** 2 / max(float(np.sum(power**2)), 1e-300)
+    peaked = density.size * float(np.vdot(density, density)) / max(float(density.sum()) ** 2, TINY)
+    modes = float(power.sum()) ** 2 / max(float(np.vdot(power, power)), TINY)
     return max(3.0 * modes / peaked, 1.0)
 
 
-def _product(factors: Sequence[Float]) -> Float:
-    """Outer product of arrays that vary along one axis each."""
-    total = factors[0]
-    for factor in factors[1:]:
-        total = total * factor
+def _product(factors: Sequence[Float], dtype: DTypeLike) -> Float:
+    """Outer product of vectors."""
+    total = np.ones((), dtype)
+    for factor in factors:
+        total = np.multiply.outer(total, factor.astype(dtype, copy=False))
     return total
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.equations import Equations, pieces, products
+from coregister.estimator.matrices import principal
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
@@ -146,22 +147,3 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     independent = float(np.mean(left**2) * np.sum(pixels**2))
     # 0 where nothing is known: images that have nothing in common
     return float(np.sum(modes**2)) / independent if independent > 0 else 1.0
-
-
-def principal(matrix: Float) -> tuple[Float, Float]:
-    """Eigenvalues, in rising order, and eigenvectors of a small symmetric matrix.
-
-    In a tenth of the time that `numpy.linalg.eigh` takes for checks.
-    """
-    from scipy.linalg.lapack import dsyev
-
-    values, vectors, failed = dsyev(matrix)
-    if failed:
-        raise np.linalg.LinAlgError("the eigenvalues of a matrix did not converge")
-    return values, vectors
-
-
-def pseudo_inverse(values: Float, vectors: Float) -> Float:
-    """Inverse of a matrix along the directions in which it is positive."""
-    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
-    return np.asarray((vectors * inverse) @ vectors.T)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
+from coregister.estimator.matrices import inverse, principal
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
 from coregister.estimator.spectrum import Spectra
@@ -143,21 +144,25 @@ def _disagreement(
     in_pixels : callable
         Pieces of the score, pixel by pixel, for each group; asked for where it matters.
     """
-    from scipy.linalg import block_diag
     from scipy.special import fdtrc, gammaincc
 
     scores, even, parts = groups
     score, ndim = scores.ravel(), scores.shape[1]
     # the offset is fitted to the sum: what each group takes of it
-    share = parts.reshape(-1, ndim) @ np.linalg.pinv(parts.sum(axis=0))
+    share = parts.reshape(-1, ndim) @ inverse(parts.sum(axis=0))
     project = np.eye(score.size) - np.tile(share, len(scores))
 
     def disagreement(variance: Float) -> tuple[float, int]:
-        inverse = np.linalg.pinv(project @ variance @ project.T, rcond=1e-8, hermitian=True)
-        left_over = project @ score  # the fit may have stopped short of its zero
-        return float(left_over @ inverse @ left_over), max(int(np.linalg.matrix_rank(inverse)), 1)
+        values, vectors = principal(project @ variance @ project.T)
+        known = np.abs(values) > 1e-8 * np.abs(values).max()
+        left_over = vectors.T @ project @ score  # the fit may have stopped short of its zero
+        chi2 = float(np.sum(left_over[known] ** 2 / values[known]))
+        return chi2, max(int(np.count_nonzero(known)), 1)
 
-    chi2, parameters = disagreement(block_diag(*even))
+    number = np.arange(len(even))
+    apart = np.zeros((len(even), ndim, len(even), ndim))
+    apart[number, :, number] = even
+    chi2, parameters = disagreement(apart.reshape(project.shape))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
@@ -171,10 +176,15 @@ def _disagreement(
 
 def contradiction(coherence: Float, count: Float) -> float:
     """Probability of a ring correlation this far below zero, if no ring is anticorrelated."""
+    return float(contradictions(coherence, count))
+
+
+def contradictions(coherence: Float, count: Float) -> Float:
+    """The same for many pairs, a row of rings each."""
     from scipy.special import ndtr
 
-    lowest = float(np.min(coherence * np.sqrt(count)))
-    return float(-np.expm1(coherence.size * np.log1p(-ndtr(lowest))))
+    lowest = np.min(coherence * np.sqrt(count), axis=-1)
+    return np.asarray(-np.expm1(coherence.shape[-1] * np.log1p(-ndtr(lowest))))
 
 
 def competing(
@@ -241,7 +251,7 @@ def competing(
         place = np.where(place > np.array(shape) / 2, place - shape, place) / density
         for _ in range(3):
             _, slope, curvature = polynomial.derivatives(place)
-            values, vectors = np.linalg.eigh(-curvature)
+            values, vectors = principal(-curvature)
             step = vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), 1e-300))
             place = place + np.clip(step, -0.5 / density, 0.5 / density)
         moved = product

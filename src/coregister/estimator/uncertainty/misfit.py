@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
+from coregister.estimator.matrices import inverse
 from coregister.estimator.search.chance import chance_of_peak
 from coregister.fourier import frequencies
 
@@ -53,8 +54,7 @@ def distortion(left: Float, pulls: Float) -> float:
                     scatter[i, a, j, b] = scatter[j, b, i, a] = value
                     scatter[i, b, j, a] = scatter[j, a, i, b] = value
     matrix = scatter.reshape(ndim * ndim, -1)
-    inverse = np.linalg.pinv(matrix, rcond=1e-10, hermitian=True)
-    chi2 = float(amplitude.ravel() @ inverse @ amplitude.ravel())
+    chi2 = float(amplitude.ravel() @ inverse(matrix, 1e-10) @ amplitude.ravel())
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
 

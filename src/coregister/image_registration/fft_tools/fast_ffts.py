@@ -11,8 +11,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.chi2 import inputs
+from coregister.containers import check_kind, unpack
 from coregister.errors import InputError
-from coregister.images import check_kind, unpack
 
 __all__ = ["get_ffts"]
 

@@ -10,10 +10,10 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.chi2 import inputs
+from coregister.containers import check_kind
 from coregister.errors import InputError
 from coregister.fourier import along
 from coregister.image_registration.fft_tools.downsample import downsample as downsample_2d
-from coregister.images import check_kind
 
 __all__ = ["make_kernel", "smooth"]
 
