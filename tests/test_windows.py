@@ -249,6 +249,33 @@ def test_small_particles_are_seen_and_rays_are_not(monkeypatch: pytest.MonkeyPat
     assert chi2_inside(result.pull(TRUTH))
 
 
+def particles(shape: tuple[int, int], rng: np.random.Generator) -> Any:
+    """Particles 3 px wide and of any brightness, one in 25 pixels."""
+    points = np.zeros(shape)
+    places = rng.integers(0, points.size, points.size // 25)
+    np.add.at(points.ravel(), places, rng.uniform(0.3, 1.0, places.size))
+    k = [np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])]
+    blur = np.exp(-2 * (1.2 * np.pi) ** 2 * (k[0] ** 2 + k[1] ** 2))
+    scene = np.fft.irfft2(np.fft.rfft2(points) * blur, shape)
+    return scene / scene.std()
+
+
+def test_small_windows_of_particles_match_and_those_of_others_do_not() -> None:
+    """A few lags of a sparse scene hold too few peaks; those of the wider field tell the tail."""
+    rng = np.random.default_rng(41)
+    truth = (5.3, -0.6)
+    scene, other = (particles((224, 224), rng) for _ in range(2))
+    first, _ = cr.simulate_pair(scene, truth, noise=0.2, rng=rng, shape=(160, 160))
+    # some enter the sheet of light
+    both = scene + 0.35 * particles(scene.shape, rng)
+    _, second = cr.simulate_pair(both, truth, noise=0.2, rng=rng, shape=(160, 160))
+    result = quietly(first, second, size=32, step=32)
+    assert cr.Status.NO_MATCH not in result.status
+    assert np.abs(result.offsets - truth).max() < 0.3
+    _, unrelated = cr.simulate_pair(other, truth, noise=0.2, rng=rng, shape=(160, 160))
+    assert not quietly(first, unrelated, size=32, step=32).trusted.any()
+
+
 def test_what_is_constant_is_flagged() -> None:
     first, second = pair(8, 128)
     first[:64, :64] = 3.0

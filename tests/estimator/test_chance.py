@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coregister.estimator.search.chance import chance_of_excess
+from coregister.estimator.search.chance import chance_by_null, chance_of_excess
 
 
 @pytest.mark.parametrize("count", [4, 30])
@@ -35,3 +35,19 @@ def test_the_chance_of_a_peak_falls_to_nothing():
     assert 0 < found[-1] < 1e-60
     # far out, so many peaks are expected as one excess of Pareto's has, for each
     assert chance_of_excess(200.0, 30) == pytest.approx(31 * (1 + 200 / 30) ** -30, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+def test_a_field_that_is_smaller_has_fewer_peaks(rows):
+    rng = np.random.default_rng(8)
+    everywhere = np.ones((64, 64), dtype=bool)
+    inside = everywhere & (np.arange(64) < rows)[:, None]
+    found, control = [], []
+    for _ in range(800):
+        null, own = (rng.standard_exponential((64, 64)) for _ in range(2))
+        for told, allowed in ((found, inside), (control, everywhere)):
+            chance = chance_by_null(null, everywhere, allowed, 1.0)
+            assert chance is not None
+            told.append(chance(own[inside].max()))
+    assert stats.kstest(found, "uniform").pvalue > 1e-3
+    assert stats.kstest(control, "uniform").pvalue < 1e-6

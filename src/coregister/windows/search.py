@@ -179,7 +179,9 @@ class WindowSearch:
         few = _sparse(clipped, inside, band)
         # what is less likely is no match in any case; of other scenes theory tells the far tail
         for i in np.flatnonzero(few & (false_alarm <= MAX_FALSE_ALARM) & ~same):
-            tail = chance_by_null(null[i] * np.sqrt(samples[i]), allowed[i], SPARSE_POWER)
+            tail = chance_by_null(
+                null[i] * np.sqrt(samples[i]), allowed[i], allowed[i], SPARSE_POWER
+            )
             by_null = 1.0 if tail is None else tail(z[i] * scatter[i])
             (top, bottom), (start, end) = inside[i]
             few_fields = (fields[0][i], fields[1][i, top:bottom, start:end])

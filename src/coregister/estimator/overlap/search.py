@@ -137,13 +137,14 @@ class OverlapSearch:
                 scipy.fft.next_fast_len(n + m - 1, real=True) for n, m in zip(*shapes, strict=True)
             ]
         energy, null_energy, count = self._energies(filtered, valids, full)
-        allowed = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
+        counted = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
+        allowed = counted
         lags = [step * lag for lag in signed_lags(full)]
         if pair.max_offset is not None:
             for lag, centre, reach in zip(lags, pair.initial, pair.max_offset, strict=True):
                 allowed = allowed & (np.abs(lag - np.rint(centre)) <= np.ceil(reach))
         if not allowed.any():
-            allowed = count >= count.max()
+            counted = allowed = count >= count.max()
 
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy
@@ -152,6 +153,7 @@ class OverlapSearch:
             correlation,
             count * band,
             null=null,
+            counted=counted,
             allowed=allowed,
             lags=lags,
             roughness=roughness,

@@ -156,16 +156,16 @@ class PeriodicRoute:
         null = scipy.fft.irfftn(_reversed_product(first, second), s=shape, overwrite_x=True)
         null *= np.float32(images.size)
         lags = [step * lag for lag in signed_lags(list(shape))]
-        allowed = np.ones(shape, dtype=bool)
+        counted = allowed = np.ones(shape, dtype=bool)
         pair = self._pair
         if pair.max_offset is not None:
             for lag, centre, reach, n in zip(
                 lags, pair.initial, pair.max_offset, self._shape, strict=True
             ):
                 away = np.abs(lag - np.rint(centre))
-                allowed &= np.minimum(away % n, (-away) % n) <= np.ceil(reach)
+                allowed = allowed & (np.minimum(away % n, (-away) % n) <= np.ceil(reach))
             if not allowed.any():  # samples too far apart for so small a reach
-                allowed[:] = True
+                allowed = counted
 
         fields = None
         if few:
@@ -174,6 +174,7 @@ class PeriodicRoute:
             correlation,
             float(images.size * band),
             null=null,
+            counted=counted,
             allowed=allowed,
             lags=lags,
             roughness=roughness,

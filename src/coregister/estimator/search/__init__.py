@@ -56,6 +56,7 @@ def pick(
     samples: Float | float,
     *,
     null: Float,
+    counted: NDArray[np.bool_],
     allowed: NDArray[np.bool_],
     lags: list[Float],
     roughness: float,
@@ -74,8 +75,10 @@ def pick(
         Independent samples in the overlap at every lag; a single number if all lags have as many.
     null : array
         The same correlation with one image flipped: same spectra, no common content.
+    counted : bool array
+        Lags with overlap enough: from these is learnt what chance does.
     allowed : bool array
-        Lags that may be answered.
+        Those of them that may be answered; the same array if all may be.
     lags : list of array
         Lag of every sample along each axis.
     roughness : float
@@ -89,21 +92,21 @@ def pick(
     sparse_fields : two arrays or None
         Of a sparse scene, both filtered images.
     """
-    every = bool(allowed.all())
+    every = bool(counted.all())
 
-    def answers(values: Float) -> Float:
-        return values.ravel() if every else values[allowed]
+    def known(values: Float) -> Float:
+        return values.ravel() if every else values[counted]
 
     if isinstance(samples, float):  # the highest correlation has the highest score
         counts, most = np.broadcast_to(samples, correlation.shape), samples
-        rank, root, wide = correlation, np.sqrt(samples), answers(null)
+        rank, root, wide = correlation, np.sqrt(samples), known(null)
     else:
         counts, most = samples, float(samples.max())
-        rank, root = _evidence(correlation) * samples, np.sqrt(answers(samples))
-        wide = null[allowed & (samples > SYMMETRIC_OVERLAP * most)]
-    rank = np.array(rank) if every else np.where(allowed, rank, -np.inf)
+        rank, root = _evidence(correlation) * samples, np.sqrt(known(samples))
+        wide = null[counted & (samples > SYMMETRIC_OVERLAP * most)]
+    rank = np.array(rank) if allowed.all() else np.where(allowed, rank, -np.inf)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
-    chance = answers(null) * root
+    chance = known(null) * root
     scatter = (
         max(0.8, float(np.sqrt(np.einsum("i,i", chance, chance) / chance.size)))
         if chance.size
@@ -117,7 +120,7 @@ def pick(
     @cache
     def tail() -> Callable[[float], float] | None:
         power = GAUSSIAN_POWER if sparse_fields is None else SPARSE_POWER
-        return chance_by_null(null * np.sqrt(samples), allowed, power)
+        return chance_by_null(null * np.sqrt(samples), counted, allowed, power)
 
     seen = [features(field) for field in sparse_fields or ()]
 

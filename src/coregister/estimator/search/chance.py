@@ -61,20 +61,23 @@ def chance_of_peaks(z: Any, lags: Any, roughness: Any, ndim: int) -> Any:
     return -np.expm1(-lags * ndtr(-z) * highest**ndim)
 
 
-def _peaks_of_blocks(null: Float, allowed: NDArray[np.bool_]) -> Float:
+def _of_blocks(values: Float | NDArray[np.bool_]) -> Any:
+    """The highest value in each block of lags."""
+    for axis, n in enumerate(values.shape):
+        values = np.maximum.reduceat(values, np.arange(0, n, NULL_BLOCK), axis=axis)
+    return values
+
+
+def _peaks_of_blocks(null: Float, counted: NDArray[np.bool_]) -> Float:
     """The highest peak in each block of lags that count, in falling order, not below 0."""
     # lags that do not count may hold anything, and are no peaks of height 0 either
-    counted = np.where(allowed, null, -np.inf)
-    summits = allowed.copy()
+    kept = np.where(counted, null, -np.inf)
+    summits = counted.copy()
     for axis in range(null.ndim):  # the flank of a peak in the block beside it is none
         for step in (1, -1):
-            summits &= counted >= np.roll(counted, step, axis)
-    blocks, some = np.where(summits, null, 0.0), allowed
-    for axis, n in enumerate(null.shape):
-        edges = np.arange(0, n, NULL_BLOCK)
-        blocks = np.maximum.reduceat(blocks, edges, axis=axis)
-        some = np.maximum.reduceat(some, edges, axis=axis)
-    return np.sort(np.clip(blocks[some], 0.0, None))[::-1]
+            summits &= kept >= np.roll(kept, step, axis)
+    highest = _of_blocks(np.where(summits, null, 0.0))[_of_blocks(counted)]
+    return np.sort(np.clip(highest, 0.0, None))[::-1]
 
 
 @cache
@@ -85,7 +88,7 @@ def _gamma_quantiles(count: int) -> Float:
     return np.asarray(gammaincinv(count, (np.arange(QUANTILES) + 0.5) / QUANTILES))
 
 
-def chance_of_excess(excess: float, count: int) -> float:
+def chance_of_excess(excess: float, count: int, share: float = 1.0) -> float:
     """Probability that the highest peak of one field exceeds those of another, alike, by so much.
 
     Peaks above a level are Poisson in number, with an exponential tail. The level is the height of
@@ -99,39 +102,46 @@ def chance_of_excess(excess: float, count: int) -> float:
     excess : float
         Above the level, in units of the mean excess.
     count : int
+    share : float
+        Size of the one field in units of the other.
     """
     # y taken out of the mean, which leaves one over Gamma(count) again, however small y is
     lift = 1 + excess / count
     y = np.exp(-excess / (count * lift) * _gamma_quantiles(count))
-    return float(lift**-count * np.mean(-np.expm1(-(count + 1) * np.log1p(y)) / y))
+    return float(lift**-count * np.mean(-np.expm1(-(count + 1) * np.log1p(share * y)) / y))
 
 
 def chance_by_null(
-    null: Float, allowed: NDArray[np.bool_], power: float
+    null: Float, counted: NDArray[np.bool_], allowed: NDArray[np.bool_], power: float
 ) -> Callable[[float], float] | None:
     """Probability of a peak as the flipped image tells it, for scenes that are no Gaussian field.
 
-    The highest peaks of the null, one a block of lags, are continued by a tail; that its mean
-    excess is known from so few of them is taken into account. None where there are too few.
+    The highest peaks of the null, one a block of lags, are continued by a tail; that they are few
+    is taken into account. None where there are too few.
 
     Parameters
     ----------
     null : array
         Correlation with the flipped image, in units of the scatter of unrelated samples.
+    counted : bool array
+        Lags with overlap enough.
     allowed : bool array
-        Lags that count.
+        Those of them that may be answered: chance has as many blocks of lags as hold one.
     power : float
         Of the height, of which the tail is an exponential: 1 for a few sources, 2 for a Gaussian.
     """
-    peaks = _peaks_of_blocks(null, allowed) ** power
+    peaks = _peaks_of_blocks(null, counted) ** power
     count = min(NULL_PEAKS, peaks.size // 8)
     if count < 2 or peaks[count] == 0.0:
         return None
     start = float(peaks[count])
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
+    share = 1.0 if allowed is counted else np.count_nonzero(_of_blocks(allowed)) / peaks.size
 
     def chance(z: float) -> float:
-        excess = max(z**power - start, 0.0) / mean_excess
-        return chance_of_excess(excess, count)
+        height = z**power
+        if height < start:  # so many peaks are higher, and their excess needs no tail
+            return chance_of_excess(0.0, int(np.count_nonzero(peaks > height)), share)
+        return chance_of_excess((height - start) / mean_excess, count, share)
 
     return chance
