@@ -51,7 +51,7 @@ def write_report(
     source.must_match(len(result), result.shape)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     folder = Path(__file__).parents[1] / "templates"
-    template = environment.from_string((folder / "stack.html.jinja").read_text("utf-8"))
+    template = environment.from_string((folder / "stack.html.j2").read_text("utf-8"))
     good = result.trusted
     chosen = np.flatnonzero(good)
     if chosen.size > FILM:
