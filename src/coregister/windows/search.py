@@ -6,6 +6,7 @@ searched, all of it has a counterpart, unless the image ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from coregister.estimator.search import (
     SYMMETRIC_OVERLAP,
 )
 from coregister.estimator.search.chance import SPARSE_POWER, chance_by_null, chance_of_peaks
+from coregister.estimator.search.correlation import overlap_counts, overlap_sums
 from coregister.estimator.search.filters import auto_filters, independence
 from coregister.estimator.search.sparse import SPARSE, SPARSE_SIGMA, chance_of_features, features
 from coregister.images import MIN_SIDE
@@ -179,11 +181,10 @@ class WindowSearch:
         few = _sparse(clipped, inside, band)
         # what is less likely is no match in any case; of other scenes theory tells the far tail
         for i in np.flatnonzero(few & (false_alarm <= MAX_FALSE_ALARM) & ~same):
-            tail = chance_by_null(
-                null[i] * np.sqrt(samples[i]), allowed[i], allowed[i], SPARSE_POWER
-            )
-            by_null = 1.0 if tail is None else tail(z[i] * scatter[i])
             (top, bottom), (start, end) = inside[i]
+            around = second[i, top:bottom, start:end]
+            tail = _tail(first[i], around, band[i], allowed[i], (top, start))
+            by_null = 1.0 if tail is None else tail(z[i] * scatter[i])
             few_fields = (fields[0][i], fields[1][i, top:bottom, start:end])
             by_features = chance_of_features(
                 few_fields,
@@ -307,6 +308,41 @@ def _sparse(fields: tuple[Float, Float], inside: Ints, band: Float) -> Mask:
         moments.append(fourth * size / np.maximum(second**2, 1e-300))
     scatter = SPARSE_SIGMA * np.sqrt(24.0 / np.maximum(band * np.minimum(*sizes), 1.0))
     return np.asarray(np.sqrt(moments[0] * moments[1]) > np.maximum(SPARSE, 3.0 + scatter))
+
+
+def _tail(
+    first: Float, second: Float, band: float, asked: Mask, corner: tuple[int, int]
+) -> Callable[[float], float] | None:
+    """How high chance goes in one window, learnt at every offset with overlap enough.
+
+    Parameters
+    ----------
+    first, second : array
+        A window of reference, and what is known around its place in moving.
+    band : float
+        Independent samples a pixel.
+    asked : bool array
+        Offsets that are searched.
+    corner : (int, int)
+        First pixel of `second` in all that is searched.
+    """
+    full = [
+        scipy.fft.next_fast_len(n + m - 1, real=True)
+        for n, m in zip(first.shape, second.shape, strict=True)
+    ]
+    mirror = first[:, ::-1]
+    null = scipy.fft.irfft2(
+        np.conj(scipy.fft.rfft2(mirror, full)) * scipy.fft.rfft2(second, full), full
+    )
+    energy = overlap_sums(mirror**2, second.shape, full, forward=True)
+    energy *= overlap_sums(second**2, first.shape, full, forward=False)
+    pixels = overlap_counts(first.shape, second.shape, full)
+    counted = pixels >= max(MIN_OVERLAP * first.size, MIN_SIDE)
+    known = np.where(counted, energy, np.inf)
+    allowed = np.zeros(counted.shape, dtype=bool)
+    places = (np.arange(n) - c for n, c in zip(asked.shape, corner, strict=True))
+    allowed[np.ix_(*places)] = asked
+    return chance_by_null(null * np.sqrt(pixels * band / known), counted, allowed, SPARSE_POWER)
 
 
 def _root(energies: Float) -> Float:
