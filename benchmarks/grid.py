@@ -248,7 +248,8 @@ def pictures() -> list[Cell]:
     for name, values, noise, shape in found:
         image = np.asarray(values, dtype=np.float64)
         note = (
-            "some crops are plain sky, with bounds of their own up to 0.14 px; those are flagged"
+            "some crops are plain sky: of 23 that are flagged, 20 have bounds of their own of 0.04 "
+            "to 0.15 px"
             if "camera" in name
             else ""
         )
