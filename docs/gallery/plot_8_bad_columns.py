@@ -63,8 +63,10 @@ axes[0].imshow(clean[0], origin="lower")
 axes[0].set_title("clean")
 axes[1].imshow(np.where(valid, clean[0], clean[0].max()), origin="lower")
 axes[1].set_title("with bad columns")
-for place, r in enumerate((truth, blind, told)):
-    axes[2].errorbar(place, r.offset[1], r.stderr[1], fmt="o", capsize=3, color="#0072B2")
+for place, r in enumerate((truth, blind, told)):  # open: not trusted
+    face = "#0072B2" if r.trusted else "white"
+    style = {"fmt": "o", "capsize": 3, "color": "#0072B2", "mfc": face}
+    axes[2].errorbar(place, r.offset[1], r.stderr[1], **style)
 axes[2].set(xticks=range(3), xticklabels=["clean", "unknown", "told"], title="offset along x, px")
 axes[2].margins(x=0.3)
 for panel in axes[:2]:
