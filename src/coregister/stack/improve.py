@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import MAX_SPIKES, outliers
+from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
 from coregister.estimator.uncertainty.covariance import spread_of
@@ -89,9 +90,6 @@ class Improve:
             excess = float(np.vdot(shine, bench.field(left * white))) / max(energy, 1e-300)
             left -= excess * mean
             score = np.tensordot(pulls, bench.field(left * white), bench.ndim)
-        inverse = np.divide(
-            1.0, template.values, out=np.zeros_like(template.values), where=template.values > 0
-        )
         seen_share, share = 1.0, min(frame.weight / template.total, 0.9)
         if template.informed is not None and (holes is not None or weight is not None):
             counts = np.ones(bench.common.shape) if weight is None else weight**2
@@ -104,7 +102,7 @@ class Improve:
                 part_of_mean = np.vdot(known, counts / template.seen) / float(known.sum())
                 share = float(np.clip(frame.weight * part_of_mean, 0.0, 0.9))
             seen_share = max(mine, LEAST_SEEN)
-        bread = (template.vectors * inverse) @ template.vectors.T / seen_share
+        bread = pseudo_inverse(template.values, template.vectors) / seen_share
         step = -bread @ score
         # of what is left the step takes its part: what stays is looked at
         for along, slope in zip(step, template.gradient, strict=True):

@@ -338,11 +338,11 @@ def _tail(
     energy *= overlap_sums(second**2, first.shape, full, forward=False)
     pixels = overlap_counts(first.shape, second.shape, full)
     counted = pixels >= max(MIN_OVERLAP * first.size, MIN_SIDE)
-    known = np.where(counted, energy, np.inf)
+    null /= _root(energy[None])[0]
     allowed = np.zeros(counted.shape, dtype=bool)
     places = (np.arange(n) - c for n, c in zip(asked.shape, corner, strict=True))
     allowed[np.ix_(*places)] = asked
-    return chance_by_null(null * np.sqrt(pixels * band / known), counted, allowed, SPARSE_POWER)
+    return chance_by_null(null * np.sqrt(pixels * band), counted, allowed, SPARSE_POWER)
 
 
 def _root(energies: Float) -> Float:
