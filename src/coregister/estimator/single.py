@@ -30,7 +30,8 @@ COMMON_SIZE = 1e5
 ROUNDING, MANY = 1e-10, 2**17
 #: mean, in units of the range of the pixels, up to which an image is transformed as it is
 HIGH_MEAN = 2.0
-#: largest value, and inverse of the smallest one, whose square single precision holds with ease
+#: largest root mean square, and inverse of the smallest, whose squares single precision holds with
+#: ease
 NARROW_RANGE = 1e9
 
 
@@ -153,13 +154,19 @@ class Single:
 
     @cached_property
     def narrow_spectrum(self) -> NDArray[np.complex64] | None:
-        """The same in single precision; None if the values have more digits, or too many zeros."""
+        """The same in single precision.
+
+        None if the values need more of its range, or are so few in double precision that nothing
+        would be gained.
+        """
         values = self.given.values
-        if values.dtype != np.float32:
+        if values.dtype != np.float32 and values.size < MANY:
             return None
-        data = values - np.float32(self.given.mean)
-        largest = max(float(data.max()), -float(data.min()))
-        if not 1 / NARROW_RANGE < largest < NARROW_RANGE:
+        data = np.empty(values.shape, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            np.subtract(values, self.given.mean, out=data, casting="same_kind")
+            energy = float(np.vdot(data, data))
+        if not NARROW_RANGE**-2 < energy / values.size < NARROW_RANGE**2:
             return None
         return np.asarray(_without_mean(scipy.fft.rfftn(data)))
 

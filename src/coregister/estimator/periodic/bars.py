@@ -37,6 +37,9 @@ from coregister.fourier import TrigPolynomial
 
 Single = NDArray[np.float32]
 
+#: share of the score's variance that its fit absorbs, up to which it is let be
+MOST_ABSORBED = 1e-3
+
 
 def conclude(
     candidate: Candidate,
@@ -213,17 +216,19 @@ def _score(
     gram = pairwise_matrix(moments)
     left = np.empty(shape, dtype=np.float32)
     _inverse(residual, left)
-    columns = np.empty((len(shape) + 1, *shape), dtype=np.float32)
+    pulls = np.empty((len(shape), *shape), dtype=np.float32)
     for axis, k in enumerate(images.modes.k[:-1]):
         np.multiply(scene, (1j * k).astype(np.complex64), out=residual)
-        _inverse(residual, columns[axis])
+        _inverse(residual, pulls[axis])
     # frequencies along the last axis do not mix with the transforms along the others
     rest = scipy.fft.ifftn(scene, axes=range(len(shape) - 1), overwrite_x=True)
-    np.fft.irfft(rest, n=shape[-1], out=columns[-1])
-    rest *= (1j * images.modes.k[-1]).astype(np.complex64)
-    np.fft.irfft(rest, n=shape[-1], out=columns[-2])
-    _unabsorb(left, columns, gram, float(moments[(0,) * left.ndim]))
-    return left, columns[:-1], gram, unit
+    np.multiply(rest, (1j * images.modes.k[-1]).astype(np.complex64), out=residual)
+    np.fft.irfft(residual, n=shape[-1], out=pulls[-1])
+    if _absorbed(pulls, gram) > MOST_ABSORBED:
+        in_pixels = np.fft.irfft(rest, n=shape[-1])
+        energy = float(moments[(0,) * left.ndim])
+        _unabsorb(left, np.concatenate([pulls, in_pixels[np.newaxis]]), gram, energy)
+    return left, pulls, gram, unit
 
 
 def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
@@ -232,8 +237,23 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
     np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
 
 
+def _absorbed(pulls: Single, gram: Float) -> float:
+    """Share of the score's variance that is missing since its fit absorbed a part of the residual.
+
+    Much, where few pixels make the score: then each of them is fitted.
+    """
+    most = 0.0
+    for pull, energy in zip(pulls.reshape(len(pulls), -1), gram.diagonal(), strict=True):
+        fourth = 0.0
+        for some in pieces(pull.size):
+            square = np.square(pull[some])
+            fourth += float(square @ square)
+        most = max(most, fourth / max(float(energy) ** 2, 1e-300))
+    return most
+
+
 def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None:
-    """Do in place what `compare.unabsorbed` does.
+    """Do in place what `equations.unabsorbed` does.
 
     Parameters
     ----------
