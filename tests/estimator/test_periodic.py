@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import coregister as cr
-from coregister.estimator.periodic import PeriodicRoute
+from coregister.estimator.periodic import PeriodicRoute, bars
 from coregister.estimator.periodic.modes import auto_spectra, coarser
 from coregister.estimator.single import Single
 from coregister.images import prepare
@@ -56,20 +56,61 @@ def test_single_precision_tells_what_double_precision_tells(noise, background):
     assert single.background == pytest.approx(double.background, abs=1e-3 * (1 + background))
 
 
-def test_single_precision_is_kept_where_it_is_enough():
+def _fit(images):
+    """Offset, its covariance, and the precision of the transforms."""
+    pair = prepare(*images, boundary="periodic")
+    first, second = (Single(image, periodic=True) for image in pair.images)
+    route = PeriodicRoute(pair, (first, second))
+    fit = route.refine(route.search()[0])
+    return fit.offset, fit.covariance, route.precision
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "noise", "precision"),
+    [
+        (64, np.float32, 0.1, np.float32),
+        (64, np.float32, 1e-7, np.float64),
+        (64, np.float64, 0.1, np.float64),  # nothing would be gained
+        (512, np.float64, 0.1, np.float32),
+        (512, np.float64, 1e-5, np.float64),
+    ],
+)
+def test_single_precision_is_kept_where_it_is_enough(size, dtype, noise, precision):
     rng = np.random.default_rng(8)
-    scene = cr.random_scene("power-law-2", (64, 64), rng=rng)
+    scene = cr.random_scene("power-law-2", (size, size), rng=rng)
+    images = cr.simulate_pair(scene, (3.3, -5.1), noise=noise, rng=rng, boundary="periodic")
+    assert _fit([image.astype(dtype) for image in images])[2] == precision
 
-    def precision(noise):
-        images = cr.simulate_pair(scene, (3.3, -5.1), noise=noise, rng=rng, boundary="periodic")
-        pair = prepare(*(i.astype(np.float32) for i in images), boundary="periodic")
-        first, second = (Single(image, periodic=True) for image in pair.images)
-        route = PeriodicRoute(pair, (first, second))
-        route.refine(route.search()[0])
-        return route.precision
 
-    assert precision(0.1) == np.float32
-    assert precision(1e-7) == np.float64
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 0.3])
+@pytest.mark.parametrize("scale", [1.0, 1e20])  # beyond what single precision can square
+def test_large_images_in_double_precision_lose_nothing(monkeypatch, noise, scale):
+    rng = np.random.default_rng(10)
+    scene = cr.random_scene("power-law-3", (384, 400), rng=rng) + 30.0
+    images = [
+        scale * image
+        for image in cr.simulate_pair(scene, (3.3, -5.1), noise=noise, rng=rng, boundary="periodic")
+    ]
+    offset, covariance, _ = _fit(images)
+    monkeypatch.setattr(Single, "narrow_spectrum", None)
+    wide, bars, precision = _fit(images)
+    assert precision == np.float64
+    assert np.all(np.abs(offset - wide) < 0.01 * np.sqrt(bars.diagonal()))
+    assert covariance.diagonal() == pytest.approx(bars.diagonal(), rel=0.01)
+
+
+@pytest.mark.parametrize(("scene", "matters"), [("power-law-2", False), ("few-stars", True)])
+def test_what_a_fit_absorbs_counts_where_few_pixels_make_it(monkeypatch, scene, matters):
+    rng = np.random.default_rng(11)
+    scene = cr.random_scene(scene, (128, 128), rng=rng)
+    images = cr.simulate_pair(scene, (3.3, -5.1), noise=0.1, rng=rng, boundary="periodic")
+    told = _fit(images)[1].diagonal()
+    monkeypatch.setattr(bars, "MOST_ABSORBED", -1.0)  # taken out, however little it is
+    always = _fit(images)[1].diagonal()
+    monkeypatch.setattr(bars, "MOST_ABSORBED", 1.0)
+    never = _fit(images)[1].diagonal()
+    assert told == pytest.approx(always, rel=0.003)
+    assert bool(np.all(always > 1.003 * never)) == matters
 
 
 def test_every_other_row_of_many_tells_the_same_steps():

@@ -53,7 +53,7 @@ SMALL = 1e-5
 NARROW_STEP = 1e-4
 #: noise below this share of the mean power of the modes, or of that of its ring, to which single
 #: precision would add
-NARROW_NOISE, NARROW_NOISE_OF_RING = 1e-9, 1e-11
+NARROW_NOISE, NARROW_NOISE_OF_RING = 1e-7, 1e-11
 
 
 class PeriodicRoute:
@@ -268,13 +268,11 @@ class PeriodicRoute:
 
     def _widen(self) -> None:
         """From here on in double precision."""
-        steps = self._steps
         self._narrow = False
         self._spectra = [single.spectrum for single in self._singles]
         self._coarser.clear()
-        for name in ("_pixels", "_sampled"):
+        for name in ("_pixels", "_steps", "_sampled"):
             self.__dict__.pop(name, None)
-        self._steps = steps
 
     def _photometry(
         self, offset: Float, gain: float | None, last: Spectra | None
