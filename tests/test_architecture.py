@@ -132,6 +132,21 @@ def test_a_module_imports_only_the_standard_library_numpy_and_scipy(path: Path) 
             assert name.partition(".")[0] in allowed, f"line {statement.lineno}: {name}"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in MODULES
+        if place(path).partition(".")[0] in ("estimator", "stack", "windows")
+    ],
+    ids=lambda path: str(path.relative_to(SOURCE)),
+)
+def test_large_products_wake_no_threads(path: Path) -> None:
+    """Where other processes keep the cores busy, a thread of BLAS costs milliseconds."""
+    calls = re.findall(r"np\.(?:vdot|dot|inner|tensordot|matmul)\(", path.read_text())
+    assert not calls, f"{calls}: use those of `products`"
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     names = {path.stem for path in MODULES} | {path.parent.name for path in MODULES}
     assert not names & FORBIDDEN

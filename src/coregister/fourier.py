@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import factorial
-from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.errors import InputError
-
-#: rows of a contraction up to which it is limited by memory, not by arithmetic
-FEW_ROWS = 32
-#: multiplications that OpenBLAS does without waking its threads
-SINGLE_THREAD = 60_000
+from coregister.products import contract
 
 Real = NDArray[np.floating]
 Complex = NDArray[np.complexfloating]
@@ -97,13 +92,6 @@ def fourier_shift(
 
 
 @lru_cache
-def _orders(ndim: int, axis: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Axes with one put last, and the way back."""
-    order = (*range(axis), *range(axis + 1, ndim), axis)
-    return order, (*range(axis), ndim - 1, *range(axis, ndim - 1))
-
-
-@lru_cache
 def _single_axes(ndim: int) -> tuple[NDArray[np.intp], ...]:
     """Where a tensor of powers along each axis has those of one axis alone."""
     return tuple(np.eye(ndim, dtype=np.intp))
@@ -114,37 +102,6 @@ def pairs_of_axes(ndim: int) -> tuple[NDArray[np.intp], ...]:
     """Where a tensor of powers along each axis has those of every two axes multiplied."""
     unit = np.eye(ndim, dtype=np.intp)
     return tuple((unit[:, None] + unit).transpose(2, 0, 1))
-
-
-def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any]:
-    """Sum over one axis against each of `rows`, whose number takes the place of its length.
-
-    Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
-    do for each number read, waking them costs more than they save.
-    """
-    if tensor.size * len(rows) <= SINGLE_THREAD:
-        if axis == tensor.ndim - 1:
-            return np.asarray(tensor @ rows.T)
-        if axis == 0:
-            product = rows @ tensor.reshape(len(tensor), -1)
-            return np.asarray(product.reshape(len(rows), *tensor.shape[1:]))
-    order, back = _orders(tensor.ndim, axis)
-    moved = tensor.transpose(order)
-    count, length = rows.shape
-    if count > FEW_ROWS:
-        return np.asarray((moved @ rows.T).transpose(back))
-    flat = moved.reshape(-1, length)
-    pieces = min(len(flat) // 2, -(-flat.size * count // SINGLE_THREAD))
-    if min(count, len(flat)) == 1:
-        result = np.einsum("ij,kj->ik", flat, rows)
-    elif pieces <= 1:
-        result = flat @ rows.T
-    else:
-        result = np.empty((len(flat), count), dtype=tensor.dtype)
-        few = -(-len(flat) // pieces)
-        for start in range(0, len(flat), few):
-            np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
-    return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from coregister.chi2.inputs import Array
-from coregister.fourier import Complex, contract
+from coregister.fourier import Complex
+from coregister.products import contract
 
 
 class HalfPixelPolynomial:

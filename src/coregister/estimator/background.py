@@ -7,6 +7,7 @@ import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from coregister.fourier import along
+from coregister.products import contract, dot, products
 
 Float = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class Background:
         """Level of what has these modes."""
         if self._dense is None:
             return float(modes[0]) / self._root
-        return float(self._dense[0] @ modes) / float(self._dense[0] @ self._dense[0])
+        return dot(self._dense[0], modes) / dot(self._dense[0], self._dense[0])
 
     def slopes(self, x: Float, y: Float, gain: float, weight: Float) -> tuple[Float, float]:
         """Amplitude of the slopes in ``y - gain * x``, and the square of its significance.
@@ -76,15 +77,15 @@ class Background:
             amplitude, strength = np.empty((2, len(self._shape)))
             for axis, (place, line) in enumerate(zip(self._places, self._lines, strict=True)):
                 weighted = line * weight[place]
-                amplitude[axis] = weighted @ (y[place] - gain * x[place])
-                strength[axis] = weighted @ line
+                amplitude[axis] = dot(weighted, y[place] - gain * x[place])
+                strength[axis] = dot(weighted, line)
             known = strength > 0
             solved = np.divide(amplitude, strength, out=np.zeros_like(amplitude), where=known)
         else:
             slopes = self._dense[1:]
             weighted = slopes * weight
-            amplitude = weighted @ (y - gain * x)
-            solved = np.linalg.pinv(weighted @ slopes.T, hermitian=True) @ amplitude
+            amplitude = products(weighted, (y - gain * x)[np.newaxis])[:, 0]
+            solved = np.linalg.pinv(products(weighted, slopes), hermitian=True) @ amplitude
         return solved, float(amplitude @ solved)
 
     def without(self, modes: Float, slopes: Float) -> Float:
@@ -95,7 +96,7 @@ class Background:
                 modes[place] -= slope * line
             modes[0] += sum(s * line[0] for s, line in zip(slopes, self._lines, strict=True))
             return modes
-        tilt = slopes.astype(self._dtype) @ self._dense[1:]
+        tilt = contract(self._dense[1:], 0, slopes.astype(self._dtype)[np.newaxis])[0]
         tilt -= self.level(tilt) * self._dense[0]
         return np.asarray(modes - tilt)
 

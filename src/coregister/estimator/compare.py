@@ -20,7 +20,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.background import Background
-from coregister.estimator.equations import Equations, products, subtract, unabsorbed
+from coregister.estimator.equations import Equations, subtract, unabsorbed
 from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
 from coregister.estimator.rings import cosine_rings
@@ -28,6 +28,7 @@ from coregister.estimator.spectrum import Spectra, fit_spectra, photometry
 from coregister.estimator.window import Window, pixel_weight
 from coregister.fourier import along
 from coregister.images import Pair
+from coregister.products import dot, products
 
 Float = NDArray[np.float64]
 
@@ -227,14 +228,14 @@ class Comparison:
         ):
             np.multiply(dx, gain * (1 - share), out=slope)
             slope += np.multiply(dy, share, out=spare)
-            pulls[i] = weighted @ slope
+            pulls[i] = products(weighted, slope[np.newaxis])[:, 0]
             np.multiply(dx, weight, out=spare)
-            cross[i] = [gain * float(spare @ other) for other in modes.y_slopes]
+            cross[i] = [gain * dot(spare, other) for other in modes.y_slopes]
         coupling, pulled = pulls @ covariance, np.multiply(residual, weight, out=spare)
         cross -= coupling @ pulls.T
         for i, slope in enumerate(gradient):
             subtract(slope, coupling[i], nuisance)
-            score[i] = slope @ pulled
+            score[i] = dot(slope, pulled)
         return Equations(
             spectra=spectra,
             weight=weight,
@@ -372,7 +373,7 @@ class Comparison:
         seen = self._seen > 0
         variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
         flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
-        return np.asarray(flat @ flat.T)
+        return products(flat, flat)
 
     def _weigh(self, x: Float, y: Float) -> _Weighed:
         gain, spectra, cross = self._photometry(x, y)

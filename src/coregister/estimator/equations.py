@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.matrices import inverse, principal, pseudo_inverse, root
 from coregister.estimator.spectrum import Spectra
+from coregister.products import dot, pieces, products
 
 Float = NDArray[np.float64]
 
-#: values that are worked on at a time, where many steps follow each other
-PIECE = 16384
 #: the information along a direction counts where it exceeds what noise makes of it by this
 INFORMATION_SIGMA = 8.0
 
@@ -78,17 +76,6 @@ def _kept(share: Float) -> Float:
     np.clip(share, 0.0, 0.9, out=share)
     np.subtract(1.0, share, out=share)
     return np.sqrt(share, out=share)
-
-
-def pieces(size: int) -> Iterator[slice]:
-    """Parts of an array of so many values, small enough to stay in the processor's cache."""
-    for start in range(0, size, PIECE):
-        yield slice(start, start + PIECE)
-
-
-def products(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> Float:
-    """All products of the rows of two arrays, summed: (len(left), len(right))."""
-    return np.array([[float(a @ b) for b in right] for a in left])
 
 
 def subtract(
@@ -153,7 +140,7 @@ class Equations:
     def telling_modes(self) -> float:
         """Effective number of modes from which the offset is known."""
         share = self.weight * np.einsum("in,in->n", self.gradient, self.gradient)
-        return float(share.sum() ** 2 / max(float(share @ share), 1e-300))
+        return float(share.sum() ** 2 / max(dot(share, share), 1e-300))
 
     @cached_property
     def kept(self) -> Float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.rings import cosine_rings
 from coregister.images import Image
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], ...]
@@ -105,17 +106,17 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         flat[places] += left
     # that converges slowly in large holes: conjugate gradients, now that the spectrum is known
     left = guessed(scipy.fft.dctn(values, norm="ortho")) - flat[places]
-    direction, norm, field = left, float(left @ left), np.zeros_like(values)
+    direction, norm, field = left, dot(left, left), np.zeros_like(values)
     near = SETTLED * max(float(np.sqrt(floor)), SMALLEST * float(np.std(values)))
     for _ in range(CONJUGATE):
         if float(np.max(np.abs(left))) <= near:
             break
         field.reshape(-1)[places] = direction
         image = direction - guessed(scipy.fft.dctn(field, norm="ortho"))
-        step = norm / float(direction @ image)
+        step = norm / dot(direction, image)
         flat[places] += step * direction
         left = left - step * image
-        before, norm = norm, float(left @ left)
+        before, norm = norm, dot(left, left)
         direction = left + (norm / before) * direction
     filled = data.copy()
     filled[missing] = flat[places] * np.float64(size) + level

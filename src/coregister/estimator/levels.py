@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.images import Image
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def coarsely_rounded(image: Image) -> bool:
         if some.size:
             sizes = np.abs(some)
             step = min(step, float(sizes.min()))
-            energy += float(sizes @ sizes)
+            energy += dot(sizes, sizes)
         turns += int(np.count_nonzero(_forth(slopes, axis) < 0))
     if changes == 0 or step**2 * changes < COARSE * energy:
         return False

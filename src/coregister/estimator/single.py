@@ -19,6 +19,7 @@ from coregister.estimator.search.filters import ring_power
 from coregister.estimator.search.steps import QUICK_SIDE, QUICK_STEPS
 from coregister.estimator.window import fast_length
 from coregister.images import Image
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -101,7 +102,7 @@ class Single:
         if not self._periodic:
             data = data[tuple(slice(0, _whole_samples(n)) for n in data.shape)]
         data = data - data.mean()
-        variance = float(np.vdot(data, data)) / data.size
+        variance = dot(data, data) / data.size
         if data.size >= MANY and COMMON_SIZE**-2 < variance < COMMON_SIZE**2:
             modes = scipy.fft.dctn(data.astype(np.float32), norm="ortho", overwrite_x=True)
             power = ring_power(modes * modes, cosine_rings(modes.shape))
@@ -165,7 +166,7 @@ class Single:
         data = np.empty(values.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
             np.subtract(values, self.given.mean, out=data, casting="same_kind")
-            energy = float(np.vdot(data, data))
+            energy = dot(data, data)
         if not NARROW_RANGE**-2 < energy / values.size < NARROW_RANGE**2:
             return None
         return np.asarray(_without_mean(scipy.fft.rfftn(data)))

@@ -17,6 +17,7 @@ from coregister.estimator.movable import faded
 from coregister.estimator.rings import Rings, cosine_rings, interpolator
 from coregister.estimator.uncertainty.disagreement import BANDS
 from coregister.fourier import along
+from coregister.products import matmul
 
 Float = NDArray[np.float64]
 
@@ -98,17 +99,17 @@ class Kernels:
         inside = np.count_nonzero(of_mode < self.rings.size)
         self.order = np.argsort(of_mode, kind="stable")[:inside]
         self._starts = np.searchsorted(of_mode[self.order], np.arange(self.rings.size))
-        self.spread = self._ordered(spread_matrix(self.rings, self.frequency)).astype(SINGLE)
+        self.spread = self.ordered(spread_matrix(self.rings, self.frequency)).astype(SINGLE)
         modes = [np.arange(n) for n in self.shape]
         k = [along(np.pi * m / n, a, 2) for a, (m, n) in enumerate(zip(modes, shape, strict=True))]
-        self.k = self._ordered(np.stack([np.broadcast_to(f, self.shape).ravel() for f in k]))
+        self.k = self.ordered(np.stack([np.broadcast_to(f, self.shape).ravel() for f in k]))
         fourth = [self.k[i] ** 2 * self.k[j] ** 2 for i in (0, 1) for j in (0, 1)]
         self.fourth = np.stack(fourth, axis=1).astype(SINGLE)
         slopes = np.zeros((2, *self.shape))
         for a, (n, m) in enumerate(zip(shape, self.shape, strict=True)):
             line = scipy.fft.dct(np.linspace(-1, 1, n), norm="ortho") * np.sqrt(shape[1 - a])
             slopes[(a, slice(None), 0) if a == 0 else (a, 0, slice(None))] = line[:m]
-        self.slopes = self._ordered(slopes.reshape(2, -1)).astype(SINGLE)
+        self.slopes = self.ordered(slopes.reshape(2, -1)).astype(SINGLE)
         pairs = [self.slopes[i] * self.slopes[j] for i in (0, 1) for j in (0, 1)]
         self.slope_products = np.stack(pairs).T
 
@@ -146,16 +147,16 @@ class Kernels:
         for image, patch in enumerate(patches):
             fraction = (offset if image else -offset) / 2
             first, second = (self._matrices(a, fraction[:, a]) for a in range(2))
-            rows = first @ patch
-            both = rows[:, :m] @ second.transpose(0, 2, 1)
+            rows = matmul(first, patch)
+            both = matmul(rows[:, :m], second.transpose(0, 2, 1))
             modes[:, image] = both[:, :, :n]
             modes[:, 3 + 2 * image] = both[:, :, n:]
-            modes[:, 2 + 2 * image] = rows[:, m:] @ second[:, :n].transpose(0, 2, 1)
-        return self._ordered(modes.reshape(len(offset), 6, -1))
+            modes[:, 2 + 2 * image] = matmul(rows[:, m:], second[:, :n].transpose(0, 2, 1))
+        return self.ordered(modes.reshape(len(offset), 6, -1))
 
     def _matrices(self, axis: int, fraction: Float) -> Float:
         powers = np.polynomial.chebyshev.chebvander(fraction / FARTHEST, DEGREE)
-        product = powers.astype(SINGLE) @ _movers(self._pixels[axis], self.shape[axis])
+        product = matmul(powers.astype(SINGLE), _movers(self._pixels[axis], self.shape[axis]))
         return np.asarray(product.reshape(len(fraction), 2 * self.shape[axis], -1))
 
     def untransform(self, modes: Float) -> Float:
@@ -167,13 +168,14 @@ class Kernels:
 
     def spread_out(self, values: Float) -> Float:
         """Values, ring by ring, at every mode."""
-        return np.asarray(values.astype(SINGLE) @ self.spread)
+        return matmul(values.astype(SINGLE), self.spread)
 
     def mean(self, values: Float) -> Float:
         """Averages over the rings of values, mode by mode."""
         return np.asarray(np.add.reduceat(values, self._starts, axis=-1) / self.count)
 
-    def _ordered(self, values: NDArray[np.floating]) -> Float:
+    def ordered(self, values: NDArray[np.floating]) -> Float:
+        """Values at all modes, ring after ring."""
         return np.asarray(values.take(self.order, axis=-1))
 
 

@@ -30,8 +30,9 @@ from coregister.estimator.search.correlation import overlap_counts, overlap_sums
 from coregister.estimator.search.filters import auto_filters, independence
 from coregister.estimator.search.sparse import SPARSE, SPARSE_SIGMA, chance_of_features, features
 from coregister.images import MIN_SIDE
+from coregister.products import matmul
 from coregister.trust import MAX_FALSE_ALARM, REPEATS, RIVAL
-from coregister.windows.kernels import SINGLE, in_units, spread_matrix
+from coregister.windows.kernels import SINGLE, in_units, kernels, spread_matrix
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -89,12 +90,6 @@ class WindowSearch:
         return cosine_rings(self.shape)
 
     @cached_property
-    def _mean(self) -> Float:
-        of_mode = self.rings.of_mode[:, None]
-        mean = (of_mode == np.arange(self.rings.size)) / self.rings.count
-        return np.asarray(mean.astype(SINGLE))
-
-    @cached_property
     def _spreads(self) -> tuple[Float, Float]:
         frequency = self.rings.frequency
         return (
@@ -127,15 +122,15 @@ class WindowSearch:
         """
         count, frequency = self.rings.count, self.rings.frequency
         modes = [_modes(reference), _modes(near)]
-        powers = []
+        ordered, powers = kernels(self.shape), []
         for flat in (m.reshape(len(m), -1) for m in modes):
-            power = ((flat * flat) @ self._mean).astype(np.float64)
+            power = ordered.mean(ordered.ordered(flat * flat))
             powers.append(np.maximum(power, 1e-14 * power.max(axis=1, keepdims=True) + 1e-300))
         filters = auto_filters(frequency, powers, count)
         left, right = (p * f**2 for p, f in zip(powers, filters, strict=True))
         band, roughness = independence(frequency, count, left, right, 2)
-        first = _filtered(modes[0], filters[0].astype(SINGLE) @ self._spreads[0])
-        second = _filtered(_modes(moving), filters[1].astype(SINGLE) @ self._spreads[1])
+        first = _filtered(modes[0], matmul(filters[0].astype(SINGLE), self._spreads[0]))
+        second = _filtered(_modes(moving), matmul(filters[1].astype(SINGLE), self._spreads[1]))
         used = _covered(inside, self.wide)
         partly = np.flatnonzero(np.any(inside != [[0, n] for n in self.wide], axis=(1, 2)))
         second[partly] *= used[partly]
@@ -240,7 +235,7 @@ class WindowSearch:
     ) -> tuple[Float, Float, Float]:
         """Root of the product of both energies at every offset, the same flipped, and pixels."""
         rows, columns = self._boxes
-        moving = (rows @ (second * second) @ columns).astype(np.float64)
+        moving = matmul(matmul(rows, second * second), columns).astype(np.float64)
         squares = first * first
         reference = np.broadcast_to(squares.sum(axis=(1, 2))[:, None, None], moving.shape).copy()
         flipped = reference.copy()
@@ -248,8 +243,9 @@ class WindowSearch:
         if partly.size:
             down, across = (self._seen(inside[partly, axis], axis) for axis in range(2))
             pixels[partly] = down.sum(axis=2)[:, :, None] * across.sum(axis=2)[:, None]
-            half, across = down @ squares[partly], across.transpose(0, 2, 1)
-            reference[partly], flipped[partly] = half @ across, half @ across[:, ::-1]
+            half, across = matmul(down, squares[partly]), across.transpose(0, 2, 1)
+            reference[partly] = matmul(half, across)
+            flipped[partly] = matmul(half, across[:, ::-1])
         return _root(reference * moving), _root(flipped * moving), pixels
 
     def _seen(self, inside: Ints, axis: int) -> Float:

@@ -29,6 +29,7 @@ from coregister.estimator.uncertainty.disagreement import (
 )
 from coregister.estimator.uncertainty.misfit import ECHO_BAND, ECHO_LAG
 from coregister.fourier import along, frequencies
+from coregister.products import matmul
 from coregister.trust import (
     FIXED,
     MAX_CONTRADICTION,
@@ -318,13 +319,13 @@ def _dispersion(
 
     n, bands = len(residual), kernels.bands
     count = bands.shape[1]
-    score = ((weighted * residual[:, None]) @ bands).transpose(0, 2, 1).reshape(n, -1)
+    score = matmul(weighted * residual[:, None], bands).transpose(0, 2, 1).reshape(n, -1)
     pulls = weighted * white[:, None]
     even, parts = np.zeros((n, count, 2, count, 2)), np.empty((n, count, 2, 2))
     for i in range(2):
         for j in range(i, 2):
-            products = (pulls[:, i] * pulls[:, j]) @ bands
-            shares = (weighted[:, i] * gradient[:, j]) @ bands
+            products = matmul(pulls[:, i] * pulls[:, j], bands)
+            shares = matmul(weighted[:, i] * gradient[:, j], bands)
             for b in range(count):
                 even[:, b, i, b, j] = even[:, b, j, b, i] = products[:, b]
             parts[:, :, i, j] = parts[:, :, j, i] = shares

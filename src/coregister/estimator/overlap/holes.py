@@ -17,6 +17,7 @@ from coregister.estimator.rings import interpolator
 from coregister.estimator.window import Window
 from coregister.fourier import frequencies
 from coregister.images import Pair
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
@@ -145,18 +146,18 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     change: Float = np.zeros(sum(place.size for place in holes), images[0].dtype)
     left = -precision.of_images()
     direction = left / precision.diagonal
-    norm = float(left @ direction)
+    norm = dot(left, direction)
     for _ in range(CONJUGATE_STEPS):
         if norm <= enough:
             break
         image = precision.of_holes(direction)
-        curvature = float(direction @ image)
+        curvature = dot(direction, image)
         if not curvature > 0:
             break
         change += (norm / curvature) * direction
         left -= (norm / curvature) * image
         scaled = left / precision.diagonal
-        before, norm = norm, float(left @ scaled)
+        before, norm = norm, dot(left, scaled)
         direction = scaled + (norm / before) * direction
     result = []
     parts = np.split(change, [holes[0].size])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.overlap.descent import State
 from coregister.images import Pair
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
     used = _valid(pair, state)
     inside = np.square(left.ravel()[used])
     even = float(np.mean(inside))
-    peaked = float(inside @ inside) / inside.size / max(even**2, 1e-300) - 3.0
+    peaked = dot(inside, inside) / inside.size / max(even**2, 1e-300) - 3.0
     if peaked < PEAKED_SIGMA * np.sqrt(24.0 / inside.size):
         return None
     noise = np.maximum(spectra.noise_product / np.maximum(spectra.residual, 1e-300), 1e-300)

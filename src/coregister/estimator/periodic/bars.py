@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.equations import known_directions, pieces
+from coregister.estimator.equations import known_directions
 from coregister.estimator.matrices import principal, pseudo_inverse
 from coregister.estimator.periodic.modes import (
     Complex,
@@ -34,6 +34,7 @@ from coregister.estimator.uncertainty.covariance import (
 from coregister.estimator.uncertainty.disagreement import competing, contradiction
 from coregister.estimator.uncertainty.misfit import echo
 from coregister.fourier import TrigPolynomial
+from coregister.products import dot, pieces
 
 Single = NDArray[np.float32]
 
@@ -247,7 +248,7 @@ def _absorbed(pulls: Single, gram: Float) -> float:
         fourth = 0.0
         for some in pieces(pull.size):
             square = np.square(pull[some])
-            fourth += float(square @ square)
+            fourth += dot(square, square)
         most = max(most, fourth / max(float(energy) ** 2, 1e-300))
     return most
 

@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from coregister.estimator.rings import Rings
 from coregister.estimator.search.filters import floored
-from coregister.fourier import contract, frequencies, pairs_of_axes
+from coregister.fourier import frequencies, pairs_of_axes
+from coregister.products import contract
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.search.chance import chance_of_peak
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 
@@ -200,10 +201,10 @@ def _agreement_between(
     # and so do their ripples, for as long as they are seen
     plain &= ~ndimage.maximum_filter(together, 2 * RIPPLES + 1)
     x, y = first[plain], second[plain]
-    energy = float(np.sqrt((x @ x) * (y @ y)))
+    energy = float(np.sqrt(dot(x, x) * dot(y, y)))
     if energy == 0:
         return 0.0
-    z = float(x @ y) / energy * np.sqrt(x.size * band)
+    z = dot(x, y) / energy * np.sqrt(x.size * band)
     return float(min(z, _agreement_of_parts(np.where(plain, first * second, 0.0), plain)))
 
 

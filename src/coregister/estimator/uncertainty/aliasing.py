@@ -12,6 +12,7 @@ from coregister.estimator.equations import Equations
 from coregister.estimator.movable import FADE, faded
 from coregister.estimator.rings import Rings
 from coregister.fourier import along
+from coregister.products import contract, dot
 
 Float = NDArray[np.float64]
 
@@ -54,7 +55,8 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
             line = field
             for other in reversed(range(len(shape))):
                 if other != axis:
-                    line = np.tensordot(line, factors[other].astype(dtype, copy=False), (other, 0))
+                    rows = factors[other].astype(dtype, copy=False)[np.newaxis]
+                    line = contract(line, other, rows).squeeze(other)
             sums.append(float(line @ (factors[axis] * k.ravel())))
         return np.array(sums)
 
@@ -63,7 +65,7 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     chance = np.empty_like(bread)
     for i, row in enumerate(equations.gradient):
         pulled = row * power
-        chance[i] = [float(pulled @ other) for other in equations.gradient]
+        chance[i] = [dot(pulled, other) for other in equations.gradient]
 
     def density() -> tuple[Float, Float]:
         amplitude = np.sqrt(2 * np.pi * rings.bin_frequency * meeting / np.maximum(scene, TINY))
@@ -92,8 +94,8 @@ def features(density: Float, power: Float) -> float:
     power : array
         Power of all its modes.
     """
-    peaked = density.size * float(np.vdot(density, density)) / max(float(density.sum()) ** 2, TINY)
-    modes = float(power.sum()) ** 2 / max(float(np.vdot(power, power)), TINY)
+    peaked = density.size * dot(density, density) / max(float(density.sum()) ** 2, TINY)
+    modes = float(power.sum()) ** 2 / max(dot(power, power), TINY)
     return max(3.0 * modes / peaked, 1.0)
 
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.equations import Equations, pieces, products
+from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import principal
+from coregister.products import pieces, products
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]

@@ -15,6 +15,7 @@ from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
 from coregister.estimator.spectrum import Spectra
 from coregister.fourier import TrigPolynomial, frequencies
+from coregister.products import products
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
@@ -114,9 +115,9 @@ def dispersion(
         noise = np.interp(k.ravel()[1:] / (2 * np.pi), rings.frequency, spectra.residual)
         noise /= equations.kept[line] ** 2
         there = (
-            weighted @ equations.residual[line],
-            (weighted * noise) @ weighted.T,
-            weighted @ slope.T,
+            products(weighted, equations.residual[line][np.newaxis])[:, 0],
+            products(weighted * noise, weighted),
+            products(weighted, slope),
         )
         rest = [np.stack([t, w - t]) for t, w in zip(there, whole, strict=True)]
 
@@ -167,7 +168,7 @@ def _disagreement(
     if probability > ASK_PIXELS:
         return probability
     pieces = np.concatenate(in_pixels())
-    chi2, parameters = disagreement(pieces @ pieces.T)
+    chi2, parameters = disagreement(products(pieces, pieces))
     size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
     dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
     # the variance too is an estimate: Hotelling's distribution

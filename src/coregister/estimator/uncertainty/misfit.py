@@ -13,6 +13,7 @@ from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import inverse
 from coregister.estimator.search.chance import chance_of_peak
 from coregister.fourier import frequencies
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
@@ -94,7 +95,7 @@ def echo(left: Real) -> float:
     if size == 0:
         return 1.0
     mean = float(correlation.mean(dtype=np.float64)) * correlation.size / size
-    square = float(np.vdot(correlation, correlation)) / size
+    square = dot(correlation, correlation) / size
     scatter = float(np.sqrt(max(square - mean**2, 0.0)))
     if scatter == 0.0:
         return 1.0

@@ -1,0 +1,102 @@
+"""Sums of products, without the threads of BLAS.
+
+BLAS wakes its threads for a scalar product of more than some ten thousand numbers. On idle cores
+that saves microseconds; where other processes keep them busy each product waits for a turn of the
+scheduler, some milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Real = NDArray[np.floating[Any]]
+
+#: values that are worked on at a time: they stay in the processor's cache from one step to the
+#: next, and OpenBLAS multiplies so many, matrix by vector, without waking its threads
+PIECE = 2**13
+#: the same for products of matrices, complex and real: so many multiplications
+COMPLEX_MATRICES, REAL_MATRICES = 60_000, 2**18
+#: rows of a contraction up to which it is limited by memory, not by arithmetic
+FEW_ROWS = 32
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Parts of an array of so many values, one after the other."""
+    return (slice(start, start + PIECE) for start in range(0, size, PIECE))
+
+
+def dot(left: Real, right: Real) -> float:
+    """Sum of the products of two arrays of one shape."""
+    a, b = left.reshape(-1), right.reshape(-1)
+    if a.size <= PIECE:
+        return float(a @ b)
+    return sum(float(a[some] @ b[some]) for some in pieces(a.size))
+
+
+def products(left: Real, right: Real) -> NDArray[np.float64]:
+    """All products of the rows of two arrays, summed: (len(left), len(right))."""
+    return np.array([[dot(a, b) for b in right] for a in left])
+
+
+@lru_cache
+def _orders(ndim: int, axis: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Axes with one put last, and the way back."""
+    order = (*range(axis), *range(axis + 1, ndim), axis)
+    return order, (*range(axis), ndim - 1, *range(axis, ndim - 1))
+
+
+def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any]:
+    """Sum over one axis against each of `rows`, whose number takes the place of its length.
+
+    Few rows are contracted in pieces too small for BLAS to start its threads: with so little to
+    do for each number read, waking them costs more than they save.
+    """
+    lines = tensor.size // tensor.shape[axis]
+    few = COMPLEX_MATRICES if min(len(rows), lines) > 1 else PIECE
+    if tensor.size * len(rows) <= few:
+        if axis == tensor.ndim - 1:
+            return np.asarray(tensor @ rows.T)
+        if axis == 0:
+            product = rows @ tensor.reshape(len(tensor), -1)
+            return np.asarray(product.reshape(len(rows), *tensor.shape[1:]))
+    order, back = _orders(tensor.ndim, axis)
+    moved = tensor.transpose(order)
+    count, length = rows.shape
+    if count > FEW_ROWS:
+        return np.asarray((moved @ rows.T).transpose(back))
+    flat = moved.reshape(-1, length)
+    pieces = min(len(flat) // 2, -(-flat.size * count // COMPLEX_MATRICES))
+    if min(count, len(flat)) == 1:
+        result = np.einsum("ij,kj->ik", flat, rows)
+    elif pieces <= 1:
+        result = flat @ rows.T
+    else:
+        result = np.empty((len(flat), count), dtype=tensor.dtype)
+        few = -(-len(flat) // pieces)
+        for start in range(0, len(flat), few):
+            np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
+    return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
+
+
+def matmul(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """``left @ right``, of one pair of real matrices or of many."""
+    rows, length, columns = *left.shape[-2:], right.shape[-1]
+    if rows * length * columns <= REAL_MATRICES:
+        return np.asarray(left @ right)
+    some = min(rows, max(16, REAL_MATRICES // (length * columns)))
+    wide = min(columns, max(2, REAL_MATRICES // (some * length)))
+    many = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    result = np.empty((*many, rows, columns), dtype=np.result_type(left, right))
+    for i in range(0, rows, some):
+        for j in range(0, columns, wide):
+            np.matmul(
+                left[..., i : i + some, :],
+                right[..., j : j + wide],
+                out=result[..., i : i + some, j : j + wide],
+            )
+    return result
