@@ -18,7 +18,7 @@ Real = NDArray[np.floating[Any]]
 
 #: values that are worked on at a time: they stay in the processor's cache from one step to the
 #: next, and OpenBLAS multiplies so many, matrix by vector, without waking its threads
-PIECE = 2**13
+PIECE = 9216
 #: the same for products of matrices, complex and real: so many multiplications
 COMPLEX_MATRICES, REAL_MATRICES = 60_000, 2**18
 #: rows of a contraction up to which it is limited by memory, not by arithmetic
