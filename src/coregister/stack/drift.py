@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,7 @@ def smooth(
     InputError
         If there are too few, or too many, frames.
     """
+    from scipy.linalg import solve_triangular
     from scipy.stats import chi2
 
     count = len(offsets)
@@ -98,28 +100,22 @@ def smooth(
         # where all of them lie is free: what is added changes nothing but that it can be inverted,
         # also where one of them is certain
         root = np.linalg.cholesky(errors + scale)
-        white_y, white_one, white_time = np.linalg.solve(
-            root, np.stack([y, *line[good].T], axis=1)
-        ).T
+        white = partial(solve_triangular, root, lower=True)
+        white_y, white_line = white(y), white(line[good])
+        white_one, white_time = white_line.T
         mean = float(white_one @ white_y) / float(white_one @ white_one)
         left = white_y - mean * white_one
         ahead = white_time - white_one * (white_one @ white_time) / (white_one @ white_one)
         distance += float(left @ left)
         slope += float(ahead @ left) ** 2 / float(ahead @ ahead)
-        choice = max(
-            (0.0, *SCALES),
-            key=lambda size: _evidence(
-                y,
-                line[good],
-                errors + scale + size * scale * walk[np.ix_(good, good)],
-            ),
-        )
+        walked = white(white(scale * walk[np.ix_(good, good)]).T)
+        choice = _likeliest(white_y, white_line, walked)
         prior = choice * scale * walk + 1e6 * scale * line @ line.T
         gain = np.linalg.solve(prior[np.ix_(good, good)] + errors, prior[good]).T
         fitted[:, axis] = mean + gain @ (y - mean)
         variances = np.diag(prior - gain @ prior[good])
         bars[:, axis] = np.sqrt(np.clip(variances, 0.0, None))
-        beyond = np.linalg.solve(root, y - fitted[good, axis])
+        beyond = white(y - fitted[good, axis])
         rough.append(np.sqrt(float(beyond @ beyond) / y.size))
     freedom = (good.sum() - 1) * offsets.shape[1]
     return Drift(
@@ -132,12 +128,24 @@ def smooth(
     )
 
 
-def _evidence(y: Float, line: Float, covariance: Float) -> float:
-    """Restricted log-likelihood: whatever the straight line is."""
-    root = np.linalg.cholesky(covariance)
-    white_y, white_line = np.linalg.solve(root, y), np.linalg.solve(root, line)
-    inner = white_line.T @ white_line
-    left = white_y - white_line @ np.linalg.solve(inner, white_line.T @ white_y)
-    return float(
-        -0.5 * (left @ left) - np.sum(np.log(np.diag(root))) - 0.5 * np.linalg.slogdet(inner)[1]
-    )
+def _likeliest(y: Float, line: Float, walk: Float) -> float:
+    """Size of the random walk with the largest likelihood, whatever the straight line is.
+
+    Its covariance is diagonal, whatever the size, in one basis of what a straight line leaves
+    (Kang et al. 2008, doi:10.1534/genetics.107.080101).
+
+    Parameters
+    ----------
+    y : (n,) array
+        Whitened, so that errors have the unit matrix for covariance.
+    line : (n, 2) array
+        A level and a slope, whitened.
+    walk : (n, n) array
+        Covariance of a walk of size 1, whitened.
+    """
+    beside = np.linalg.qr(line, mode="complete").Q[:, line.shape[1] :]
+    powers, axes = np.linalg.eigh(beside.T @ walk @ beside)
+    squares = (axes.T @ (beside.T @ y)) ** 2
+    sizes = np.append(0.0, SCALES)
+    variances = 1.0 + np.multiply.outer(sizes, np.maximum(powers, 0.0))
+    return float(sizes[np.argmin((np.log(variances) + squares / variances).sum(axis=1))])
