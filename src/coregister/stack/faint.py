@@ -53,8 +53,8 @@ def offsets_from_means(frames: Frames, numbers: Sequence[int], options: Options)
         means = Means(frames, numbers, size)
         stack = Frames(means)
         link = partial(_links, stack, options)
-        offsets, _, part, _ = offsets_of_all(stack, choose_centre(stack, options), options, link)
-        found = np.flatnonzero(part == 0)
+        rough = offsets_of_all(stack, choose_centre(stack, options), options, link)
+        offsets, found = rough.offsets, np.flatnonzero(rough.part == 0)
         if found.size > max(len(means) / 2, 1):
             middles = [float(np.mean(means.blocks[b])) for b in found]
             every = np.arange(len(frames))

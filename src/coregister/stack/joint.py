@@ -16,7 +16,7 @@ from coregister.estimator.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.frames import Frames
-from coregister.stack.links import Centre, Link, Options, choose_centre, offsets_of_all
+from coregister.stack.links import Centre, Link, Options, Rough, choose_centre, offsets_of_all
 from coregister.stack.passes import settled
 from coregister.stack.ready import Kept, samples_of
 from coregister.stack.result import StackRegistration, told_of_aliasing, unknown
@@ -58,11 +58,10 @@ def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegis
     single = Single(frames.read(centre), periodic=options.periodic)
     if not single.given.constant:
         options = replace(options, samples=samples_of(single, periodic=options.periodic))
-    offsets, flags, part, clean = offsets_of_all(
-        frames, centre, options, partial(run.links, frames, options, kept)
-    )
+    rough = offsets_of_all(frames, centre, options, partial(run.links, frames, options, kept))
     ndim = len(frames.shape)
-    _find_faint(frames, offsets, flags, part, options, run)
+    _find_faint(frames, rough, options, run)
+    offsets, flags, part = rough.offsets, rough.flags, rough.part
     if np.count_nonzero(part == 0) < 2:
         part[part == 0] = -1
     good = np.flatnonzero(part == 0)
@@ -75,12 +74,12 @@ def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegis
     together = options.boundary == "periodic" or good.size < 3
     known = None
     if together or roomy(offsets[good], frames.shape):
-        known = settled(frames, offsets, good, clean, options, run, kept)
+        known = settled(frames, rough, good, options, run, kept)
     if known is None and not together:
-        spread = placed(frames, offsets, good, clean, options, run, kept)
+        spread = placed(frames, rough, good, options, run, kept)
         if spread is not None:
             return _spread(frames, offsets, own, flags, part, spread, options, run)
-        known = settled(frames, offsets, good, clean, options, run, kept)
+        known = settled(frames, rough, good, options, run, kept)
     if known is None and good.size >= 2:
         return linked(frames, offsets, flags, part, good, options, run)
     if known is None:
@@ -205,15 +204,9 @@ def _centred(
     )
 
 
-def _find_faint(
-    frames: Frames,
-    offsets: Float,
-    flags: list[frozenset[Status]],
-    part: NDArray[np.int_],
-    options: Options,
-    run: Run,
-) -> None:
+def _find_faint(frames: Frames, rough: Rough, options: Options, run: Run) -> None:
     """Look for frames that no other matches in the mean of many: it is less noisy."""
+    offsets, flags, part, _, sharp = rough
     usable = [t for t in range(len(frames)) if Status.CONSTANT_IMAGE not in flags[t]]
     known = [t for t in usable if part[t] == 0]
     wanted = [t for t in usable if part[t] != 0]
@@ -223,15 +216,16 @@ def _find_faint(
     if len(known) > 1:
         found = found_in_mean(frames, offsets, known, wanted, options, run)
     if len(known) + len(found) <= len(usable) / 2:  # where most lie is found from means too
-        rough = offsets_from_means(frames, usable, options)
-        if rough is None:
+        means = offsets_from_means(frames, usable, options)
+        if means is None:
             return
-        again = found_in_mean(frames, rough, usable, usable, options, run)
+        again = found_in_mean(frames, means, usable, usable, options, run)
         if len(again) > len(known) + len(found):
             part[known] = -1
             found = again
     for t, link in found.items():
         offsets[t], flags[t], part[t] = link.offset, frozenset(), 0
+        sharp.discard(t)
 
 
 class Loops(NamedTuple):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
-from coregister.estimator.overlap.search import MAX_FILLED, OverlapSearch
-from coregister.estimator.search.steps import QUICK_CHANCE, beyond_doubt
+from coregister.estimator.fill import spikes, suspects, without
+from coregister.estimator.overlap.search import MAX_FILLED
 from coregister.estimator.single import Single
-from coregister.images import Image, Pair, together
-from coregister.register import measure, route_of
+from coregister.images import Image, together
+from coregister.register import measure
 from coregister.stack.frames import Frames
-from coregister.stack.ready import Kept, Ready, Samples, ready
+from coregister.stack.look import Look
+from coregister.stack.ready import Kept, Ready, Samples, ready, samples_of
 from coregister.status import ADVISORY, Status
 
 Float = NDArray[np.float64]
@@ -79,10 +80,42 @@ class Centre:
     def __init__(self, frames: Frames, index: int | Image, options: Options) -> None:
         self.image = index if isinstance(index, Image) else frames.read(index)
         self._options = options
-        self.single = Single(self.image, periodic=options.boundary == "periodic")
+        self._ready: Ready | None = None
+
+    @cached_property
+    def single(self) -> Single:
+        """The frame without hot pixels and cosmic rays."""
+        values: Any = self.image.values  # single precision will do
+        bad = spikes(values, suspects(values))
+        image = without(self.image, bad) if bad.any() else self.image
+        return Single(image, periodic=self._options.periodic, clean=True)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """How frames are compared with it."""
+        return self._options.samples or samples_of(self.single, periodic=self._options.periodic)
+
+    def ready(self, samples: Samples) -> Ready:
+        """The frame as one that can be moved."""
+        if self._ready is None:
+            self._ready = ready(self.single, samples, periodic=self._options.periodic)
+        return self._ready
+
+    @cached_property
+    def _look(self) -> Look | None:
+        """The frame as one in which others are found on few samples."""
+        quick = self.samples.quick
+        if quick is None or self.single.missing > MAX_FILLED:
+            return None
+        return Look(
+            self.single,
+            self.ready(self.samples).at(quick).movable,
+            periodic=self._options.periodic,
+            max_offset=self._options.max_offset,
+        )
 
     def link(self, frames: Frames, index: int, *, full: bool = False) -> Link:
-        """Link a frame: by the search alone where that leaves no doubt."""
+        """Link a frame: by a first look alone where that leaves no doubt."""
         return self.beside(Centre(frames, index, self._options), full=full)
 
     def beside(self, other: Centre, *, full: bool = False) -> Link:
@@ -91,71 +124,22 @@ class Centre:
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
-        clean = other.single.image is image
-        if not full:
-            best = self._clear(other)
+        clean = other.single.given is image
+        if not full and self._look is not None and other.single.missing <= MAX_FILLED:
+            best = self._look.of(other.ready(self.samples).at(self._look.step).movable)
             if best is not None:
                 return Link(best, None, frozenset(), clean)
-        pair = self._pair(self.image, image, 1)
+        pair = together(
+            self.image,
+            image,
+            boundary=self._options.boundary,
+            max_offset=self._options.max_offset,
+            initial=None,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = measure(pair, (self.single, other.single))
         return Link(result.offset, result.covariance, result.flags, clean, result.systematic)
-
-    @cached_property
-    def ready(self) -> Ready:
-        """The frame as one that can be moved."""
-        assert self._options.samples is not None
-        return ready(self.single, self._options.samples, periodic=self._options.periodic)
-
-    @cached_property
-    def small(self) -> Single:
-        """The frame on the samples on which all are compared."""
-        movable = self.ready.movable
-        if movable.step == 1:
-            return self.single
-        shape = [n // movable.step for n in movable.size]
-        zero = [0] * len(shape)
-        (data,) = movable.window(zero, shape, np.zeros(len(shape)))
-        image = Image(values=data.astype(np.float64, copy=False))
-        return Single(image, periodic=self._options.periodic, clean=True)
-
-    def _clear(self, other: Centre) -> Float | None:
-        """The offset where a look at few samples leaves no doubt about it."""
-        if self._options.samples is None:
-            return clear_candidate(
-                self._pair(self.image, other.image, 1), (self.single, other.single)
-            )
-        if max(self.single.missing, other.single.missing) > MAX_FILLED:
-            return None
-        small, step = (self.small, other.small), self._options.samples.step
-        best = clear_candidate(self._pair(small[0].given, small[1].given, step), small)
-        return None if best is None else best * step
-
-    def _pair(self, first: Image, second: Image, step: int) -> Pair:
-        reach = self._options.max_offset
-        return together(
-            first,
-            second,
-            boundary=self._options.boundary,
-            max_offset=None if reach is None else reach / step,
-            initial=None,
-        )
-
-
-def clear_candidate(pair: Pair, singles: tuple[Single, Single]) -> Float | None:
-    """The offset, to a fraction of a sample, where a first look leaves no doubt about it."""
-    if pair.boundary == "periodic":
-        candidates = route_of(pair, singles).search()
-    else:
-        clean = replace(pair, reference=singles[0].image, moving=singles[1].image)
-        search = OverlapSearch(clean, singles, every_pixel=False)
-        quick = search.steps[1]
-        candidates = [] if quick is None else search.candidates(quick)
-    if not candidates or not beyond_doubt(candidates):
-        return None
-    best = candidates[0]
-    return None if best.at_edge or best.false_alarm > QUICK_CHANCE else best.offset
 
 
 def link_block(
@@ -167,7 +151,7 @@ def link_block(
         other = Centre(frames, index, options)
         links.append((index, hub.beside(other)))
         if kept is not None and options.samples is not None and not other.image.constant:
-            kept.keep(index, other.ready)
+            kept.keep(index, other.ready(options.samples))
     return links
 
 
@@ -196,13 +180,37 @@ def choose_centre(frames: Frames, options: Options) -> int:
     return best
 
 
+class Rough(NamedTuple):
+    """Where frames lie, as links tell it.
+
+    Attributes
+    ----------
+    offsets : (T, ndim) array
+        px.
+    flags : list of frozenset of Status
+    part : (T,) array
+        The part of the stack that each belongs to, 0 that of the centre; -1 of those that match
+        nothing.
+    clean : set of int
+        Frames without hot pixels and rays.
+    sharp : set of int
+        Those that a first look found beyond doubt: their offsets are good to a part of a pixel.
+    """
+
+    offsets: Float
+    flags: list[frozenset[Status]]
+    part: NDArray[np.int_]
+    clean: set[int]
+    sharp: set[int]
+
+
 def offsets_of_all(
     frames: Frames,
     centre: int,
     options: Options,
     run: Callable[[int, Sequence[int]], list[tuple[int, Link]]],
-) -> tuple[Float, list[frozenset[Status]], NDArray[np.int_], set[int]]:
-    """Offset of every frame from the centre, flags, the part it belongs to, and the clean ones.
+) -> Rough:
+    """Where every frame lies from the centre.
 
     Frames that the centre does not reach, or hardly, are linked to the nearest frame that is
     known, until nothing more is reached. What is left may hang together by itself.
@@ -216,21 +224,23 @@ def offsets_of_all(
         Links some frames to one: `link_block`, on whatever machine.
     """
     count, ndim = len(frames), len(frames.shape)
-    offsets = np.zeros((count, ndim))
-    flags: list[frozenset[Status]] = [frozenset()] * count
-    part = np.full(count, -1)
+    rough = Rough(
+        np.zeros((count, ndim)), [frozenset()] * count, np.full(count, -1), set(), {centre}
+    )
+    offsets, flags, part, clean, sharp = rough
     part[centre] = 0
     far = []
-    clean = set()
     for index, link in run(centre, [i for i in range(count) if i != centre]):
         offsets[index], flags[index] = link.offset, link.flags
         if link.clean:
             clean.add(index)
         if link.good:
             part[index] = 0
+            if link.covariance is None:
+                sharp.add(index)
             if _shared(link.offset, frames.shape, options) < FAR:
                 far.append(index)
-    _spread_from(frames, offsets, flags, part, 0, far, run, options)
+    _spread_from(frames, rough, 0, far, run, options)
     number = 0
     while True:  # what hangs together without the centre
         left = [i for i in np.flatnonzero(part == -1) if Status.CONSTANT_IMAGE not in flags[i]]
@@ -239,12 +249,12 @@ def offsets_of_all(
         number += 1
         root = int(left[0])
         part[root] = number
-        _spread_from(frames, offsets, flags, part, number, [], run, options)
+        _spread_from(frames, rough, number, [], run, options)
         if np.count_nonzero(part == number) == 1:
             part[root] = -2  # matches nothing
             number -= 1
     part[part == -2] = -1
-    return offsets, flags, part, clean
+    return rough
 
 
 def _shared(offset: Float, shape: tuple[int, ...], options: Options) -> float:
@@ -257,15 +267,14 @@ def _shared(offset: Float, shape: tuple[int, ...], options: Options) -> float:
 
 def _spread_from(
     frames: Frames,
-    offsets: Float,
-    flags: list[frozenset[Status]],
-    part: NDArray[np.int_],
+    rough: Rough,
     number: int,
     far: list[int],
     run: Callable[[int, Sequence[int]], list[tuple[int, Link]]],
     options: Options,
 ) -> None:
     """Link what is not reached to its nearest neighbours that are, outwards from them."""
+    offsets, flags, part, _, sharp = rough
     waiting = sorted({*map(int, np.flatnonzero(part == -1)), *far})
     tried: set[tuple[int, int]] = set()
     again = True
@@ -284,5 +293,8 @@ def _spread_from(
                 offsets[index] = offsets[nearest] + link.offset
                 flags[index] = link.flags
                 part[index] = number
+                sharp.discard(index)
+                if link.covariance is None and nearest in sharp:
+                    sharp.add(index)
                 waiting.remove(index)
                 again = True

@@ -13,7 +13,7 @@ from coregister.estimator.single import Single
 from coregister.stack.bench import Bench, Common, Frame, Part, common_window
 from coregister.stack.frames import Frames
 from coregister.stack.improve import Improve, Seen, judged
-from coregister.stack.links import Options
+from coregister.stack.links import Options, Rough
 from coregister.stack.pattern import Canvas
 from coregister.stack.ready import Kept, ready
 from coregister.stack.run import Run, in_blocks
@@ -25,8 +25,8 @@ Float = NDArray[np.float64]
 #: how much farther apart samples are at first, and the share of one that ends the approach
 COARSER, NEAR = 4, 0.05
 #: most passes on the finest samples in which what is left over is not looked at, and the step, in
-#: bars, that ends them
-ROUGHLY, CLOSE = 2, 2.0
+#: bars or in samples, that ends them: of a step of Newton's next to nothing is left
+ROUGHLY, CLOSE, CLOSE_BY = 2, 2.0, 0.1
 #: steps, in bars, after which what is left of them does not count
 LINEAR = 0.5
 #: a frame that is moved by more than this many samples is cut anew
@@ -40,13 +40,7 @@ MOST_WEIGHT = 4.0
 
 
 def settled(
-    frames: Frames,
-    offsets: Float,
-    good: NDArray[np.intp],
-    clean: set[int],
-    options: Options,
-    run: Run,
-    kept: Kept,
+    frames: Frames, rough: Rough, good: NDArray[np.intp], options: Options, run: Run, kept: Kept
 ) -> tuple[dict[int, Frame], set[int], float] | None:
     """All good frames at the joint optimum, those that do not fit, and the chance of a pattern.
 
@@ -54,93 +48,151 @@ def settled(
     """
     if good.size < 2:
         return None
-    periodic = options.boundary == "periodic"
-    assert options.samples is not None
-    step = options.samples.step
-    members = {
-        int(t): Frame(offsets[t].copy(), 1.0, 1.0, np.zeros((2, 2)), 1.0, 1.0, np.inf) for t in good
-    }
-    # a first approach on samples far apart is cheap
-    state = run.state(good) or State(members, set(), step * COARSER)
-    members, misfits, level = state.members, state.misfits, state.level
-    common, template, noise = state.common, state.template, state.noise
-    fine, near = state.fine, state.near
-    if state.pattern is not None:
-        return members, misfits, state.pattern
-    for number in range(state.passes, 2 * MAX_PASSES):
-        run.keep_state(
-            good, State(members, misfits, level, common, template, number, fine, near, noise)
-        )
-        rows = np.array([members[int(t)].offset for t in good])
-        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * level:
-            common = (
-                None
-                if periodic and level > step
-                else common_window(rows, frames.shape, level, periodic=periodic)
-            )
-            template = noise = None
-            if common is None and level > step:
-                # frames that wrap are not approached on coarse samples: a rough pass instead
-                level, near = step, int(periodic)
-                common = common_window(rows, frames.shape, level, periodic=periodic)
-        if common is None:
+    passes = _Passes(frames, rough, good, options, run, kept)
+    state = passes.state
+    while state.pattern is None:
+        run.keep_state(good, state)
+        if not passes.windowed():
             return None
-        row_of = {int(t): row for row, t in enumerate(good)}
-        counted = [t for t in row_of if t not in misfits]
-        looked_at = level == step and not near
+        passes.over_all()
+    run.keep_state(good, state)
+    return state.members, state.misfits, state.pattern
+
+
+class _Passes:
+    """Passes over some frames, and where they stand.
+
+    Parameters
+    ----------
+    frames, rough, good, options, run, kept
+        As for `settled`.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        rough: Rough,
+        good: NDArray[np.intp],
+        options: Options,
+        run: Run,
+        kept: Kept,
+    ) -> None:
+        assert options.samples is not None
+        self._frames, self._options, self._run, self._kept = frames, options, run, kept
+        self._row_of = {int(t): row for row, t in enumerate(good)}
+        self._clean = frozenset(rough.clean)
+        self._samples = options.samples
+        self.state = run.state(good) or self._begun(rough)
+
+    def _begun(self, rough: Rough) -> State:
+        """Where links leave the frames: from far off, samples far apart are a first approach."""
+        nothing = np.zeros((2, 2))
+        members = {
+            t: Frame(rough.offsets[t].copy(), 1.0, 1.0, nothing, 1.0, 1.0, np.inf)
+            for t in self._row_of
+        }
+        step = self._samples.step
+        if self._options.periodic or rough.sharp.issuperset(self._row_of):
+            return State(members, set(), step, near=ROUGHLY)
+        return State(members, set(), step * COARSER)
+
+    def windowed(self) -> bool:
+        """See that there is a window that all frames show; False without."""
+        state, step, shape = self.state, self._samples.step, self._frames.shape
+        periodic = self._options.periodic
+        rows = self._places(self._row_of)
+        common = state.common
+        if common is None or np.max(np.abs(rows - common.whole)) > FARTHEST * state.level:
+            common = common_window(rows, shape, state.level, periodic=periodic)
+            if common is None and state.level > step:
+                state.level = step
+                common = common_window(rows, shape, step, periodic=periodic)
+            state.common, state.template, state.noise = common, None, None
+        return common is not None
+
+    def _places(self, numbers: Iterable[int]) -> Float:
+        return np.array([self.state.members[t].offset for t in numbers])
+
+    def over_all(self) -> None:
+        """One pass: sums over the frames that fit, then every frame against their mean."""
+        state, run, row_of = self.state, self._run, self._row_of
+        members = state.members
+        assert state.common is not None
+        counted = [t for t in row_of if t not in state.misfits]
+        before = self._places(counted)
+        looked_at = state.level == self._samples.step and not state.near
         shared = _Shared(
-            frames, options, kept, common, frozenset(clean), frozenset(misfits), looked_at, template
+            self._frames,
+            self._options,
+            self._kept,
+            state.common,
+            self._clean,
+            frozenset(state.misfits),
+            looked_at,
+            state.template,
         )
         parts = functools.partial(_parts, row_of, members)
         sums = functools.reduce(Sums.plus, run.map(_sums, shared, parts(counted)))
-        bench = Bench(common)
-        template = template_of(bench, sums, len(counted), noise, single=options.samples.single)
+        bench = Bench(state.common)
+        template = template_of(bench, sums, len(counted), state.noise, single=self._samples.single)
         shared = shared._replace(template=template)
-        canvas = Canvas(common)
+        canvas = Canvas(state.common)
         seen: dict[int, Seen] = {}
         for block, part in run.map(_improved, shared, parts(members)):
             seen.update(block)
             if part is not None:
                 canvas.total += part.total
                 canvas.count += part.count
-        judged_by = template.rough if (found := noise_of(seen, counted)) is None else found
-        judged(bench.rings, level, list(seen.values()), judged_by, template, len(counted))
+        noise = noise_of(seen, counted)
+        judged_by = template.rough if noise is None else noise
+        judged(bench.rings, state.level, list(seen.values()), judged_by, template, len(counted))
         members.update({t: one.frame for t, one in seen.items()})
         settle([members[t] for t in counted])
-        noise = noise_of(seen, counted)
-        mean = np.mean([members[t].offset for t in counted], axis=0)
-        for t in members:
-            members[t].offset = members[t].offset - mean
-        if level > step:
-            after = np.array([members[t].offset for t in counted])
-            before = rows[[row_of[t] for t in counted]]
-            if np.max(np.abs(after - before)) < NEAR * level:
-                level, template, common, noise = step, None, None, None
-                near = ROUGHLY
-            continue
-        if near:
-            near = near - 1 if max(members[t].step for t in counted) > CLOSE else 0
-            continue
-        fine += 1
+        state.template, state.noise = template, noise_of(seen, counted)
+        mean = self._places(counted).mean(axis=0)
+        for frame in members.values():
+            frame.offset = frame.offset - mean
+        moved = self._places(counted) - (before - before.mean(axis=0))
+        farthest = float(np.max(np.abs(moved))) / state.level
+        state.passes += 1
+        if looked_at:
+            if self._at_the_optimum(seen, counted):
+                self._end(canvas.chance())
+        elif state.near:
+            largest = max(members[t].step for t in counted)
+            again = farthest > CLOSE_BY and largest > CLOSE
+            state.near = state.near - 1 if again else 0
+        elif farthest < NEAR:
+            state.level, state.near = self._samples.step, ROUGHLY
+            state.template = state.common = state.noise = None
+        if state.passes == 2 * MAX_PASSES:
+            self._end(canvas.chance())
+
+    def _end(self, pattern: float) -> None:
+        state = self.state
+        state.common = state.template = state.noise = None
+        state.pattern = pattern
+
+    def _at_the_optimum(self, seen: dict[int, Seen], counted: list[int]) -> bool:
+        """True if frames need no further pass; leaves out those that do not fit."""
+        state, members = self.state, self.state.members
+        state.fine += 1
         # what stands in holes takes a pass to settle, and so do weights that vary over the field
-        whole = len(clean) >= len(frames) - 1 and all(
+        whole = len(self._clean) >= len(self._frames) - 1 and all(
             one.even and one.frame.lost is None for one in seen.values()
         )
-        new = unlike(members, misfits)
+        new = unlike(members, state.misfits)
         largest = max(members[t].step for t in counted)
         if whole and not new and largest < LINEAR:
-            break
+            return True
         # these have not settled, or the frames have not
         far = np.median([members[t].step for t in counted]) > 1
-        if fine < (2 if whole else 3) or (far and fine < MAX_PASSES // 2):
-            continue
+        if state.fine < (2 if whole else 3) or (far and state.fine < MAX_PASSES // 2):
+            return False
         if new and len(counted) - len(new) >= max(2, len(members) / 2):
-            misfits |= new
-        elif largest < TOLERANCE:
-            break
-    pattern = canvas.chance()
-    run.keep_state(good, State(members, misfits, level, passes=number + 1, pattern=pattern))
-    return members, misfits, pattern
+            state.misfits |= new
+            return False
+        return largest < TOLERANCE
 
 
 class _Entry(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.movable import MovableImage
+from coregister.estimator.movable import COARSER, MovableImage
 from coregister.estimator.rings import Rings, cosine_rings
 from coregister.estimator.search.filters import auto_coherence
 from coregister.estimator.search.steps import steps_between_samples
@@ -29,10 +29,13 @@ class Samples(NamedTuple):
         Pixels between samples: what the frames hold is no finer.
     single : bool
         Single precision will do.
+    quick : int or None
+        The same for a first look; None where a few samples would not tell.
     """
 
     step: int
     single: bool
+    quick: int | None = None
 
 
 class Ready(NamedTuple):
@@ -86,9 +89,9 @@ def ready(
     """
     if lost is not None:
         single = single.without(lost)
-    movable = MovableImage(
-        single.filled, periodic=periodic, step=samples.step, single=samples.single
-    )
+    image = single.image
+    data: Any = image.values if image.valid is None else single.filled
+    movable = MovableImage(data, periodic=periodic, step=samples.step, single=samples.single)
     valid, sigma = single.image.valid, single.image.sigma
     bad = None if valid is None or valid.all() else np.flatnonzero(~valid).astype(np.int32)
     weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
@@ -105,10 +108,14 @@ def samples_of(single: Single, *, periodic: bool) -> Samples:
 
     coherence = auto_coherence(rings.frequency, [single.power] * 2, rings.count)
     divisor = int(np.gcd.reduce((8, *sides))) if periodic else 0
-    step = steps_between_samples(
+    step, quick = steps_between_samples(
         modes, rings.frequency, coherence, min(sides), len(sides), divisor=divisor
-    )[0]
-    return Samples(step, single.modes.dtype == np.float32)
+    )
+    if quick is not None:
+        quick = min(max(quick, step), COARSER * step)  # what a frame can be thinned to
+    elif periodic:
+        quick = step
+    return Samples(step, single.modes.dtype == np.float32, quick)
 
 
 class Kept:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coregister.stack.bench import Frame
 from coregister.stack.frames import Frames
-from coregister.stack.links import Options, pair_link
+from coregister.stack.links import Options, Rough, pair_link
 from coregister.stack.passes import settled
 from coregister.stack.ready import Kept
 from coregister.stack.run import Run
@@ -116,21 +116,21 @@ def _within(offsets: Float, reach: Float) -> dict[tuple[int, ...], NDArray[np.in
 
 def placed(
     frames: Frames,
-    offsets: Float,
+    rough: Rough,
     good: NDArray[np.intp],
-    clean: set[int],
     options: Options,
     run: Run,
     kept: Kept,
 ) -> Placed | None:
     """All good frames, from many windows; None where they do not hang together."""
+    offsets = rough.offsets
     looks: dict[int, list[Look]] = {int(t): [] for t in good}
     out: dict[int, int] = {}
     together: list[int] = []
     pattern, number = 1.0, 0
     for rows in windows(offsets[good], frames.shape):
         numbers = good[rows]
-        known = settled(frames, offsets, numbers, clean, options, run, kept)
+        known = settled(frames, rough, numbers, options, run, kept)
         if known is None:
             continue
         members, misfits, chance = known
