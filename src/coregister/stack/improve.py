@@ -13,10 +13,9 @@ from coregister.estimator.fill import MAX_SPIKES, outliers
 from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
-from coregister.estimator.uncertainty.covariance import spread_of
-from coregister.estimator.uncertainty.misfit import distortion
 from coregister.stack.bench import Bench, Frame, Part
 from coregister.stack.template import Template, spectra_of
+from coregister.stack.uneven import Unevenness
 
 Float = NDArray[np.float64]
 
@@ -63,6 +62,7 @@ class Improve:
         self._looked_at = looked_at
         self._pulled = template.gradient * template.weight
         self._mean = template.weight * template.mean
+        self._unevenness = Unevenness(template.pulls)
 
     def of(self, part: Part) -> Seen:
         """One frame against the others: its step and gain, what is left over, and its bars.
@@ -119,15 +119,14 @@ class Improve:
             improved.step = float(np.sqrt(seen_share * template.values @ known**2))
             return Seen(improved, power, holes is None, weight is None, None)
         residual = bench.field(left * white)
-        seen = spread_of(residual, pulls, bread)
-        student = seen.dof / (seen.dof - 2)
-        improved.misfit = distortion(residual, pulls)
-        improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(seen.seen) @ step)))
-        improved.own = student * seen.seen / (1 - share)
+        unevenness = self._unevenness if weight is None else Unevenness(pulls)
+        spread, pixels, improved.misfit = unevenness.of(residual, bread)
+        improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(spread) @ step)))
+        improved.own = pixels / (pixels - 2) * spread / (1 - share)
         if improved.step <= SETTLED:  # a frame in the wrong place has many
             standing = residual if holes is None else residual * ~holes
             improved.lost = self._lost(row, frame.lost, standing, ready.movable.size)
-        residual /= max(float(np.std(residual)), 1e-300)
+        residual /= max(float(np.sqrt(np.vdot(residual, residual) / residual.size)), 1e-300)
         return Seen(improved, power, holes is None, weight is None, residual)
 
     def _lost(

@@ -141,8 +141,7 @@ class _Passes:
         for block, part in run.map(_improved, shared, parts(members)):
             seen.update(block)
             if part is not None:
-                canvas.total += part.total
-                canvas.count += part.count
+                canvas.plus(part)
         noise = noise_of(seen, counted)
         judged_by = template.rough if noise is None else noise
         judged(bench.rings, state.level, list(seen.values()), judged_by, template, len(counted))

@@ -27,17 +27,23 @@ class Canvas:
         starts = common.starts // common.step
         self._starts = [starts - starts.min(axis=0), starts.max(axis=0) - starts]
         self._shape = common.shape
-        size = (2, *(np.array(common.shape) + self._starts[0].max(axis=0)))
-        self.total = np.zeros(size)
-        self.count = np.zeros(size)
+        self.total = np.zeros((2, *(np.array(common.shape) + self._starts[0].max(axis=0))))
+        self.added = np.zeros(len(starts))
+
+    def _place(self, which: int, row: int) -> tuple[slice, ...]:
+        corner = zip(self._starts[which][row], self._shape, strict=True)
+        return tuple(slice(s, s + n) for s, n in corner)
 
     def add(self, row: int, left: Float) -> None:
         """One more frame."""
-        for which, starts in enumerate(self._starts):
-            corner = zip(starts[row], self._shape, strict=True)
-            place: tuple[int | slice, ...] = (which, *(slice(s, s + n) for s, n in corner))
-            self.total[place] += left
-            self.count[place] += 1
+        for which, total in enumerate(self.total):
+            total[self._place(which, row)] += left
+        self.added[row] += 1
+
+    def plus(self, other: Canvas) -> None:
+        """More of them."""
+        self.total += other.total
+        self.added += other.added
 
     def chance(self) -> float:
         """Probability that so much more adds up at the detector than in the mirror.
@@ -48,11 +54,14 @@ class Canvas:
         """
         from scipy.special import ndtr
 
-        size = self.count[0].size
+        size = self.total[0].size
         excess = float(np.sum(self.total[0] ** 2) - np.sum(self.total[1] ** 2))
         if excess <= 0:
             return 1.0
         power = np.abs(np.fft.fftn(self.total[1], norm="ortho")) ** 2
-        uneven = size * np.sum(self.count[1] ** 2) / np.sum(self.count[1]) ** 2
+        count: Float = np.zeros(self.total[1].shape)
+        for row in np.flatnonzero(self.added).tolist():
+            count[self._place(1, row)] += self.added[row]
+        uneven = size * np.sum(count**2) / np.sum(count) ** 2
         scatter = np.sqrt(2 * uneven * float(np.sum(power**2)))
         return float(ndtr(-excess / max(scatter, 1e-300)))
