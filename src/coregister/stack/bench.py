@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.rings import Rings, cosine_rings
 from coregister.estimator.window import MARGIN, fast_length
+from coregister.stack.basis import Waves, basis_of
 from coregister.stack.ready import Ready
 
 Float = NDArray[np.float64]
@@ -64,7 +63,7 @@ class Frame:
     odd : float
         How far the spectrum of its residual is from that of the others: 1 within the noise.
     step : float
-        Length of the last step, in bars.
+        Length of the last step, in bars, or of what is left of it.
     lost : bool array or None
         Pixels that no other frame shows so: cosmic rays, say.
     """
@@ -113,9 +112,15 @@ class Bench:
     def __init__(self, common: Common, known: Float | None = None) -> None:
         self.common = common
         self._known = known
-        self.rings: Rings = cosine_rings(common.shape, common.step)
+        self.basis = basis_of(common.shape, common.step, periodic=common.periodic)
+        self.rings = self.basis.rings
         self.ndim = len(common.shape)
-        self.k = [np.pi * np.arange(n) / (n * common.step) for n in common.shape]
+
+    def moved(self, part: Part) -> Float | None:
+        """Modes of a frame moved onto the window, over its gain; None if that takes its pixels."""
+        if not (part.ready.plain and isinstance(self.basis, Waves)):
+            return None
+        return self.basis.moved(part.ready.movable, part.frame.offset, 1 / part.frame.gain)
 
     def fields(
         self, part: Part, *, gradient: bool
@@ -187,15 +192,6 @@ class Bench:
         )
         return np.ix_(*places)
 
-    @staticmethod
-    def modes(fields: Sequence[Float]) -> Float:
-        """Cosine modes of fields, which are lost, without their means."""
-        found = np.stack(
-            [scipy.fft.dctn(f, norm="ortho", overwrite_x=True).ravel() for f in fields]
-        )
-        found[:, 0] = 0.0
-        return found
-
-    def field(self, modes: Float) -> Float:
-        """The field of some modes."""
-        return np.asarray(scipy.fft.idctn(modes.reshape(self.common.shape), norm="ortho"))
+    def modes(self, fields: Sequence[Float]) -> Float:
+        """Modes of fields, which are lost, without their means."""
+        return np.stack([self.basis.modes(field) for field in fields])

@@ -71,12 +71,14 @@ class Improve:
         """
         bench, template = self._bench, self._template
         row, frame, ready = part.row, part.frame, part.ready
-        fields, holes, weight = bench.fields(part, gradient=False)
+        moved, holes, weight = bench.moved(part), None, None
+        if moved is None:
+            fields, holes, weight = bench.fields(part, gradient=False)
         white, pulls = template.white, template.pulls
         pulled, weighted_mean = self._pulled, self._mean
         energy = float(weighted_mean @ template.mean)
         if weight is None:
-            left = bench.modes(fields)[0]
+            left = bench.basis.modes(fields[0]) if moved is None else moved
             left -= template.mean
             excess = float(weighted_mean @ left) / max(energy, 1e-300)
             left -= left.dtype.type(excess) * template.mean
@@ -87,9 +89,9 @@ class Improve:
             apart -= float(np.average(apart, weights=weight**2))
             left, mean = bench.modes([weight * apart, weight * template.fields[0]])
             energy = float(np.vdot(shine, shine))
-            excess = float(np.vdot(shine, bench.field(left * white))) / max(energy, 1e-300)
+            excess = float(np.vdot(shine, bench.basis.field(left * white))) / max(energy, 1e-300)
             left -= excess * mean
-            score = np.tensordot(pulls, bench.field(left * white), bench.ndim)
+            score = np.tensordot(pulls, bench.basis.field(left * white), bench.ndim)
         seen_share, share = 1.0, min(frame.weight / template.total, 0.9)
         if template.informed is not None and (holes is not None or weight is not None):
             counts = np.ones(bench.common.shape) if weight is None else weight**2
@@ -113,12 +115,12 @@ class Improve:
             gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
             misfit=1.0,
         )
-        power = bench.rings.mean(left * left) / (1 - share)
+        power = bench.basis.power(left) / (1 - share)
         if not self._looked_at:
             known = template.vectors.T @ step
             improved.step = float(np.sqrt(seen_share * template.values @ known**2))
             return Seen(improved, power, holes is None, weight is None, None)
-        residual = bench.field(left * white)
+        residual = bench.basis.field(left * white)
         unevenness = self._unevenness if weight is None else Unevenness(pulls)
         spread, pixels, improved.misfit = unevenness.of(residual, bread)
         improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(spread) @ step)))

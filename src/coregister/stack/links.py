@@ -6,19 +6,20 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
-from coregister.estimator.fill import spikes, suspects, without
+from coregister.estimator.fill import without
 from coregister.estimator.overlap.search import MAX_FILLED
 from coregister.estimator.single import Single
 from coregister.images import Image, together
 from coregister.register import measure
 from coregister.stack.frames import Frames
 from coregister.stack.look import Look
+from coregister.stack.rays import struck
 from coregister.stack.ready import Kept, Ready, Samples, ready, samples_of
 from coregister.status import ADVISORY, Status
 
@@ -85,8 +86,7 @@ class Centre:
     @cached_property
     def single(self) -> Single:
         """The frame without hot pixels and cosmic rays."""
-        values: Any = self.image.values  # single precision will do
-        bad = spikes(values, suspects(values))
+        bad = struck(self.image.values)
         image = without(self.image, bad) if bad.any() else self.image
         return Single(image, periodic=self._options.periodic, clean=True)
 

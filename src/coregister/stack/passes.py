@@ -25,7 +25,7 @@ Float = NDArray[np.float64]
 #: how much farther apart samples are at first, and the share of one that ends the approach
 COARSER, NEAR = 4, 0.05
 #: most passes on the finest samples in which what is left over is not looked at, and the step, in
-#: bars or in samples, that ends them: of a step of Newton's next to nothing is left
+#: bars or in samples, that ends them
 ROUGHLY, CLOSE, CLOSE_BY = 2, 2.0, 0.1
 #: steps, in bars, after which what is left of them does not count
 LINEAR = 0.5
@@ -86,15 +86,16 @@ class _Passes:
 
     def _begun(self, rough: Rough) -> State:
         """Where links leave the frames: from far off, samples far apart are a first approach."""
+        offsets = {t: rough.offsets[t] for t in self._row_of}
+        sharp = self._options.periodic or rough.sharp.issuperset(offsets)
+        mean = np.mean(list(offsets.values()), axis=0) if sharp else 0.0
         nothing = np.zeros((2, 2))
         members = {
-            t: Frame(rough.offsets[t].copy(), 1.0, 1.0, nothing, 1.0, 1.0, np.inf)
-            for t in self._row_of
+            t: Frame(offset - mean, 1.0, 1.0, nothing, 1.0, 1.0, np.inf)
+            for t, offset in offsets.items()
         }
         step = self._samples.step
-        if self._options.periodic or rough.sharp.issuperset(self._row_of):
-            return State(members, set(), step, near=ROUGHLY)
-        return State(members, set(), step * COARSER)
+        return State(members, set(), step * (1 if sharp else COARSER), near=ROUGHLY * sharp)
 
     def windowed(self) -> bool:
         """See that there is a window that all frames show; False without."""
@@ -119,7 +120,7 @@ class _Passes:
         members = state.members
         assert state.common is not None
         counted = [t for t in row_of if t not in state.misfits]
-        before = self._places(counted)
+        before, weighted = self._places(counted), state.noise is not None
         looked_at = state.level == self._samples.step and not state.near
         shared = _Shared(
             self._frames,
@@ -155,7 +156,9 @@ class _Passes:
         farthest = float(np.max(np.abs(moved))) / state.level
         state.passes += 1
         if looked_at:
-            if self._at_the_optimum(seen, counted):
+            # with weights that stay, a step leaves a sixth of its square, in radians, at most
+            left = (np.pi * farthest) ** 2 / 6 if weighted else 1.0
+            if self._at_the_optimum(seen, counted, left):
                 self._end(canvas.chance())
         elif state.near:
             largest = max(members[t].step for t in counted)
@@ -172,8 +175,18 @@ class _Passes:
         state.common = state.template = state.noise = None
         state.pattern = pattern
 
-    def _at_the_optimum(self, seen: dict[int, Seen], counted: list[int]) -> bool:
-        """True if frames need no further pass; leaves out those that do not fit."""
+    def _at_the_optimum(self, seen: dict[int, Seen], counted: list[int], left: float) -> bool:
+        """True if frames need no further pass; leaves out those that do not fit.
+
+        Parameters
+        ----------
+        seen : dict
+            What this pass tells of every frame.
+        counted : list of int
+            Those that make the mean.
+        left : float
+            Share of its step that a frame may still be off.
+        """
         state, members = self.state, self.state.members
         state.fine += 1
         # what stands in holes takes a pass to settle, and so do weights that vary over the field
@@ -183,6 +196,10 @@ class _Passes:
         new = unlike(members, state.misfits)
         largest = max(members[t].step for t in counted)
         if whole and not new and largest < LINEAR:
+            return True
+        if whole and not new and largest < CLOSE and left * largest < TOLERANCE:
+            for frame in members.values():
+                frame.step *= left
             return True
         # these have not settled, or the frames have not
         far = np.median([members[t].step for t in counted]) > 1

@@ -192,9 +192,9 @@ def template_of(
         coupled.append(bench.modes(list(own)))
     apart = coupled[0][0] - coupled[1][0]
     shares = [float(np.mean(held)) for held in weights]
-    rough = rings.mean(apart * apart) / sum(1 / max(w, 1e-300) for w in shares)
+    rough = bench.basis.power(apart) / sum(1 / max(w, 1e-300) for w in shares)
     noise = rough if noise is None else noise
-    power = rings.mean(mean * mean)
+    power = bench.basis.power(mean)
     spectra = spectra_of(bench.rings, power, noise, total, count)
     noise, scene = spectra.residual / 2, spectra.scene
     weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
@@ -205,21 +205,18 @@ def template_of(
     parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
     cross = (parts[0] * weight) @ parts[1].T
     information = (cross + cross.T) / 2
-    squares = [k**2 for k in bench.k]
-    field = (rings.spread((2 * noise / total) ** 2) * weight**2).reshape(bench.common.shape)
-    moments = np.empty((bench.ndim, bench.ndim))
-    for i in range(bench.ndim):
-        for j in range(i, bench.ndim):
-            plane = field.sum(axis=tuple(a for a in range(bench.ndim) if a not in (i, j)))
-            value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
-            moments[i, j] = moments[j, i] = value
+    curvature = rings.spread((2 * noise / total) ** 2) * weight**2
+    squares = bench.basis.squares
+    curvature = curvature.reshape(np.broadcast_shapes(*(square.shape for square in squares)))
+    moments = np.array([[np.sum(curvature * one * other) for other in squares] for one in squares])
     values, vectors = known_directions(information, moments)
     root = np.sqrt(rings.spread(noise))
     white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-    *pulls, shine = (bench.field(g * weight * root) for g in (*gradient, mean))
+    field_of = bench.basis.field
+    *pulls, shine = (field_of(g * weight * root) for g in (*gradient, mean))
     informed = None
     if np.ptp(weights, axis=tuple(range(1, 1 + bench.ndim))).any():
-        first, second = (np.stack([bench.field(g * weight * root) for g in part]) for part in parts)
+        first, second = (np.stack([field_of(g * weight * root) for g in part]) for part in parts)
         informed = np.einsum("i...,i...->...", first, second)
     kind = np.float32 if single else np.float64
     return Template(

@@ -1,0 +1,64 @@
+"""Hot pixels and cosmic rays of a frame, told by itself: as for a pair, but in one pass.
+
+A pixel that exceeds all around it exceeds both its neighbours along the first axis: where it does
+not, nothing else is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coregister.estimator.fill import NOISE_SAMPLE, SPIKE_SIGMA, Suspects, spikes
+
+#: pixels that are looked at in one go
+BLOCK = 2**15
+
+
+def struck(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels far above or below all around them; see `coregister.estimator.fill.spikes`."""
+    noise = noise_beside(values)
+    return spikes(values, Suspects(noise, _out_of_line(values, SPIKE_SIGMA / 2 * noise)))
+
+
+def noise_beside(values: NDArray[Any]) -> float:
+    """Scatter of pixels about the median of those around them."""
+    shape = values.shape
+    some = np.linspace(0, values.size - 1, min(values.size, NOISE_SAMPLE)).astype(np.intp)
+    places = [
+        np.clip(place, 1, n - 2)
+        for place, n in zip(np.unravel_index(some, shape), shape, strict=True)
+    ]
+    middle = np.ravel_multi_index(tuple(places), shape)
+    strides = np.array(values.strides) // values.itemsize
+    steps = (np.indices((3,) * values.ndim).reshape(values.ndim, -1) - 1).T @ strides
+    flat = values.reshape(-1)
+    ring = np.sort(flat[middle + steps[steps != 0][:, None]], axis=0)
+    half = len(ring) // 2
+    apart = flat[middle] - (ring[half - 1] + ring[half]) / 2
+    return float(np.median(np.abs(apart))) / 0.6745
+
+
+def _out_of_line(values: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], ...]:
+    """Pixels above or below both their neighbours along the first axis by `limit`, and a few more.
+
+    At the edges both neighbours are one.
+    """
+    if limit == 0.0:
+        return tuple(np.empty((values.ndim, 0), dtype=np.intp))
+    flat, line = values.reshape(-1), values.size // len(values)
+    edges = [
+        np.flatnonzero(np.abs(values[end] - values[beside]) > limit) + place
+        for end, beside, place in ((0, 1, 0), (-1, -2, values.size - line))
+    ]
+    found = edges[:1]
+    rows = max(1, BLOCK // line)
+    for start in range(1, len(values) - 1, rows):
+        stop = min(start + rows, len(values) - 1)
+        block = flat[(start - 1) * line : (stop + 1) * line]
+        change = block[line:] - block[:-line]
+        change[:-line] *= change[line:]  # large and negative at a peak
+        found.append(np.flatnonzero(change[:-line] < -(limit**2)) + start * line)
+    return np.unravel_index(np.concatenate([*found, *edges[1:]]), values.shape)
