@@ -33,12 +33,15 @@ class Basis:
     def __init__(self, rings: Rings, squares: list[Float]) -> None:
         self.rings = rings
         self.squares = squares
+        # ring by ring, and those of no ring, the zero frequency at least, last
+        self._sorted = np.argsort(rings.of_mode, kind="stable")
+        self._starts = np.searchsorted(rings.of_mode[self._sorted], np.arange(rings.size + 1))
 
     def power(self, modes: Float) -> Float:
         """Mean square, ring by ring."""
-        rings = self.rings
-        sums = np.bincount(rings.of_mode, modes * modes, rings.size + 1)
-        return np.asarray(sums[: rings.size] / rings.count)
+        squares = np.square(modes.take(self._sorted))
+        sums = np.add.reduceat(squares, self._starts, dtype=np.float64)
+        return np.asarray(sums[:-1] / self.rings.count)
 
     def modes(self, field: Float) -> Float:
         """Of a field, which is lost, without its mean."""

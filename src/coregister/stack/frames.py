@@ -133,7 +133,8 @@ class Frames:
         plain = not isinstance(frame, (str, os.PathLike, np.ma.MaskedArray))
         if plain and not hasattr(frame, "uncertainty") and not hasattr(frame, "is_image"):
             frame = np.asarray(frame)
-            if frame.dtype.kind == "f" and not np.isfinite(frame).any():
+            first = frame[(0,) * frame.ndim] if frame.size and frame.dtype.kind == "f" else 0
+            if not np.isfinite(first) and not np.isfinite(frame).any():
                 frame = np.zeros(frame.shape)
         image = as_image(
             frame,

@@ -33,7 +33,7 @@ Float = NDArray[np.float64]
 Complex = NDArray[Any]
 
 #: steps of Newton's from the highest sample to the summit
-SUMMIT_STEPS = 3
+SUMMIT_STEPS = 2
 
 
 class _Filtered(NamedTuple):

@@ -287,7 +287,7 @@ def _sums(shared: _Shared, block: Sequence[_Entry]) -> Sums:
 def _improved(shared: _Shared, block: Sequence[_Entry]) -> tuple[dict[int, Seen], Canvas | None]:
     assert shared.template is not None
     improve = Improve(shared.bench(), shared.template, looked_at=shared.looked_at)
-    canvas = Canvas(shared.common) if shared.looked_at else None
+    canvas = Canvas(shared.common, shared.template.pulls.dtype) if shared.looked_at else None
     improved: dict[int, Seen] = {}
     for entry in block:
         one = improve.of(shared.part(entry))

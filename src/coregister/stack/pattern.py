@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from coregister.stack.bench import Common
 
@@ -21,13 +23,16 @@ class Canvas:
     Parameters
     ----------
     common : Common
+    dtype : numpy dtype
+        Of the sums: single precision will do for a few frames.
     """
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, dtype: DTypeLike = np.float64) -> None:
         starts = common.starts // common.step
         self._starts = [starts - starts.min(axis=0), starts.max(axis=0) - starts]
         self._shape = common.shape
-        self.total = np.zeros((2, *(np.array(common.shape) + self._starts[0].max(axis=0))))
+        size = (2, *(np.array(common.shape) + self._starts[0].max(axis=0)))
+        self.total: NDArray[Any] = np.zeros(size, dtype)
         self.added = np.zeros(len(starts))
 
     def _place(self, which: int, row: int) -> tuple[slice, ...]:

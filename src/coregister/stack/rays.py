@@ -6,6 +6,7 @@ not, nothing else is asked.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,28 @@ def struck(values: NDArray[Any]) -> NDArray[np.bool_]:
     return spikes(values, Suspects(noise, _out_of_line(values, SPIKE_SIGMA / 2 * noise)))
 
 
-def noise_beside(values: NDArray[Any]) -> float:
-    """Scatter of pixels about the median of those around them."""
-    shape = values.shape
-    some = np.linspace(0, values.size - 1, min(values.size, NOISE_SAMPLE)).astype(np.intp)
+@lru_cache(maxsize=4)
+def _sample(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Number of some pixels in the flat frame, and of those around each."""
+    size = int(np.prod(shape))
+    some = np.linspace(0, size - 1, min(size, NOISE_SAMPLE)).astype(np.intp)
     places = [
         np.clip(place, 1, n - 2)
         for place, n in zip(np.unravel_index(some, shape), shape, strict=True)
     ]
     middle = np.ravel_multi_index(tuple(places), shape)
-    strides = np.array(values.strides) // values.itemsize
-    steps = (np.indices((3,) * values.ndim).reshape(values.ndim, -1) - 1).T @ strides
+    cube = np.ravel_multi_index(tuple(np.indices((3,) * len(shape))), shape).ravel()
+    around = np.delete(cube - cube[cube.size // 2], cube.size // 2)
+    return middle, middle[:, None] + around
+
+
+def noise_beside(values: NDArray[Any]) -> float:
+    """Scatter of pixels about the median of those around them."""
+    middle, around = _sample(values.shape)
     flat = values.reshape(-1)
-    ring = np.sort(flat[middle + steps[steps != 0][:, None]], axis=0)
-    half = len(ring) // 2
-    apart = flat[middle] - (ring[half - 1] + ring[half]) / 2
+    ring = np.sort(flat[around], axis=1)
+    half = around.shape[1] // 2
+    apart = flat[middle] - (ring[:, half - 1] + ring[:, half]) / 2
     return float(np.median(np.abs(apart))) / 0.6745
 
 
