@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -24,12 +28,22 @@ def spectrum(frame) -> np.ndarray:
     return frame.movable.spectrum
 
 
-def test_what_has_no_room_in_memory_is_found_in_a_file(tmp_path):
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_has_no_room_in_memory_is_found_in_a_file(tmp_path, monkeypatch, alone):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     frames = [made(seed) for seed in range(3)]
-    kept = Kept(1.5 * frames[0].nbytes, tmp_path)
+    with closing(Kept(1.5 * frames[0].nbytes, None if alone else tmp_path)) as kept:
+        what_is_kept_is_found(kept, frames)
+        names = sorted(path.name for path in tmp_path.iterdir())
+    if not alone:
+        assert names == ["1", "2"]
+    elif os.name == "posix":
+        assert not names
+
+
+def what_is_kept_is_found(kept: Kept, frames: list) -> None:
     for number, frame in enumerate(frames):
         kept.keep(number, frame)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
     for number, frame in enumerate(frames):
         np.testing.assert_array_equal(spectrum(kept.get(number, None, 2)), spectrum(frame))
         coarse = kept.get(number, None, 4)
@@ -42,6 +56,40 @@ def test_what_has_no_room_in_memory_is_found_in_a_file(tmp_path):
     kept.keep(1, made(1, lost))
     assert kept.get(1, None, 2) is None
     np.testing.assert_array_equal(spectrum(kept.get(1, lost, 2)), spectrum(made(1, lost)))
+
+
+KILLED = """
+import sys, time, warnings
+import numpy as np, coregister as cr
+
+class Slow:
+    reads = 0
+    def __len__(self):
+        return 9
+    def __getitem__(self, index):
+        self.reads += 1
+        if self.reads > 14:  # all frames are linked, and some kept
+            print("here", flush=True)
+            time.sleep(60)
+        return movie[index]
+
+rng = np.random.default_rng(5)
+scene = cr.random_scene("power-law-3", (96, 96), rng=rng)
+movie = cr.simulate_stack(scene, rng.normal(size=(9, 2)), noise=0.1, rng=rng, shape=(64, 64))
+cr.register_stack(Slow(), memory=0)
+"""
+
+
+def test_a_run_that_is_killed_leaves_nothing_behind(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "TEMP": str(tmp_path)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", KILLED], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    with run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "here\n"
+        run.kill()
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_process_finds_the_files_only(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -49,8 +50,11 @@ UNSETTLED = 0.5
 
 def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackRegistration:
     """All frames at the joint optimum; those of the links where no window is common to all."""
+    if run.local:
+        with closing(Kept(memory)) as kept:
+            return _joint(frames, options, run, kept)
     with tempfile.TemporaryDirectory(prefix="coregister-", ignore_cleanup_errors=True) as folder:
-        return _joint(frames, options, run, Kept(memory if run.local else 0.0, folder))
+        return _joint(frames, options, run, Kept(0.0, folder))
 
 
 def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegistration:

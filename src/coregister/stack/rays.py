@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coregister.estimator.fill import NOISE_SAMPLE, SPIKE_SIGMA, Suspects, spikes
 
 #: pixels that are looked at in one go
-BLOCK = 2**15
+BLOCK = 2**18
 
 
 def struck(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,26 +120,34 @@ def samples_of(single: Single, *, periodic: bool) -> Samples:
 
 
 class Kept:
-    """Frames that are ready: in memory while there is room for them, and in files beyond that.
+    """Frames that are ready: in memory while there is room for them, and on the disk beyond that.
 
-    What another process makes ready goes to a file, where that process sees the folder. What is
-    not found, for want of room on the disk as well, is made ready anew.
+    One process alone puts them into a file without a name, which goes with the process however
+    that ends. Several put them into files in a folder, where they see it. What is not found, for
+    want of room on the disk as well, is made ready anew.
 
     Parameters
     ----------
     room : float
         Bytes of memory.
-    folder : path
-        Where the files go, for as long as it is there.
+    folder : path, optional
+        Where other processes find the files, for as long as it is there.
     """
 
-    def __init__(self, room: float, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, room: float, folder: str | os.PathLike[str] | None = None) -> None:
         self._room = room
-        self._folder = Path(folder)
+        self._folder = None if folder is None else Path(folder)
         self._kept: dict[int, Ready] = {}
+        self._file: IO[bytes] | None = None
+        self._places: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_room": 0.0, "_folder": self._folder, "_kept": {}}
+        return vars(Kept(0.0, self._folder))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
     def get(self, index: int, lost: NDArray[np.bool_] | None, step: int) -> Ready | None:
         """A frame without the pixels that are lost, `step` px apart; None if it is not kept."""
@@ -156,18 +165,37 @@ class Kept:
             self._kept[index] = frame
             self._room -= frame.nbytes
             return
-        beside = self._folder / f"{index}-{os.getpid()}-{threading.get_ident()}"
         try:
-            with beside.open("wb") as file:
-                pickle.dump(frame, file, protocol=5)
-            os.replace(beside, self._folder / str(index))
+            self._store(index, frame)
         except OSError:  # another machine, or a full disk
-            beside.unlink(missing_ok=True)
+            self._places.pop(index, None)
+
+    def _store(self, index: int, frame: Ready) -> None:
+        if self._folder is not None:
+            beside = self._folder / f"{index}-{os.getpid()}-{threading.get_ident()}"
+            try:
+                with beside.open("wb") as file:
+                    pickle.dump(frame, file, protocol=5)
+                os.replace(beside, self._folder / str(index))
+            finally:
+                beside.unlink(missing_ok=True)
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="coregister-")  # noqa: SIM115
+        place = self._file.seek(0, os.SEEK_END)
+        pickle.dump(frame, self._file, protocol=5)
+        self._places[index] = place
 
     def _stored(self, index: int) -> Ready | None:
-        try:
-            with (self._folder / str(index)).open("rb") as file:
-                found: Ready = pickle.load(file)
-        except FileNotFoundError:
+        if self._folder is not None:
+            try:
+                with (self._folder / str(index)).open("rb") as file:
+                    found: Ready = pickle.load(file)
+            except FileNotFoundError:
+                return None
+            return found
+        if self._file is None or index not in self._places:
             return None
-        return found
+        self._file.seek(self._places[index])
+        again: Ready = pickle.load(self._file)
+        return again

@@ -174,6 +174,7 @@ def template_of(
     """
     rings, total, common = bench.rings, sums.total, bench.common
     halves, filled, weights = sums.uneven or _nothing(bench.common.shape)
+    halves = halves.copy()
     weights = weights + sums.even.reshape(2, *(1,) * bench.ndim)
     first = common.starts[0] - common.whole[0]
     for half, image in zip(halves, sums.images, strict=True):
