@@ -6,7 +6,8 @@ a frame can be moved without going back to its pixels.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -18,29 +19,42 @@ from coregister.fourier import along, frequencies
 
 Float = NDArray[np.float64]
 
+#: modes above which they are not sorted by ring
+MANY = 2**20
+
 
 class Basis:
     """Modes of a window.
 
     Parameters
     ----------
+    shape : tuple of int
+        Of the modes, which are held flat.
     rings : Rings
-        Of the modes.
+        Of them.
     squares : list of array
-        Square of the frequency along each axis, rad/px: together they broadcast to the modes.
+        Square of the frequency along each axis, rad/px: they broadcast to the shape.
     """
 
-    def __init__(self, rings: Rings, squares: list[Float]) -> None:
+    def __init__(self, shape: tuple[int, ...], rings: Rings, squares: list[Float]) -> None:
+        self.shape = shape
         self.rings = rings
         self.squares = squares
-        # ring by ring, and those of no ring, the zero frequency at least, last
-        self._sorted = np.argsort(rings.of_mode, kind="stable")
-        self._starts = np.searchsorted(rings.of_mode[self._sorted], np.arange(rings.size + 1))
+
+    @cached_property
+    def _by_ring(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Modes sorted by ring, those of none last, and where each ring begins."""
+        ring = self.rings.of_mode
+        order = np.argsort(ring, kind="stable")
+        return order, np.searchsorted(ring[order], np.arange(self.rings.size + 1))
 
     def power(self, modes: Float) -> Float:
         """Mean square, ring by ring."""
-        squares = np.square(modes.take(self._sorted))
-        sums = np.add.reduceat(squares, self._starts, dtype=np.float64)
+        if modes.size > MANY:  # to sort them takes more memory than it saves time
+            return self.rings.mean(modes * modes)
+        order, starts = self._by_ring
+        squares = np.square(modes.take(order))
+        sums = np.add.reduceat(squares, starts, dtype=np.float64)
         return np.asarray(sums[:-1] / self.rings.count)
 
     def modes(self, field: Float) -> Float:
@@ -56,12 +70,11 @@ class Cosines(Basis):
     """Modes of a window with real edges, its samples `step` px apart."""
 
     def __init__(self, shape: tuple[int, ...], step: int) -> None:
-        self._shape = shape
         squares = [
             along((np.pi * np.arange(n) / (n * step)) ** 2, axis, len(shape))
             for axis, n in enumerate(shape)
         ]
-        super().__init__(cosine_rings(shape, step), squares)
+        super().__init__(shape, cosine_rings(shape, step), squares)
 
     def modes(self, field: Float) -> Float:
         """Of a field, which is lost, without its mean."""
@@ -71,7 +84,7 @@ class Cosines(Basis):
 
     def field(self, modes: Float) -> Float:
         """The field of some modes."""
-        return np.asarray(scipy.fft.idctn(modes.reshape(self._shape), norm="ortho"))
+        return np.asarray(scipy.fft.idctn(modes.reshape(self.shape), norm="ortho"))
 
 
 class Waves(Basis):
@@ -81,46 +94,56 @@ class Waves(Basis):
     """
 
     def __init__(self, shape: tuple[int, ...], step: int) -> None:
-        self._shape, size = shape, float(np.prod(shape))
-        self._half = half = (*shape[:-1], shape[-1] // 2 + 1)
-        k = [np.broadcast_to(k / step, half) for k in frequencies(shape)]
-        there = np.indices(half)
-        opposite = np.stack([-i % n for i, n in zip(there, shape, strict=True)])
-        held = opposite[-1] == there[-1]  # the half holds both
-        number, other = (np.ravel_multi_index(tuple(i), shape) for i in (there, opposite))
-        alone, dropped = number == other, held & (number > other)
-        self._to = np.sqrt(np.where(alone, 1.0, 2.0) / size)
-        # of what is held once in two places, the inverse transform takes the real part
-        self._back = np.where(held & ~alone, 2.0, 1.0) / self._to
-        self._to[dropped] = self._back[dropped] = self._to.flat[0] = 0.0
-        parts = np.stack([~dropped, ~(dropped | alone)], axis=-1).astype(np.float64)
-        squares = [np.repeat(axis.ravel() ** 2, 2) for axis in k]
-        frequency = np.sqrt(np.sum(squares, axis=0)) / (2 * np.pi)
-        super().__init__(Rings(frequency, parts.ravel()), squares)
-        self._faded = self._to * np.prod([faded(axis * step) for axis in k], axis=0)
-        self._narrow = self._faded.astype(np.float32)
+        self._field, size = shape, int(np.prod(shape))
+        *rest, last = shape
+        self._half = half = (*rest, last // 2 + 1)
+        self._scale = np.sqrt(2 / size)
+        # the planes of the half that hold both signs, what counts there, and what has no phase
+        self._planes = [0] if last % 2 else [0, last // 2]
+        number = np.arange(size // last).reshape(rest)
+        opposite = number
+        for axis, n in enumerate(rest):
+            opposite = opposite.take(-np.arange(n) % n, axis)
+        self._factor = np.where(number == opposite, np.sqrt(0.5), 1.0) * (number <= opposite)
+        # of what is held once, the inverse transform takes the real part
+        self._back = np.where(number == opposite, np.sqrt(2.0), 2.0) * (number <= opposite)
+        counts = np.ones((*half, 2))
+        for plane in self._planes:
+            counts[..., plane, 0] = number <= opposite
+            counts[..., plane, 1] = number < opposite
+        k = [k / step for k in frequencies(shape)]
+        frequency = np.sqrt(sum(axis**2 for axis in k)) / (2 * np.pi)
+        rings = Rings(np.repeat(frequency, 2, axis=-1), counts.reshape(*rest, -1))
+        super().__init__((*half, 2), rings, [axis[..., None] ** 2 for axis in k])
+        self._fade = [faded(axis * step) for axis in k]
 
     def modes(self, field: Float) -> Float:
         """Of a field, without its mean."""
-        spectrum = np.asarray(scipy.fft.rfftn(field))
-        return _real(spectrum * self._to.astype(field.dtype, copy=False))
+        return self._of_spectrum(np.asarray(scipy.fft.rfftn(field)))
 
     def moved(self, image: MovableImage, by: Float, factor: float) -> Float:
         """Of an image moved back by so many pixels, times a factor."""
         spectrum = image.moved(by, factor).spectrum
-        spectrum *= self._narrow if spectrum.dtype == np.complex64 else self._faded
-        return _real(spectrum)
+        for fade in self._fade:
+            spectrum *= fade.astype(spectrum.real.dtype, copy=False)
+        return self._of_spectrum(spectrum)
+
+    def _of_spectrum(self, spectrum: NDArray[Any]) -> Float:
+        """The same of a half spectrum, which is lost."""
+        parts = spectrum.view(spectrum.real.dtype)
+        parts *= parts.dtype.type(self._scale)
+        for plane in self._planes:
+            spectrum[..., plane] *= self._factor
+        spectrum[(0,) * spectrum.ndim] = 0.0
+        return np.asarray(parts).ravel()
 
     def field(self, modes: Float) -> Float:
         """The field of some modes."""
-        spectrum = modes.view(np.result_type(modes.dtype, np.complex64)).reshape(self._half)
-        spectrum = spectrum * self._back.astype(modes.dtype, copy=False)
-        return np.asarray(scipy.fft.irfftn(spectrum, s=self._shape, overwrite_x=True))
-
-
-def _real(spectrum: NDArray[np.complexfloating]) -> Float:
-    """Real and imaginary parts, one after the other."""
-    return np.ascontiguousarray(spectrum).view(spectrum.real.dtype).ravel()
+        parts = modes * modes.dtype.type(1 / self._scale)
+        spectrum = parts.view(np.result_type(modes.dtype, np.complex64)).reshape(self._half)
+        for plane in self._planes:
+            spectrum[..., plane] *= self._back
+        return np.asarray(scipy.fft.irfftn(spectrum, s=self._field, overwrite_x=True))
 
 
 @lru_cache(maxsize=2)

@@ -207,8 +207,8 @@ def template_of(
     cross = (parts[0] * weight) @ parts[1].T
     information = (cross + cross.T) / 2
     curvature = rings.spread((2 * noise / total) ** 2) * weight**2
+    curvature = curvature.reshape(bench.basis.shape)
     squares = bench.basis.squares
-    curvature = curvature.reshape(np.broadcast_shapes(*(square.shape for square in squares)))
     moments = np.array([[np.sum(curvature * one * other) for other in squares] for one in squares])
     values, vectors = known_directions(information, moments)
     root = np.sqrt(rings.spread(noise))
