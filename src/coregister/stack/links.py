@@ -87,8 +87,10 @@ class Centre:
     def single(self) -> Single:
         """The frame without hot pixels and cosmic rays."""
         bad = struck(self.image.values)
-        image = without(self.image, bad) if bad.any() else self.image
-        return Single(image, periodic=self._options.periodic, clean=True)
+        single = Single(self.image, periodic=self._options.periodic, clean=not bad.any())
+        if bad.any():  # what it would find by itself, in more passes
+            single.__dict__["image"] = without(self.image, bad)
+        return single
 
     @cached_property
     def samples(self) -> Samples:
@@ -124,7 +126,7 @@ class Centre:
         if image.constant or self.image.constant:
             ndim = image.data.ndim
             return Link(np.zeros(ndim), None, frozenset({Status.CONSTANT_IMAGE}))
-        clean = other.single.given is image
+        clean = other.single.image is image
         if not full and self._look is not None and other.single.missing <= MAX_FILLED:
             best = self._look.of(other.ready(self.samples).at(self._look.step).movable)
             if best is not None:

@@ -26,17 +26,16 @@ def struck(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=4)
 def _sample(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number of some pixels in the flat frame, and of those around each."""
+    """Number of some pixels in the flat frame, and of those around each, mirrored at the edges."""
     size = int(np.prod(shape))
     some = np.linspace(0, size - 1, min(size, NOISE_SAMPLE)).astype(np.intp)
-    places = [
-        np.clip(place, 1, n - 2)
-        for place, n in zip(np.unravel_index(some, shape), shape, strict=True)
-    ]
-    middle = np.ravel_multi_index(tuple(places), shape)
-    cube = np.ravel_multi_index(tuple(np.indices((3,) * len(shape))), shape).ravel()
-    around = np.delete(cube - cube[cube.size // 2], cube.size // 2)
-    return middle, middle[:, None] + around
+    cube = np.indices((3,) * len(shape)).reshape(len(shape), -1) - 1
+    beside = cube[:, cube.any(axis=0)]
+    around = []
+    for place, step, n in zip(np.unravel_index(some, shape), beside, shape, strict=True):
+        mirrored = np.abs(place[:, None] + step)
+        around.append(np.minimum(mirrored, 2 * (n - 1) - mirrored))
+    return some, np.ravel_multi_index(tuple(around), shape)
 
 
 def noise_beside(values: NDArray[Any]) -> float:
