@@ -13,6 +13,7 @@ from coregister.estimator.fill import MAX_SPIKES, outliers
 from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
+from coregister.products import dot, products
 from coregister.stack.bench import Bench, Frame, Part
 from coregister.stack.template import Template, spectra_of
 from coregister.stack.uneven import Unevenness
@@ -76,22 +77,22 @@ class Improve:
             fields, holes, weight = bench.fields(part, gradient=False)
         white, pulls = template.white, template.pulls
         pulled, weighted_mean = self._pulled, self._mean
-        energy = float(weighted_mean @ template.mean)
+        energy = dot(weighted_mean, template.mean)
         if weight is None:
             left = bench.basis.modes(fields[0]) if moved is None else moved
             left -= template.mean
-            excess = float(weighted_mean @ left) / max(energy, 1e-300)
+            excess = dot(weighted_mean, left) / max(energy, 1e-300)
             left -= left.dtype.type(excess) * template.mean
-            score = pulled @ left
+            score = products(pulled, left[np.newaxis])[:, 0]
         else:  # noise is even once what is left over is divided by it; so are the gradients
             pulls, shine = weight * pulls, weight * template.shine
             apart = fields[0] - template.fields[0]
             apart -= float(np.average(apart, weights=weight**2))
             left, mean = bench.modes([weight * apart, weight * template.fields[0]])
-            energy = float(np.vdot(shine, shine))
-            excess = float(np.vdot(shine, bench.basis.field(left * white))) / max(energy, 1e-300)
+            energy = dot(shine, shine)
+            excess = dot(shine, bench.basis.field(left * white)) / max(energy, 1e-300)
             left -= excess * mean
-            score = np.tensordot(pulls, bench.basis.field(left * white), bench.ndim)
+            score = products(pulls, bench.basis.field(left * white)[np.newaxis])[:, 0]
         seen_share, share = 1.0, min(frame.weight / template.total, 0.9)
         if template.informed is not None and (holes is not None or weight is not None):
             counts = np.ones(bench.common.shape) if weight is None else weight**2
@@ -101,7 +102,7 @@ class Improve:
             known = counts * template.informed
             mine = float(known.sum()) / float(template.informed.sum())
             if mine > LEAST_SEEN:  # of the mean, the frame is more where it is good, others not
-                part_of_mean = np.vdot(known, counts / template.seen) / float(known.sum())
+                part_of_mean = dot(known, counts / template.seen) / float(known.sum())
                 share = float(np.clip(frame.weight * part_of_mean, 0.0, 0.9))
             seen_share = max(mine, LEAST_SEEN)
         bread = pseudo_inverse(template.values, template.vectors) / seen_share
@@ -128,7 +129,7 @@ class Improve:
         if improved.step <= SETTLED:  # a frame in the wrong place has many
             standing = residual if holes is None else residual * ~holes
             improved.lost = self._lost(row, frame.lost, standing, ready.movable.size)
-        residual /= max(float(np.sqrt(np.vdot(residual, residual) / residual.size)), 1e-300)
+        residual /= max(float(np.sqrt(dot(residual, residual) / residual.size)), 1e-300)
         return Seen(improved, power, holes is None, weight is None, residual)
 
     def _lost(

@@ -18,6 +18,7 @@ from coregister.estimator.equations import known_directions
 from coregister.estimator.movable import MovableImage
 from coregister.estimator.rings import Rings
 from coregister.estimator.spectrum import Spectra, fit_spectra
+from coregister.products import dot, products
 from coregister.stack.bench import Bench, Part
 
 Float = NDArray[np.float64]
@@ -200,11 +201,12 @@ def template_of(
     noise, scene = spectra.residual / 2, spectra.scene
     weight = rings.spread((count - 1) * scene / (noise * (count * scene + noise)))
     gradient = np.stack(slopes)
-    energy = float((weight * mean) @ mean)
-    coupling = (gradient * weight) @ mean / max(energy, 1e-300)
+    weighted = (weight * mean)[np.newaxis]
+    energy = dot(weighted, mean)
+    coupling = products(gradient, weighted)[:, 0] / max(energy, 1e-300)
     gradient = gradient - coupling[:, None] * mean
     parts = [half[1:] - coupling[:, None] * half[0] for half in coupled]
-    cross = (parts[0] * weight) @ parts[1].T
+    cross = products(parts[0] * weight, parts[1])
     information = (cross + cross.T) / 2
     curvature = rings.spread((2 * noise / total) ** 2) * weight**2
     curvature = curvature.reshape(bench.basis.shape)

@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.equations import products as dots
 from coregister.estimator.matrices import inverse
+from coregister.products import contract
+from coregister.products import products as dots
 
 Float = NDArray[np.float64]
 
@@ -93,6 +94,6 @@ class Unevenness:
     def _moments(self, fields: Float) -> Float:
         """Sums of fields times powers of the distance along each axis."""
         moments = fields
-        for axis in range(self._ndim, 0, -1):  # the last one is contiguous; each goes to the end
-            moments = np.tensordot(moments, self._powers[axis - 1], axes=(axis, 1))
-        return moments.transpose(0, *range(self._ndim, 0, -1))
+        for axis in range(self._ndim, 0, -1):  # the last one is contiguous
+            moments = contract(moments, axis, self._powers[axis - 1])
+        return moments
