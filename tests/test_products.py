@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from coregister import products
-from coregister.products import PIECE, REAL_MATRICES, contract, dot, matmul
+from coregister.products import REAL_MATRICES, VECTOR, contract, dot, matmul
 
 
-@pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 3 * PIECE + 17])
+@pytest.mark.parametrize("size", [1, VECTOR, VECTOR + 1, 3 * VECTOR + 17])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scalar_products(size, dtype):
     rng = np.random.default_rng(size)

@@ -22,6 +22,8 @@ Boundary = Literal["overlap", "periodic"]
 
 #: fewest pixels along an axis from which a displacement can be measured
 MIN_SIDE = 8
+#: pixels that tell the median
+SAMPLE = 4096
 #: beyond this, and below its inverse, powers of the values leave the range of double precision
 EXTREME = 1e60
 
@@ -292,8 +294,9 @@ def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
 
 
 def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """A copy with the median where values are not usable."""
-    return np.where(usable, data, np.median(data[usable]))
+    """A copy with the median of the others, or of some of them, where values are not usable."""
+    known = data[usable]
+    return np.where(usable, data, np.median(known[:: max(1, known.size // SAMPLE)]))
 
 
 def _check_colour(array: NDArray[Any], name: str) -> None:

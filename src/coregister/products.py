@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 Real = NDArray[np.floating[Any]]
 
-#: values that are worked on at a time: they stay in the processor's cache from one step to the
-#: next, and OpenBLAS multiplies so many, matrix by vector, without waking its threads
-PIECE = 9216
+#: values that are worked on at a time: they stay in the processor's cache from one step to the next
+PIECE = 2**16
+#: numbers that OpenBLAS multiplies with a vector without waking its threads
+VECTOR = 9216
 #: the same for products of matrices, complex and real: so many multiplications
 COMPLEX_MATRICES, REAL_MATRICES = 60_000, 2**18
 #: rows of a contraction up to which it is limited by memory, not by arithmetic
@@ -33,9 +34,12 @@ def pieces(size: int) -> Iterator[slice]:
 def dot(left: Real, right: Real) -> float:
     """Sum of the products of two arrays of one shape."""
     a, b = left.reshape(-1), right.reshape(-1)
-    if a.size <= PIECE:
+    if a.size <= VECTOR:
         return float(a @ b)
-    return sum(float(a[some] @ b[some]) for some in pieces(a.size))
+    return sum(
+        float(a[start : start + VECTOR] @ b[start : start + VECTOR])
+        for start in range(0, a.size, VECTOR)
+    )
 
 
 def products(left: Real, right: Real) -> NDArray[np.float64]:
@@ -57,7 +61,7 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     do for each number read, waking them costs more than they save.
     """
     lines = tensor.size // tensor.shape[axis]
-    few = COMPLEX_MATRICES if min(len(rows), lines) > 1 else PIECE
+    few = COMPLEX_MATRICES if min(len(rows), lines) > 1 else VECTOR
     if tensor.size * len(rows) <= few:
         if axis == tensor.ndim - 1:
             return np.asarray(tensor @ rows.T)

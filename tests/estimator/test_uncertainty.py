@@ -5,7 +5,9 @@ import pytest
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.movable import MovableImage
+from coregister.estimator.uncertainty import weight_beside
 from coregister.estimator.uncertainty.covariance import MOST_LOST, loosened_by
+from coregister.estimator.uncertainty.disagreement import InRings
 from coregister.estimator.window import Window
 from coregister.images import prepare
 from coregister.simulate import random_scene, simulate_pair
@@ -32,20 +34,22 @@ class TestWeightsThatFollow:
         bread = np.diag([0.04, 0.0])
         np.testing.assert_allclose(loosened_by(bread, lambda away: -away)[1], 0.0, atol=1e-15)
 
-    @pytest.mark.parametrize("away", [(0.03, 0.0), (0.0, -0.03)])
-    def test_weights_beside_are_those_read_there(self, away):
-        pair = _pair(3)
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize("away", [(0.1, 0.0), (0.0, -0.1)])
+    def test_weights_beside_are_those_read_there(self, away, seed):
+        pair = _pair(seed)
         movable = [MovableImage(image.data, periodic=False) for image in pair.images]
         offset = np.array([1.6, -2.3])
         comparison = Comparison(pair, *movable, Window.at(pair, offset))
         equations = comparison.equations(offset)
-        guess = comparison.weight_beside(equations, np.array(away))
+        in_rings = InRings.of(comparison.rings, equations)
+        guess = weight_beside(comparison, equations, in_rings, np.array(away))
         read = Comparison(pair, *movable, Window.at(pair, offset), gain=equations.gain).equations(
             offset + away
         )
         change = np.log(read.spectra.weight / equations.spectra.weight)
         # they move, and as guessed
-        assert np.std(change) > 1e-4
+        assert np.std(change) > 1e-2
         residual = np.log(guess / equations.spectra.weight) - change
         assert np.std(residual) < 0.3 * np.std(change)
 

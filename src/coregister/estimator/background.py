@@ -32,7 +32,8 @@ class Background:
         lines = [np.linspace(-1, 1, n) for n in shape]
         self._dense: Float | None = None
         if weight is not None:
-            fields = [weight] + [weight * along(v, a, len(shape)) for a, v in enumerate(lines)]
+            arms = [along(v, a, len(shape)).astype(dtype) for a, v in enumerate(lines)]
+            fields = [weight, *(weight * arm for arm in arms)]
             modes = [scipy.fft.dctn(f, norm="ortho").ravel() for f in fields]
             self._dense = np.stack(modes).astype(dtype, copy=False)
             return

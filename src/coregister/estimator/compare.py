@@ -20,7 +20,14 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.background import Background
-from coregister.estimator.equations import Equations, subtract, unabsorbed
+from coregister.estimator.equations import (
+    MOST_ABSORBED,
+    Equations,
+    absorbed,
+    information_noise,
+    subtract,
+    unabsorbed,
+)
 from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
 from coregister.estimator.rings import cosine_rings
@@ -54,23 +61,12 @@ class _Modes(NamedTuple):
 
 
 class _Weighed(NamedTuple):
-    """Gain, spectra, the weight of every mode, and the cross-spectrum as it was found."""
+    """Gain, spectra, the weight of every mode, and `Equations.powers`."""
 
     gain: float
     spectra: Spectra
     weight: Float
-    cross: Float
-
-
-class _Beside(NamedTuple):
-    """Ring averages of both images at one offset, and their derivatives along each axis.
-
-    The two auto-spectra (the second times the gain) and the cross-spectrum.
-    """
-
-    equations: Equations
-    powers: tuple[Float, Float, Float]
-    slopes: list[tuple[Float, Float, Float]]
+    powers: Float
 
 
 class Comparison:
@@ -127,7 +123,6 @@ class Comparison:
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
         self._modes: _Modes | None = None
-        self._beside: _Beside | None = None
 
     @property
     def single(self) -> bool:
@@ -150,11 +145,10 @@ class Comparison:
         With `lost` the values are overwritten, to save memory.
         """
         if self.pixel_weight is not None:
-            values = np.multiply(values, self.pixel_weight, out=values if lost else None)
-            lost = True
-        # what is transformed in place stays a part of a larger array
-        lost = lost and values.flags.c_contiguous
-        return np.asarray(scipy.fft.dctn(values, norm="ortho", overwrite_x=lost)).ravel()
+            values = values * self.pixel_weight
+        elif not (lost and values.flags.c_contiguous):
+            values = values.copy()  # transforms in place take less time than those to new memory
+        return np.asarray(scipy.fft.dctn(values, norm="ortho", overwrite_x=True)).ravel()
 
     def untransform(self, modes: Float, *, lost: bool = False) -> Float:
         """Field of which the modes are given; with `lost` these are overwritten."""
@@ -246,7 +240,7 @@ class Comparison:
             information_noise=self._information_noise(spectra),
             nuisance=nuisance,
             nuisance_inverse=covariance,
-            cross=seen.cross,
+            powers=seen.powers,
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
@@ -275,22 +269,8 @@ class Comparison:
         level = equations.background + float(y_level + gain * x_level)
         return replace(equations, residual=residual, background=level)
 
-    def weight_beside(self, equations: Equations, away: Float) -> Float:
-        """Weight of each ring, had the spectra been read `away` from where `equations` hold."""
-        modes = self._modes
-        assert modes is not None
-        if self._beside is None or self._beside.equations is not equations:
-            self._beside = self._read_beside(equations, modes)
-        powers = np.array(self._beside.powers)
-        for way, slope in zip(away, self._beside.slopes, strict=True):
-            powers = powers + way * np.array(slope)
-        xx, yy, xy = powers
-        # second order: what is left over gains the power of the scene's derivative
-        count, turn = self.rings.count, (2 * np.pi * self.rings.frequency) ** 2
-        xy = xy - turn * equations.spectra.scene * (away @ away / len(away) / 2 / equations.gain)
-        _, spectra = photometry(
-            xx=xx, yy=yy, xy=xy, count=count, gain=self._gain, scene=equations.spectra.scene
-        )
+    def weight_of(self, spectra: Spectra) -> Float:
+        """Weight of each ring, the power of the scene as it is known."""
         return self._known(spectra).weight
 
     def bridging(self, pair: Pair) -> Comparison:
@@ -315,34 +295,28 @@ class Comparison:
         modes /= equations.kept
         left = self.untransform(modes, lost=True)
         white = rings.at_modes(deviation * rings.at_bins(spectra.weight), self.dtype)
-        columns = np.empty((len(equations.gradient) + 1, *left.shape), left.dtype)
-        for target, column in zip(columns, (*equations.gradient, equations.scene), strict=True):
+
+        def field(column: Float, target: Float) -> None:
             modes = np.multiply(column, white, out=target.reshape(-1))
             target[...] = self.untransform(modes, lost=True)
-        return unabsorbed(left, columns), columns[:-1]
 
-    def _read_beside(self, equations: Equations, modes: _Modes) -> _Beside:
-        x, y = self.apart(equations)
-        spare, other = np.empty_like(x), np.empty_like(x)
-
-        def mean(left: Float, right: Float) -> Float:
-            return self.rings.mean(np.multiply(left, right, out=spare))
-
-        slopes = []
-        for dx, dy in zip(modes.x_slopes, modes.y_slopes, strict=True):
-            np.multiply(x, dy, out=other)
-            other -= np.multiply(y, dx, out=spare)
-            slopes.append((-mean(x, dx), mean(y, dy), self.rings.mean(other) / 2))
-        return _Beside(equations, (mean(x, x), mean(y, y), mean(x, y)), slopes)
+        pulls = np.empty((len(equations.gradient), *left.shape), left.dtype)
+        for slope, target in zip(equations.gradient, pulls, strict=True):
+            field(slope, target)
+        if absorbed(pulls) > MOST_ABSORBED:
+            columns = np.concatenate([pulls, pulls[:1]])
+            field(equations.scene, columns[-1])
+            left = unabsorbed(left, columns)
+        return left, pulls
 
     def _photometry(self, x: Float, y: Float) -> tuple[float, Spectra, Float]:
-        """Gain, spectra, and the cross-spectrum as it was found, from the modes of both."""
+        """Gain, spectra, and `Equations.powers`, from the modes of both."""
         rings, count = self.rings, self.rings.count
         spare = np.empty_like(x)
         xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
             gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
-            return gain, spectra, gain * xy
+            return gain, spectra, np.stack([gain**2 * xx, yy, gain * xy])
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
         share = float(np.mean(self._seen**2))
         left, right = (
@@ -359,7 +333,7 @@ class Comparison:
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
-        return gain, replace(seen, scene=whole.scene), cross
+        return gain, replace(seen, scene=whole.scene), np.stack([first, yy, cross])
 
     def observed(self, left: Float, pulls: Float) -> Float:
         """Information where a pixel counts by the share of its noise that was measured.
@@ -376,9 +350,9 @@ class Comparison:
         return products(flat, flat)
 
     def _weigh(self, x: Float, y: Float) -> _Weighed:
-        gain, spectra, cross = self._photometry(x, y)
+        gain, spectra, powers = self._photometry(x, y)
         spectra = self._known(spectra)
-        return _Weighed(gain, spectra, self.rings.spread(spectra.weight, self.dtype), cross)
+        return _Weighed(gain, spectra, self.rings.spread(spectra.weight, self.dtype), powers)
 
     def _known(self, spectra: Spectra) -> Spectra:
         """Spectra, the scene's as it is known."""
@@ -403,13 +377,4 @@ class Comparison:
             return np.asarray(product * np.interp(where, frequency, spectra.weight) ** 2)
 
         field = self.rings.spread_function(noise, self.dtype).reshape(self.window.shape)
-        squares = [(k.ravel() ** 2).astype(self.dtype, copy=False) for k in self.k]
-        ndim = len(squares)
-        moments = np.empty((ndim, ndim))
-        for i in range(ndim):
-            for j in range(i, ndim):
-                others = tuple(a for a in range(ndim) if a not in (i, j))
-                plane = field.sum(axis=others) if others else field
-                value = squares[i] ** 2 @ plane if i == j else squares[i] @ plane @ squares[j]
-                moments[i, j] = moments[j, i] = value
-        return moments
+        return information_noise(field, self.k)

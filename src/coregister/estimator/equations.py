@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.matrices import inverse, principal, pseudo_inverse, root
 from coregister.estimator.spectrum import Spectra
-from coregister.products import dot, pieces, products
+from coregister.fourier import pairs_of_axes
+from coregister.products import contract, dot, pieces, products
 
 Float = NDArray[np.float64]
 
+#: share of the score's variance that its fit absorbs, up to which it is let be
+MOST_ABSORBED = 1e-3
 #: the information along a direction counts where it exceeds what noise makes of it by this
 INFORMATION_SIGMA = 8.0
 
@@ -39,6 +43,22 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
     largest = np.abs(values).max(axis=-1, keepdims=True)
     floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * largest)
     return np.where(values > floor, values, 0.0), vectors
+
+
+def absorbed(pulls: NDArray[np.floating[Any]]) -> float:
+    """Share of the score's variance that is missing since its fit absorbed a part of the residual.
+
+    Much, where few pixels make the score: then each of them is fitted.
+    """
+    most = 0.0
+    for pull in pulls.reshape(len(pulls), -1):
+        fourth = energy = 0.0
+        for part in pieces(pull.size):
+            square = np.square(pull[part])
+            fourth += dot(square, square)
+            energy += float(square.sum())
+        most = max(most, fourth / max(energy**2, 1e-300))
+    return most
 
 
 def unabsorbed(left: Float, columns: Float) -> Float:
@@ -78,6 +98,27 @@ def _kept(share: Float) -> Float:
     return np.sqrt(share, out=share)
 
 
+def moments(field: NDArray[np.floating[Any]], rows: Sequence[Float]) -> Float:
+    """Sums of a field against each of some rows along every axis: (rows, ...) for each axis."""
+    for axis in reversed(range(field.ndim)):
+        field = contract(field, axis, rows[axis].astype(field.dtype, copy=False))
+    return field.astype(np.float64, copy=False)
+
+
+def information_noise(field: NDArray[np.floating[Any]], k: Sequence[Float]) -> Float:
+    """Fourth moments of frequency, weighted by a power of all modes; see `Equations`.
+
+    Parameters
+    ----------
+    field : array
+        Product of the noise powers of both images, times the square of the weight.
+    k : sequence of array
+        Frequencies along each axis, rad/px.
+    """
+    powers = [np.stack([f.ravel() ** p for p in (0, 2, 4)]) for f in k]
+    return np.asarray(moments(field, powers)[pairs_of_axes(field.ndim)])
+
+
 def subtract(
     values: Float, amplitudes: Sequence[float] | Float, columns: Sequence[Float] | Float
 ) -> None:
@@ -112,8 +153,9 @@ class Equations:
         What the fit takes out besides: the scene, and the background where it slopes.
     nuisance_inverse : (m, m) array
         Covariance of the amplitudes of these.
-    cross : (size,) array
-        Cross-spectrum as it was found, ring by ring, in units of moving.
+    powers : (3, size) array
+        The two auto-spectra and the cross-spectrum as they were found, ring by ring, in units of
+        moving.
     gain, background : float
         ``moving = gain * reference + background``.
     """
@@ -127,7 +169,7 @@ class Equations:
     information_noise: Float
     nuisance: Float
     nuisance_inverse: Float
-    cross: Float
+    powers: Float
     gain: float
     background: float
 

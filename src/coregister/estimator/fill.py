@@ -144,7 +144,7 @@ def without_spikes(image: Image) -> Image:
 
     Hot pixels and cosmic rays. A star is left alone: its light reaches the neighbours too.
     """
-    return without(image, spikes(image.data, suspects(image.data)))
+    return without(image, spikes(image.data, suspects(image.data, image.valid)))
 
 
 def without(image: Image, bad: NDArray[np.bool_]) -> Image:
@@ -161,8 +161,8 @@ class Suspects(NamedTuple):
     places: Places
 
 
-def suspects(data: NDArray[np.floating[Any]]) -> Suspects:
-    """Pixels that may be spikes, all others being none."""
+def suspects(data: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None = None) -> Suspects:
+    """Valid pixels that may be spikes, all others being none."""
     sample = np.unravel_index(
         np.linspace(0, data.size - 1, min(data.size, NOISE_SAMPLE)).astype(np.intp), data.shape
     )
@@ -179,7 +179,8 @@ def suspects(data: NDArray[np.floating[Any]]) -> Suspects:
             widths = [(before, after)] + [(0, 0)] * (data.ndim - 1)
             block = np.pad(block, widths, mode="reflect")
         out = np.flatnonzero(_out_of_line(block, (SPIKE_SIGMA / 2) * noise))
-        found.append(out + start * (data.size // len(data)))
+        out += start * (data.size // len(data))
+        found.append(out if valid is None else out[valid.reshape(-1)[out]])
     return Suspects(noise, np.unravel_index(np.concatenate(found), data.shape))
 
 
@@ -277,7 +278,8 @@ def _patches(values: NDArray[np.floating[Any]], places: Places, reach: int) -> F
 def _ring_median(data: NDArray[np.floating[Any]], places: Places) -> Float:
     """Median of the neighbours of some pixels, the pixel itself left out."""
     patches = _patches(data, places, 1)
-    return np.asarray(np.median(np.delete(patches, len(patches) // 2, axis=0), axis=0))
+    around = np.sort(np.delete(patches, len(patches) // 2, axis=0), axis=0)
+    return np.asarray(around[len(around) // 2 - 1 : len(around) // 2 + 1].mean(axis=0))
 
 
 def clipped(filtered: Float) -> Float:
@@ -329,7 +331,7 @@ def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float], step: int = 
     holes, count = ndimage.label(missing, np.ones((3,) * valid.ndim))
     places = np.nonzero(missing)
     number = holes[places] - 1
-    deepest = np.zeros(count)
+    deepest = np.zeros(count, depth.dtype)
     np.maximum.at(deepest, number, depth[places])
     error = np.zeros(missing.shape)
     error[places] = finer(0.5 / (2 * deepest - 1))[number]
@@ -351,8 +353,7 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
         return np.where(valid, data, float(np.mean(data[valid])) if valid.any() else 0.0)
     weight, total = valid.astype(np.float64), np.where(valid, data, 0.0)
     for axis in range(data.ndim):
-        pairs = np.arange(0, data.shape[axis], 2)
-        weight, total = (np.add.reduceat(v, pairs, axis=axis) for v in (weight, total))
+        weight, total = (_halved(v, axis) for v in (weight, total))
     held = weight > 0
     coarse = np.divide(total, weight, out=np.zeros_like(total), where=held)
     means = _local_means(coarse, held)
@@ -364,3 +365,11 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
     result = data.copy()
     result[places] = between
     return result
+
+
+def _halved(values: Float, axis: int) -> Float:
+    """Sums of every two along an axis, and the last one alone if it is odd."""
+    lines = np.moveaxis(values, axis, 0)
+    sums = lines[::2].copy()
+    sums[: len(lines) // 2] += lines[1::2]
+    return np.moveaxis(sums, 0, axis)

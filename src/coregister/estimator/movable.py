@@ -176,30 +176,31 @@ class MovableImage:
         corners = [divmod(s + p, self.step) for s, p in zip(start, self._pad, strict=True)]
         first = [corner for corner, _ in corners]
         complex_type = self._spectrum.dtype
-        ramps = []
+        last = len(shape) - 1
+        moved: Complex | None = None
         for k, f, fade, (_, rest) in zip(self._k, fraction, self._fade, corners, strict=True):
-            ramp = np.exp(1j * k * (f + rest))
-            ramps.append((fade * ramp).astype(complex_type, copy=False))
+            ramp = (fade * np.exp(1j * k * (f + rest))).astype(complex_type, copy=False)
+            moved = self._spectrum * ramp if moved is None else np.multiply(moved, ramp, out=moved)
+        turns = [(1j * k).astype(complex_type, copy=False) for k in self._k]
 
         def fields(values: Complex, axis: int, derive: bool) -> Iterator[Float]:
             """The derivatives if asked, and the field last; each axis is cut before the next."""
-            if axis < len(ramps) - 1:
-                moved = values * ramps[axis]
+            if axis < last:
                 if derive:
-                    turned = moved * (1j * self._k[axis]).astype(complex_type, copy=False)
-                    yield from fields(self._rows(turned, axis, first, shape), axis + 1, False)
-                yield from fields(self._rows(moved, axis, first, shape), axis + 1, derive)
+                    turned = self._rows(values * turns[axis], axis, first, shape)
+                    yield from fields(turned, axis + 1, False)
+                yield from fields(self._rows(values, axis, first, shape), axis + 1, derive)
                 return
-            rows = np.asarray(values * ramps[-1])
-            field = self._columns(rows, first[-1], shape[-1])
+            field = self._columns(values, first[-1], shape[-1])
             field = field if each is None else each(field)
             if derive:
-                rows *= (1j * self._k[-1]).astype(complex_type, copy=False)
-                slope = self._columns(rows, first[-1], shape[-1])
+                values *= turns[last]
+                slope = self._columns(values, first[-1], shape[-1])
                 yield slope if each is None else each(slope)
             yield field
 
-        *slopes, field = fields(self._spectrum, 0, gradient)
+        assert moved is not None
+        *slopes, field = fields(moved, 0, gradient)
         return [field, *slopes]
 
     def _rows(

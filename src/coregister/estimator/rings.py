@@ -219,7 +219,7 @@ class Rings:
         """Of values on the narrow bins, and one for no ring, that of every mode."""
         taken = np.empty(self._fine.size, values.dtype)
         for part in _parts(taken.size):
-            values.take(self._fine[part], out=taken[part], mode="clip")
+            values.take(self._fine[part], out=taken[part], mode="wrap")  # the fastest of them
         return taken
 
     @cached_property

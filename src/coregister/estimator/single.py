@@ -53,24 +53,22 @@ class Single:
         self._periodic = periodic
         self._clean = clean
         self._movable: dict[tuple[int, bool], MovableImage] = {}
-        self._known_suspects: tuple[Float, Suspects] | None = None
 
     @cached_property
     def image(self) -> Image:
         """The image without hot pixels and cosmic rays: one of them can outshine the scene."""
         if self._clean:
             return self.given
-        return without(self.given, spikes(self.given.data, self._suspects(self.given.data)))
+        return without(self.given, spikes(self.given.data, self._suspects))
 
     def spikes(self, alike: int) -> NDArray[np.bool_]:
         """Pixels of the filled image far above or below all around them; see `fill.spikes`."""
-        return spikes(self.filled, self._suspects(self.filled), alike)
+        return spikes(self.filled, self._suspects, alike)
 
-    def _suspects(self, data: Float) -> Suspects:
-        if self._known_suspects is None or self._known_suspects[0] is not data:
-            narrow = self.given.values.dtype == np.float32
-            self._known_suspects = data, suspects(data.astype(np.float32) if narrow else data)
-        return self._known_suspects[1]
+    @cached_property
+    def _suspects(self) -> Suspects:
+        data, narrow = self.given.data, self.given.values.dtype == np.float32
+        return suspects(data.astype(np.float32) if narrow else data, self.given.valid)
 
     def without(self, bad: NDArray[np.bool_]) -> Single:
         """The same image, where what is `bad` is invalid."""
@@ -101,15 +99,18 @@ class Single:
         data = self.filled
         if not self._periodic:
             data = data[tuple(slice(0, _whole_samples(n)) for n in data.shape)]
-        data = data - data.mean()
-        variance = dot(data, data) / data.size
-        if data.size >= MANY and COMMON_SIZE**-2 < variance < COMMON_SIZE**2:
-            modes = scipy.fft.dctn(data.astype(np.float32), norm="ortho", overwrite_x=True)
-            power = ring_power(modes * modes, cosine_rings(modes.shape))
-            if float(power.min()) > ROUNDING * variance:
-                self.__dict__["power"] = power
-                return np.asarray(modes)
-        return np.asarray(scipy.fft.dctn(data, norm="ortho", overwrite_x=True))
+        mean = data.mean()
+        if data.size >= MANY:
+            with np.errstate(over="ignore"):  # what is beyond the range is not of common size
+                narrow = np.subtract(data, mean, out=np.empty(data.shape, np.float32))
+                variance = dot(narrow, narrow) / data.size
+            if COMMON_SIZE**-2 < variance < COMMON_SIZE**2:
+                modes = scipy.fft.dctn(narrow, norm="ortho", overwrite_x=True)
+                power = ring_power(modes * modes, cosine_rings(modes.shape))
+                if float(power.min()) > ROUNDING * variance:
+                    self.__dict__["power"] = power
+                    return np.asarray(modes)
+        return np.asarray(scipy.fft.dctn(data - mean, norm="ortho", overwrite_x=True))
 
     @cached_property
     def rings(self) -> Rings:

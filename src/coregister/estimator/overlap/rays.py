@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.fill import MAX_SPIKES, OUTLIER_SIGMA, departure, outliers
+from coregister.estimator.fill import MAX_SPIKES, OUTLIER_SIGMA, Places, departure, outliers
 from coregister.estimator.overlap.descent import State
 from coregister.estimator.single import Single
 from coregister.estimator.window import Window, pixel_weight
@@ -22,6 +22,8 @@ OUTLIER_SHARE = 0.7
 BOTH = 0.5
 #: the same of a star between four pixels in one image, and on one pixel in the other
 SHARED = 0.2
+#: pixels that tell what is typical
+SAMPLE = 4096
 #: error by aliasing, in bars, from which a star may look like a ray
 ALIASED = 0.3
 
@@ -48,11 +50,23 @@ def seen_once(
     of what is found are rays, two of which may have hit one place.
     """
     window, equations = state.comparison.window, state.equations
-    residual = state.comparison.untransform(equations.residual)
     weight = pixel_weight(pair, window)
     used = np.ones(window.shape, bool) if weight is None else weight > 0
-    places = outliers(residual if weight is None else residual * weight)
     bad = [_unseen(single, start, window, used) for single, start in _both(singles, window)]
+
+    def found(field: Float) -> Places:
+        if weight is None:
+            return outliers(field)
+        size = np.abs(field * weight)
+        # what counts for nothing is neither quiet nor loud
+        size[~used] = np.median(size[used][:: max(1, np.count_nonzero(used) // SAMPLE)])
+        return outliers(size)
+
+    # noise of any colour hides a single pixel least once it is made white
+    if found(state.whitened[0])[0].size == 0:
+        return bad
+    residual = state.comparison.untransform(equations.residual)
+    places = found(residual)
     if window.step > 1:
         return None if places[0].size else bad
     inside = [

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.estimator.equations import known_directions
+from coregister.estimator.equations import MOST_ABSORBED, absorbed, known_directions
 from coregister.estimator.matrices import principal, pseudo_inverse
 from coregister.estimator.periodic.modes import (
     Complex,
@@ -34,12 +34,9 @@ from coregister.estimator.uncertainty.covariance import (
 from coregister.estimator.uncertainty.disagreement import competing, contradiction
 from coregister.estimator.uncertainty.misfit import echo
 from coregister.fourier import TrigPolynomial
-from coregister.products import dot, pieces
+from coregister.products import matmul, pieces
 
 Single = NDArray[np.float32]
-
-#: share of the score's variance that its fit absorbs, up to which it is let be
-MOST_ABSORBED = 1e-3
 
 
 def conclude(
@@ -225,7 +222,7 @@ def _score(
     rest = scipy.fft.ifftn(scene, axes=range(len(shape) - 1), overwrite_x=True)
     np.multiply(rest, (1j * images.modes.k[-1]).astype(np.complex64), out=residual)
     np.fft.irfft(residual, n=shape[-1], out=pulls[-1])
-    if _absorbed(pulls, gram) > MOST_ABSORBED:
+    if absorbed(pulls) > MOST_ABSORBED:
         in_pixels = np.fft.irfft(rest, n=shape[-1])
         energy = float(moments[(0,) * left.ndim])
         _unabsorb(left, np.concatenate([pulls, in_pixels[np.newaxis]]), gram, energy)
@@ -236,21 +233,6 @@ def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
     """Inverse transform into an array that is there; overwrites the spectrum."""
     rest = scipy.fft.ifftn(spectrum, axes=range(out.ndim - 1), overwrite_x=True)
     np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
-
-
-def _absorbed(pulls: Single, gram: Float) -> float:
-    """Share of the score's variance that is missing since its fit absorbed a part of the residual.
-
-    Much, where few pixels make the score: then each of them is fitted.
-    """
-    most = 0.0
-    for pull, energy in zip(pulls.reshape(len(pulls), -1), gram.diagonal(), strict=True):
-        fourth = 0.0
-        for some in pieces(pull.size):
-            square = np.square(pull[some])
-            fourth += dot(square, square)
-        most = max(most, fourth / max(float(energy) ** 2, 1e-300))
-    return most
 
 
 def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None:
@@ -272,7 +254,7 @@ def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None
     known = values > 1e-15 * values[-1]
     root = (vectors[:, known] / np.sqrt(values[known])).T.astype(np.float32)
     for some in pieces(rest.size):
-        parts = root @ flat[:, some]
+        parts = matmul(root, flat[:, some])
         parts *= parts
         kept = parts.sum(axis=0)
         np.minimum(kept, 0.9, out=kept)

@@ -136,7 +136,7 @@ def chance_by_null(
         return None
     start = float(peaks[count])
     mean_excess = max(float(np.mean(peaks[:count])) - start, 1e-9)
-    share = 1.0 if allowed is counted else np.count_nonzero(_of_blocks(allowed)) / peaks.size
+    share = np.count_nonzero(_of_blocks(allowed)) / peaks.size
 
     def chance(z: float) -> float:
         height = z**power

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import pseudo_inverse
+from coregister.estimator.spectrum import photometry
 from coregister.estimator.stages import Candidate, Fit
 from coregister.estimator.uncertainty.covariance import (
     loosened_by,
@@ -74,7 +75,7 @@ def conclude_fit(
     bread = pseudo_inverse(values, vectors)
     in_rings = InRings.of(rings, equations)
     loosened = loosened_by(
-        bread, lambda away: in_rings.score @ comparison.weight_beside(equations, away)
+        bread, lambda away: in_rings.score @ weight_beside(comparison, equations, in_rings, away)
     )
     left, pulls = whitened
     per_mode = equations.weight * np.einsum("in,in->n", equations.gradient, equations.gradient)
@@ -122,6 +123,21 @@ def conclude_fit(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def weight_beside(
+    comparison: Comparison, equations: Equations, in_rings: InRings, away: Float
+) -> Float:
+    """Weight of each ring, had the spectra been read `away` from where `equations` hold.
+
+    What is left over there is told by score and information of each ring.
+    """
+    turned = away @ in_rings.score + np.einsum("i,ijn,j->n", away, in_rings.information, away) / 2
+    count, (xx, yy, xy) = comparison.rings.count, equations.powers
+    xy = xy - turned / count
+    scene = equations.spectra.scene
+    _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=1.0, scene=scene)
+    return comparison.weight_of(spectra)
 
 
 def _degrees_of_freedom(information: Float, ndim: int) -> float:

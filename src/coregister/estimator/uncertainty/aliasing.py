@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from coregister.estimator.compare import Comparison
-from coregister.estimator.equations import Equations
+from coregister.estimator.equations import Equations, moments
 from coregister.estimator.movable import FADE, faded
 from coregister.estimator.rings import Rings
 from coregister.fourier import along
-from coregister.products import contract, dot
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     twice = [fade**2 for fade in fades]  # what is left of a power
     passed = rings.mean(_product(twice, dtype))
     folded = rings.at_bins(
-        folded_power(rings, equations.cross, spectra.scene, spectra.noise_product, passed)
+        folded_power(rings, equations.powers[2], spectra.scene, spectra.noise_product, passed)
     )
     weight, scene = rings.at_bins(spectra.weight), rings.at_bins(spectra.scene)
     meeting = np.sqrt(folded * scene) * weight
@@ -49,16 +49,9 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
 
     def along_axes(values: Float, factors: Sequence[Float]) -> Float:
         """Sums of them over the modes, times the frequency along each axis."""
-        field = rings.at_modes(values, dtype).reshape(shape)
-        sums = []
-        for axis, k in enumerate(comparison.k):
-            line = field
-            for other in reversed(range(len(shape))):
-                if other != axis:
-                    rows = factors[other].astype(dtype, copy=False)[np.newaxis]
-                    line = contract(line, other, rows).squeeze(other)
-            sums.append(float(line @ (factors[axis] * k.ravel())))
-        return np.array(sums)
+        rows = [np.stack([f, f * k.ravel()]) for f, k in zip(factors, comparison.k, strict=True)]
+        sums = moments(rings.at_modes(values, dtype).reshape(shape), rows)
+        return np.asarray(sums[tuple(np.eye(len(shape), dtype=np.intp))])
 
     coherent, alike = along_axes(folded * weight, twice), along_axes(meeting, fades)
     power = at_modes(folded * weight**2, twice)

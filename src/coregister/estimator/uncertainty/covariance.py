@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import principal
-from coregister.products import pieces, products
+from coregister.products import dot, matmul, pieces, products
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
@@ -113,8 +113,8 @@ def spread_of(left: Real, pulls: Real, bread: Float, gram: Float | None = None) 
     unit = float(np.abs(bread).max()) or 1.0
     rows = (bread / unit).astype(flat.dtype, copy=False)
     for part in pieces(values.size):
-        pulled, some = rows @ flat[:, part], values[part]
-        power += float(some @ some)
+        pulled, some = matmul(rows, flat[:, part]), values[part]
+        power += dot(some, some)
         squared = pulled * pulled
         squares += np.einsum("in,in->i", squared, squared)
         pulled *= some
@@ -143,8 +143,8 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     What stands in a hole is made of the noise around it: their sum scatters more than each. Modes
     see that; how the noise varies over the field they do not, so they give a factor only.
     """
-    modes = bread @ (equations.gradient * (equations.weight * equations.residual))
-    pixels = bread @ pulls.reshape(len(pulls), -1)
+    modes = matmul(bread, equations.gradient * (equations.weight * equations.residual))
+    pixels = matmul(bread, pulls.reshape(len(pulls), -1))
     independent = float(np.mean(left**2) * np.sum(pixels**2))
     # 0 where nothing is known: images that have nothing in common
     return float(np.sum(modes**2)) / independent if independent > 0 else 1.0

@@ -9,10 +9,10 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
-from coregister.estimator.equations import Equations
+from coregister.estimator.equations import Equations, moments
 from coregister.estimator.matrices import inverse
 from coregister.estimator.search.chance import chance_of_peak
-from coregister.fourier import frequencies
+from coregister.fourier import frequencies, pairs_of_axes
 from coregister.products import dot
 
 Float = NDArray[np.float64]
@@ -35,40 +35,25 @@ def distortion(left: Float, pulls: Float) -> float:
     from scipy.special import gammaincc
 
     ndim = len(pulls)
-    energy = np.einsum("i...,i...->...", pulls, pulls)
-    arms = []
-    for axis, n in enumerate(left.shape):
-        arm = np.linspace(-1.0, 1.0, n)
-        along_axis = energy.sum(axis=tuple(a for a in range(ndim) if a != axis))
-        total = float(along_axis.sum())
-        arms.append(arm - float(along_axis @ arm) / total if total > 0 else arm)
-    scores = pulls * left
+    lines = [np.linspace(-1.0, 1.0, n) for n in left.shape]
+    energy = moments(np.einsum("i...,i...->...", pulls, pulls), _powers(lines))
+    total = max(float(energy[(0,) * ndim]), 1e-300)
+    first, second = tuple(np.eye(ndim, dtype=np.intp)), pairs_of_axes(ndim)
+    arms = [line - mean / total for line, mean in zip(lines, energy[first], strict=True)]
+    scores, powers = pulls * left, _powers(arms)
     amplitude, scatter = np.empty((ndim, ndim)), np.empty((ndim, ndim, ndim, ndim))
     for i in range(ndim):
-        for a in range(ndim):
-            amplitude[i, a] = _moment(scores[i], arms, a, None)
+        amplitude[i] = moments(scores[i], powers)[first]
         for j in range(i, ndim):
-            product = scores[i] * scores[j]
-            for a in range(ndim):
-                for b in range(a, ndim):
-                    value = _moment(product, arms, a, b)
-                    scatter[i, a, j, b] = scatter[j, b, i, a] = value
-                    scatter[i, b, j, a] = scatter[j, a, i, b] = value
+            scatter[i, :, j] = scatter[j, :, i] = moments(scores[i] * scores[j], powers)[second]
     matrix = scatter.reshape(ndim * ndim, -1)
     chi2 = float(amplitude.ravel() @ inverse(matrix, 1e-10) @ amplitude.ravel())
     return float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
 
-def _moment(field: Float, arms: list[Float], a: int, b: int | None) -> float:
-    """Sum of a field times the arms along one axis, or two."""
-    others = tuple(axis for axis in range(field.ndim) if axis not in (a, b))
-    plane = field.sum(axis=others) if others else field
-    arms = [arm.astype(field.dtype, copy=False) for arm in arms]
-    if b is None:
-        return float(plane @ arms[a])
-    if a == b:
-        return float(plane @ arms[a] ** 2)
-    return float(arms[a] @ plane @ arms[b])
+def _powers(arms: list[Float]) -> list[Float]:
+    """Powers 0 to 2 along each axis."""
+    return [np.stack([np.ones_like(arm), arm, arm**2]) for arm in arms]
 
 
 def echo(left: Real) -> float:
