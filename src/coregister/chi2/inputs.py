@@ -13,6 +13,7 @@ from coregister.errors import InputError
 from coregister.estimator.fill import fill
 from coregister.fourier import Complex
 from coregister.images import Image, as_image
+from coregister.products import dot
 
 Array = NDArray[np.float64]
 
@@ -104,11 +105,6 @@ class Transform:
             return found
         out[...] = found
         return out
-
-
-def dot(a: Array, b: Array) -> float:
-    """Sum of products, without the threads that BLAS would wake for it."""
-    return float(np.einsum("ij,ij", a, b))
 
 
 def transform(nthreads: int, use_numpy_fft: bool) -> Transform:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.chi2.halves import HalfPixelPolynomial
-from coregister.chi2.inputs import Arranged, Array, Transform, dot
+from coregister.chi2.inputs import Arranged, Array, Transform
 from coregister.fourier import Complex, TrigPolynomial, phase_ramp
+from coregister.products import dot
 
 #: offsets with fewer pixel pairs than this share of the most are not looked at
 LEAST_PAIRS = 0.1

@@ -63,6 +63,7 @@ class Improve:
         self._looked_at = looked_at
         self._pulled = template.gradient * template.weight
         self._mean = template.weight * template.mean
+        self._energy = dot(self._mean, template.mean)
         self._unevenness = Unevenness(template.pulls)
 
     def of(self, part: Part) -> Seen:
@@ -77,7 +78,7 @@ class Improve:
             fields, holes, weight = bench.fields(part, gradient=False)
         white, pulls = template.white, template.pulls
         pulled, weighted_mean = self._pulled, self._mean
-        energy = dot(weighted_mean, template.mean)
+        energy = self._energy
         if weight is None:
             left = bench.basis.modes(fields[0]) if moved is None else moved
             left -= template.mean

@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from coregister.estimator.equations import moments
 from coregister.estimator.matrices import inverse
-from coregister.products import contract
-from coregister.products import products as dots
+from coregister.fourier import pairs_of_axes
+from coregister.products import products
 
 Float = NDArray[np.float64]
 
@@ -60,40 +61,28 @@ class Unevenness:
 
         ndim, pairs = self._ndim, self._pairs
         fields = np.empty((ndim + len(pairs), *residual.shape), self._pulls.dtype)
-        scores, products = fields[:ndim], fields[ndim:]
+        scores, crossed = fields[:ndim], fields[ndim:]
         np.multiply(self._pulls, residual, out=scores)
-        for product, (i, j) in zip(products, pairs, strict=True):
+        for product, (i, j) in zip(crossed, pairs, strict=True):
             np.multiply(scores[i], scores[j], out=product)
-        moments = self._moments(fields).astype(np.float64)
-        zero = (0,) * ndim
-        unit = np.eye(ndim, dtype=int)
-
+        first, second = tuple(np.eye(ndim, dtype=np.intp)), pairs_of_axes(ndim)
+        amplitude = np.array([moments(score, self._powers)[first] for score in scores]).ravel()
         squares = np.empty((ndim, ndim))
         scatter = np.empty((ndim, ndim, ndim, ndim))
-        for moment, (i, j) in zip(moments[ndim:], pairs, strict=True):
-            squares[i, j] = squares[j, i] = moment[zero]
-            for a in range(ndim):
-                for b in range(ndim):
-                    scatter[i, a, j, b] = scatter[j, a, i, b] = moment[tuple(unit[a] + unit[b])]
-        amplitude = np.array([[moment[tuple(u)] for u in unit] for moment in moments[:ndim]])
-        amplitude = amplitude.ravel()
+        for product, (i, j) in zip(crossed, pairs, strict=True):
+            moment = moments(product, self._powers)
+            squares[i, j] = squares[j, i] = moment[(0,) * ndim]
+            scatter[i, :, j] = scatter[j, :, i] = moment[second]
         weighed = inverse(scatter.reshape(ndim * ndim, -1), 1e-10)
         chi2 = float(amplitude @ weighed @ amplitude)
         chance = float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
         seen = bread @ squares @ bread.T
-        flat = products.reshape(len(pairs), -1)
-        fourths = dots(flat, flat)
+        flat = crossed.reshape(len(pairs), -1)
+        fourths = products(flat, flat)
         size = float(np.abs(bread).max()) or 1.0
         rows = bread / size
         shares = np.array([[(1 + (i != j)) * row[i] * row[j] for i, j in pairs] for row in rows])
         fourth = size**4 * np.einsum("ip,pq,iq->i", shares, fourths, shares)
         pixels = float(np.max(2 * seen.diagonal() ** 2 / np.maximum(fourth, 1e-300)))
         return seen, pixels, chance
-
-    def _moments(self, fields: Float) -> Float:
-        """Sums of fields times powers of the distance along each axis."""
-        moments = fields
-        for axis in range(self._ndim, 0, -1):  # the last one is contiguous
-            moments = contract(moments, axis, self._powers[axis - 1])
-        return moments
