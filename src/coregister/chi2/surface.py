@@ -336,7 +336,7 @@ def terms_at_integers(
 
 def _blocks(shape: Sequence[int]) -> Iterator[slice]:
     """Some rows of an array after the other."""
-    rows = max(1, BLOCK // shape[1])
+    rows = min(max(1, BLOCK // shape[1]), shape[0])
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
