@@ -234,7 +234,7 @@ class Surface:
         """Where `searched` is at most `level`: (number, 2) indices."""
         rows = np.flatnonzero(self.least <= level)
         row, column = np.nonzero(self.searched[rows] <= level)
-        return np.stack([rows[row], column], axis=-1)
+        return np.array([rows[row], column]).T
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
         return zip(self.arranged.lower.tolist(), self.arranged.upper.tolist(), strict=True)
