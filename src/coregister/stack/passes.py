@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -124,7 +123,7 @@ class _Passes:
         if state.near == ROUGHLY and state.noise is None and len(counted) >= MANY:
             self._ask_some(counted)
         weighted, looked_at = state.noise is not None, self._looked_at
-        before = {t: replace(frame) for t, frame in members.items()}
+        before = dict(members)
         template, seen, canvas = self._compared(counted, members, looked_at=looked_at)
         members.update({t: one.frame for t, one in seen.items()})
         settle([members[t] for t in counted])
