@@ -66,3 +66,17 @@ def test_wide_holes_are_felt_beside_them_and_narrow_ones_are_not():
     assert spread[4, 5] == 0
     assert spread[15, 18] > spread[14, 18] > 0
     assert spread[13, 18] == 0
+
+
+def test_what_is_felt_beside_a_hole_does_not_depend_on_deeper_ones_elsewhere():
+    def finer(frequency):
+        return np.exp(-5 * frequency)
+
+    narrow = np.ones((40, 48), bool)
+    narrow[4, 4] = narrow[8:10, 30] = narrow[20, 10:16] = False
+    both = narrow.copy()
+    both[28:35, 30:37] = False
+    alone, together = (rims(valid, finer) for valid in (narrow, both))
+    np.testing.assert_array_equal(alone[:25], together[:25])
+    assert alone[4, 5] == pytest.approx(0.2**2 * finer(0.5))
+    assert together[27, 33] == pytest.approx(0.2**2 * finer(0.5 / 7))
