@@ -345,8 +345,11 @@ class Comparison:
         """
         assert self._seen is not None
         seen = self._seen > 0
-        variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
-        flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
+        known = left * seen
+        power, count = dot(known, known), np.count_nonzero(seen)
+        guessed = np.subtract(left, known, out=known)
+        deviation = np.sqrt([dot(guessed, guessed) / (left.size - count), power / count])
+        flat = (pulls * deviation.astype(pulls.dtype)[seen.view(np.uint8)]).reshape(len(pulls), -1)
         return products(flat, flat)
 
     def _weigh(self, x: Float, y: Float) -> _Weighed:

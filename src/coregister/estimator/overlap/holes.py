@@ -161,9 +161,9 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
         direction = scaled + (norm / before) * direction
     result = []
     parts = np.split(change, [holes[0].size])
-    for data, start, gain, mask, part in zip(filled, starts, gains, missing, parts, strict=True):
+    for data, start, gain, hole, part in zip(filled, starts, gains, holes, parts, strict=True):
         data = data.copy()
-        places = np.nonzero(mask)
+        places = np.unravel_index(hole, window.shape)
         inside = tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
         data[inside] += part / np.float64(gain)
         result.append(data)
@@ -198,8 +198,10 @@ class _Precision:
         share: float,
         holes: Sequence[NDArray[np.intp]],
     ) -> None:
-        self._images, self._holes = images, holes
+        self._images = images
         self._shape = images[0].extended
+        places = [np.unravel_index(hole, images[0].size) for hole in holes]
+        self._holes = [np.ravel_multi_index(place, self._shape) for place in places]
         real = images[0].dtype
         k = frequencies(self._shape)
         radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
@@ -224,25 +226,24 @@ class _Precision:
 
     def of_images(self) -> Float:
         """Of the images as they are."""
-        return self._of([image.spectrum for image in self._images], self._images[0].margins)
+        first, second = (image.spectrum for image in self._images)
+        return self._of(first, second, np.ravel_multi_index(self._images[0].margins, self._shape))
 
     def of_holes(self, values: Float) -> Float:
         """Of images that are 0 outside of the holes."""
         spectra = []
         for part, holes in zip(np.split(values, [self._holes[0].size]), self._holes, strict=True):
-            field = np.zeros(self._images[0].size, values.dtype)
+            field = np.zeros(self._shape, values.dtype)
             field.reshape(-1)[holes] = part
-            spectra.append(scipy.fft.rfftn(field, s=self._shape))
-        return self._of(spectra, (0,) * len(self._shape))
+            spectra.append(scipy.fft.rfftn(field))
+        return self._of(spectra[0], spectra[1], 0)
 
-    def _of(self, spectra: Sequence[Complex], start: Sequence[int]) -> Float:
-        crop = tuple(slice(s, s + n) for s, n in zip(start, self._images[0].size, strict=True))
-        first, second = spectra
-        result = []
-        for spectrum, holes in (
-            (self._own[0] * first - self._other * second, self._holes[0]),
-            (self._own[1] * second - self._back * first, self._holes[1]),
-        ):
-            field = scipy.fft.irfftn(spectrum, s=self._shape, overwrite_x=True)[crop]
-            result.append(field.reshape(-1)[holes])
-        return np.concatenate(result)
+    def _of(self, first: Complex, second: Complex, start: int | np.intp) -> Float:
+        """Of fields with these spectra, where the first pixel is number `start` of them."""
+        pulls = [self._own[0] * first, self._own[1] * second]
+        pulls[0] -= self._other * second
+        pulls[1] -= self._back * first
+        fields = (scipy.fft.irfftn(pull, s=self._shape, overwrite_x=True) for pull in pulls)
+        return np.concatenate(
+            [f.reshape(-1)[holes + start] for f, holes in zip(fields, self._holes, strict=True)]
+        )

@@ -145,6 +145,6 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     """
     modes = matmul(bread, equations.gradient * (equations.weight * equations.residual))
     pixels = matmul(bread, pulls.reshape(len(pulls), -1))
-    independent = float(np.mean(left**2) * np.sum(pixels**2))
+    independent = dot(left, left) / left.size * dot(pixels, pixels)
     # 0 where nothing is known: images that have nothing in common
-    return float(np.sum(modes**2)) / independent if independent > 0 else 1.0
+    return dot(modes, modes) / independent if independent > 0 else 1.0
