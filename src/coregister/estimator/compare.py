@@ -123,6 +123,8 @@ class Comparison:
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
         self._modes: _Modes | None = None
+        #: spectrum of the scene as it was found last, whatever is known of it
+        self.found: Float | None = None
 
     @property
     def single(self) -> bool:
@@ -267,7 +269,10 @@ class Comparison:
         subtract(residual, equations.nuisance_inverse @ amplitude, nuisance)
         x_level, y_level = modes.slope_levels @ way
         level = equations.background + float(y_level + gain * x_level)
-        return replace(equations, residual=residual, background=level)
+        other = replace(equations, residual=residual, background=level)
+        if "telling_modes" in equations.__dict__:  # the same
+            other.__dict__["telling_modes"] = equations.telling_modes
+        return other
 
     def weight_of(self, spectra: Spectra) -> Float:
         """Weight of each ring, the power of the scene as it is known."""
@@ -316,6 +321,7 @@ class Comparison:
         xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
             gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+            self.found = spectra.scene
             return gain, spectra, np.stack([gain**2 * xx, yy, gain * xy])
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
         share = float(np.mean(self._seen**2))
@@ -333,6 +339,7 @@ class Comparison:
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
+        self.found = whole.scene
         return gain, replace(seen, scene=whole.scene), np.stack([first, yy, cross])
 
     def observed(self, left: Float, pulls: Float) -> Float:

@@ -178,7 +178,7 @@ class Equations:
         """Best estimate of the scene, (n,)."""
         return np.asarray(self.nuisance[0])
 
-    @property
+    @cached_property
     def telling_modes(self) -> float:
         """Effective number of modes from which the offset is known."""
         share = self.weight * np.einsum("in,in->n", self.gradient, self.gradient)
