@@ -75,7 +75,13 @@ class MovableImage:
         self._k: list[Float] = frequencies(self._shape)
         if not periodic:
             self._extend(extended)
-        self._spectrum: Complex = scipy.fft.rfftn(extended, overwrite_x=True)
+        spectrum: Complex = scipy.fft.rfft(extended, axis=-1, overwrite_x=True)
+        if step > 1:  # what is too high for the samples is not transformed any further
+            low = self._shape[-1] // step // 2 + 1
+            spectrum, self._k[-1] = spectrum[..., :low].copy(), self._k[-1][..., :low]
+        for axis in range(data.ndim - 1):
+            spectrum = scipy.fft.fft(spectrum, axis=axis, overwrite_x=True)
+        self._spectrum = spectrum
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
             self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
