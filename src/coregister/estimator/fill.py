@@ -251,17 +251,22 @@ def _out_of_line(data: NDArray[np.floating[Any]], limit: float) -> NDArray[np.bo
     """
     found = np.zeros((len(data) - 2, *data.shape[1:]), dtype=bool)
     for axis in range(data.ndim):
-        lines = np.moveaxis(data if axis == 0 else data[1:-1], axis, 0)
-        result = np.moveaxis(found, axis, 0)
-        change = lines[1:] - lines[:-1]
+        values = data if axis == 0 else data[1:-1]
+        # neighbours along an axis are so many places apart: all are compared in one run
+        apart = int(np.prod(data.shape[axis + 1 :]))
+        flat = values.reshape(-1)
+        change = flat[apart:] - flat[:-apart]
         up, down = change > limit, change < -limit
-        peak = (up[:-1] & down[1:]) | (down[:-1] & up[1:])
+        peak = (up[:-apart] & down[apart:]) | (down[:-apart] & up[apart:])
         if axis == 0:
-            result |= peak
+            found |= peak.reshape(found.shape)
             continue
-        result[1:-1] |= peak
-        for end, only in ((0, 0), (-1, -1)):  # mirrored: both neighbours are one
-            result[end] |= up[only] | down[only]
+        whole = np.empty(found.shape, dtype=bool)
+        whole.reshape(-1)[apart:-apart] = peak
+        lines, result = np.moveaxis(values, axis, 0), np.moveaxis(whole, axis, 0)
+        for end, only in ((0, 1), (-1, -2)):  # mirrored: both neighbours are one
+            result[end] = np.abs(lines[end] - lines[only]) > limit
+        found |= whole
     return found
 
 
