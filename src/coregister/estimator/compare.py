@@ -303,7 +303,9 @@ class Comparison:
 
         def field(column: Float, target: Float) -> None:
             modes = np.multiply(column, white, out=target.reshape(-1))
-            target[...] = self.untransform(modes, lost=True)
+            done = self.untransform(modes, lost=True)
+            if not np.may_share_memory(done, target):  # it need not be in place
+                target[...] = done
 
         pulls = np.empty((len(equations.gradient), *left.shape), left.dtype)
         for slope, target in zip(equations.gradient, pulls, strict=True):

@@ -57,9 +57,11 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     coherent, alike = along_axes(folded * weight, twice), along_axes(meeting, fades)
     power = at_modes(folded * weight**2, twice)
     chance = np.empty_like(bread)
+    pulled = np.empty_like(power)
     for i, row in enumerate(equations.gradient):
-        pulled = row * power
-        chance[i] = [dot(pulled, other) for other in equations.gradient]
+        np.multiply(row, power, out=pulled)
+        for j in range(i + 1):
+            chance[i, j] = chance[j, i] = dot(pulled, equations.gradient[j])
 
     def density() -> tuple[Float, Float]:
         amplitude = np.sqrt(2 * np.pi * rings.bin_frequency * meeting / np.maximum(scene, TINY))
