@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coregister.estimator.fill import outliers, rims, spikes, suspects
+from coregister.estimator.fill import _doubled, outliers, rims, spikes, suspects
 
 
 @pytest.fixture
@@ -80,3 +80,14 @@ def test_what_is_felt_beside_a_hole_does_not_depend_on_deeper_ones_elsewhere():
     np.testing.assert_array_equal(alone[:25], together[:25])
     assert alone[4, 5] == pytest.approx(0.2**2 * finer(0.5))
     assert together[27, 33] == pytest.approx(0.2**2 * finer(0.5 / 7))
+
+
+@pytest.mark.parametrize("length", [7, 8])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_between_the_middles_of_cells_values_are_interpolated(axis, length, rng):
+    cells = rng.normal(size=(4, 4))
+    middles = 2 * np.arange(4) + 0.5
+    expected = np.apply_along_axis(
+        lambda line: np.interp(np.arange(length), middles, line), axis, cells
+    )
+    np.testing.assert_allclose(_doubled(cells, axis, length), expected, atol=1e-14)

@@ -326,23 +326,27 @@ class Comparison:
             self.found = spectra.scene
             return gain, spectra, np.stack([gain**2 * xx, yy, gain * xy])
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
-        share = float(np.mean(self._seen**2))
-        left, right = (
-            scipy.fft.dctn(self.untransform(v) * self._seen, norm="ortho").ravel() / np.sqrt(share)
-            for v in (x, y)
-        )
+        share = dot(self._seen, self._seen) / self._seen.size
+        left, right = (self._measured(v) for v in (x, y))
+        powers = [
+            rings.mean(np.multiply(a, b, out=spare)) / share
+            for a, b in ((left, left), (right, right), (left, right))
+        ]
         gain, seen = photometry(
-            xx=rings.mean(left * left),
-            yy=rings.mean(right * right),
-            xy=rings.mean(left * right),
-            count=count * share,
-            gain=self._gain,
+            xx=powers[0], yy=powers[1], xy=powers[2], count=count * share, gain=self._gain
         )
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
         self.found = whole.scene
         return gain, replace(seen, scene=whole.scene), np.stack([first, yy, cross])
+
+    def _measured(self, modes: Float) -> Float:
+        """Modes of the pixels that were measured."""
+        assert self._seen is not None
+        field = self.untransform(modes)
+        field *= self._seen
+        return np.asarray(scipy.fft.dctn(field, norm="ortho", overwrite_x=True)).ravel()
 
     def observed(self, left: Float, pulls: Float) -> Float:
         """Information where a pixel counts by the share of its noise that was measured.

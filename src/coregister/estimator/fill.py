@@ -362,8 +362,6 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
     Cells of twice the side, and so on, until all hold valid pixels; what they hold is passed down
     by linear interpolation.
     """
-    from scipy import ndimage
-
     if valid.all() or min(data.shape) < 2:
         return np.where(valid, data, float(np.mean(data[valid])) if valid.any() else 0.0)
     weight, total = valid.astype(np.float32), np.where(valid, data, 0.0)
@@ -371,14 +369,21 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
         weight, total = (_halved(v, axis) for v in (weight, total))
     held = weight > 0
     coarse = np.divide(total, weight, out=np.zeros_like(total), where=held)
-    means = _local_means(coarse, held)
-    # the middle of cell j lies at 2 j + 1/2
-    places = np.unravel_index(np.flatnonzero(~valid), valid.shape)
-    between = ndimage.map_coordinates(
-        means, [(place - 0.5) / 2 for place in places], order=1, mode="nearest"
-    )
-    result = data.copy()
-    result[places] = between
+    between = _local_means(coarse, held)
+    for axis, n in enumerate(data.shape):
+        between = _doubled(between, axis, n)
+    return np.where(valid, data, between)
+
+
+def _doubled(values: Float, axis: int, length: int) -> Float:
+    """Between the middles of cells by linear interpolation, at places half a cell apart."""
+    result = np.empty((*values.shape[:axis], length, *values.shape[axis + 1 :]))
+    cells, places = np.moveaxis(values, axis, 0), np.moveaxis(result, axis, 0)
+    near, far = 0.75 * cells, 0.25 * cells
+    places[0], places[-1] = cells[0], cells[-1]
+    last = 2 * len(cells) - 2
+    np.add(near[1:], far[:-1], out=places[2 : last + 1 : 2])
+    np.add(near[:-1], far[1:], out=places[1:last:2])
     return result
 
 
