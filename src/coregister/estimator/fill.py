@@ -86,7 +86,7 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         values = values.astype(np.float32)
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
-    known = float(np.mean(valid))
+    known = np.count_nonzero(valid) / valid.size
     flat, places = values.reshape(-1), np.flatnonzero(missing)
 
     def guessed(modes: Float) -> Float:

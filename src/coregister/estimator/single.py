@@ -91,7 +91,7 @@ class Single:
     def missing(self) -> float:
         """Share of the pixels that are invalid."""
         valid = self.image.valid
-        return 0.0 if valid is None else 1 - float(np.mean(valid))
+        return 0.0 if valid is None else 1 - np.count_nonzero(valid) / valid.size
 
     @cached_property
     def modes(self) -> Float:
