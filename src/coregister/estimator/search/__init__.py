@@ -20,14 +20,15 @@ from coregister.estimator.search.chance import (
     chance_by_null,
     chance_of_peak,
 )
-from coregister.estimator.search.correlation import vertex
+from coregister.estimator.search.correlation import Lag, around, summit, vertex
 from coregister.estimator.search.sparse import chance_of_features, features
 from coregister.estimator.stages import Candidate
 
 Float = NDArray[np.float64]
 
-#: candidates kept
+#: candidates kept, and lags looked at for them: most may lie on the flanks of one broad peak
 MAX_CANDIDATES = 5
+MAX_LOOKS = 40
 #: correlation with the reversed image, at this share of the overlap, that only symmetry makes
 SYMMETRIC = 0.5
 SYMMETRIC_OVERLAP = 0.3
@@ -124,11 +125,23 @@ def pick(
 
     seen = [features(field) for field in sparse_fields or ()]
 
+    def height(near: tuple[NDArray[np.intp], ...]) -> Float:
+        values = correlation[near]
+        if not isinstance(samples, float):
+            values = _evidence(values) * samples[near]
+        return np.where(allowed[near], values, -np.inf)
+
     candidates: list[Candidate] = []
-    for _ in range(MAX_CANDIDATES):
-        best = np.unravel_index(int(np.argmax(rank)), rank.shape)
-        if rank[best] == -np.inf:
+    summits: list[Lag] = []
+    for _ in range(MAX_LOOKS):
+        best = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+        if rank[best] == -np.inf or len(candidates) == MAX_CANDIDATES:
             break
+        near, top = around(best, rank.shape, SEPARATION), summit(height, best, rank.shape)
+        rank[near] = -np.inf
+        if top in summits:
+            continue  # on the flank of a candidate: it would only lead there
+        summits.append(top)
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
@@ -169,11 +182,4 @@ def pick(
                 at_edge=edge(offset),
             )
         )
-        near = np.ix_(
-            *(
-                (np.arange(-SEPARATION, SEPARATION + 1) + index) % n
-                for index, n in zip(best, rank.shape, strict=True)
-            )
-        )
-        rank[near] = -np.inf
     return candidates

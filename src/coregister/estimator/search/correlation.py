@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.fft
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from coregister.fourier import along
 
 Float = NDArray[np.float64]
+#: index of a lag, one number an axis
+Lag = tuple[int, ...]
 
 
 def normalised_correlation(
@@ -117,3 +119,22 @@ def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
         if curvature > 0:
             shift[axis] = min(max((after - before) / (2 * curvature), -0.5), 0.5)
     return shift
+
+
+def around(lag: Lag, shape: tuple[int, ...], reach: int) -> tuple[NDArray[np.intp], ...]:
+    """Indices of the lags at most `reach` samples away along each axis."""
+    return np.ix_(
+        *(np.arange(i - reach, i + reach + 1) % n for i, n in zip(lag, shape, strict=True))
+    )
+
+
+def summit(
+    height: Callable[[tuple[NDArray[np.intp], ...]], Float], lag: Lag, shape: tuple[int, ...]
+) -> Lag:
+    """Where the steepest way uphill ends, from lag to lag."""
+    while True:
+        heights = height(around(lag, shape, 1))
+        highest = np.unravel_index(int(np.argmax(heights)), heights.shape)
+        if heights[highest] <= heights[(1,) * len(shape)]:
+            return lag
+        lag = tuple((i + int(step) - 1) % n for i, step, n in zip(lag, highest, shape, strict=True))
