@@ -25,8 +25,9 @@ Complex = NDArray[np.complexfloating]
 #: passes over offset and holes, steps towards the conditional mean in each, and the step (in
 #: bars) that ends them
 MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
-#: distance from the conditional mean, in units of what is not known of a pixel, that is no matter
-NEAR_ENOUGH = 0.01
+#: distance from the conditional mean, in units of what is not known of a pixel, that is no matter:
+#: in the first pass, whose spectra are those of guesses from one image, and after
+NEAR_AT_FIRST, NEAR_ENOUGH = 0.1, 0.01
 #: frequencies at which the power of scene and noise is worked out
 TABLE = 4096
 
@@ -69,7 +70,8 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     for n_iter in range(MAX_BRIDGES):
         spectra = replace(equations.spectra, residual=noise)
         before = replace(state, offset=offset, equations=replace(equations, spectra=spectra))
-        filled = filled_from_both(pair, filled, before)
+        reach = NEAR_AT_FIRST if n_iter == 0 else NEAR_ENOUGH
+        filled = filled_from_both(pair, filled, before, near=reach)
         first, second = (
             MovableImage(data, periodic=pair.boundary == "periodic", single=comparison.single)
             for data in filled
@@ -110,11 +112,13 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     return None
 
 
-def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> tuple[Float, Float]:
+def filled_from_both(
+    pair: Pair, filled: tuple[Float, Float], state: State, *, near: float = NEAR_ENOUGH
+) -> tuple[Float, Float]:
     """Invalid pixels at their conditional mean, given the valid ones of both images.
 
     Conjugate gradients on the precision of two Gaussian fields that share a scene, each
-    image on its own grid.
+    image on its own grid; so `near` is enough.
     """
     equations, spectra = state.equations, state.equations.spectra
     window = Window.at(pair, state.offset, 0)
@@ -142,7 +146,7 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     )
     share = float(np.clip(spectra.share, 0.01, 0.99))
     precision = _Precision(images, fraction, scene, residual, share, holes)
-    enough = NEAR_ENOUGH**2 * sum(place.size for place in holes)
+    enough = near**2 * sum(place.size for place in holes)
     change: Float = np.zeros(sum(place.size for place in holes), images[0].dtype)
     left = -precision.of_images()
     direction = left / precision.diagonal
