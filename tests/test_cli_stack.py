@@ -156,13 +156,15 @@ def test_workers_give_the_same_numbers(folder):
     assert a["covariances"] == b["covariances"]
 
 
+@pytest.mark.filterwarnings("ignore:Creating scratch directories")  # on a busy machine
 def test_a_cluster_gives_the_same_numbers(folder, movie):
     """A file, through the command; a lazy array, through the library."""
     distributed = pytest.importorskip("distributed")
     dask_array = pytest.importorskip("dask.array")
+    free = {"dashboard_address": "127.0.0.1:0"}  # None is port 8787, which another may have
     run("m.npy", "--table", "a.json", cwd=folder)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, **free
     ) as cluster:
         path = folder / "m.npy"
         run(path, "--scheduler", cluster.scheduler_address, "--table", "b.json", cwd=folder)
@@ -172,7 +174,7 @@ def test_a_cluster_gives_the_same_numbers(folder, movie):
     a, b = (json.loads((folder / f"{n}.json").read_text()) for n in "ab")
     for name in ("offsets", "covariances", "flags"):
         assert a[name] == b[name] == result.to_dict()[name]
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=0, **free) as cluster:
         address = cluster.scheduler_address
         assert "no workers" in run("m.npy", "--scheduler", address, cwd=folder, code=2).stderr
     for nobody in ("tcp://127.0.0.1:9", "nonsense://x"):

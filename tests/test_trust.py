@@ -498,6 +498,40 @@ def test_a_bright_star_that_moves_by_itself_is_left_out_or_told(own):
         assert Status.MISFIT in result.flags or np.all(np.abs(result.pull((1.3, -2.4))) < 4)
 
 
+def with_a_part_that_moves(seed, kind, height, *, noise=0.1, boundary="overlap"):
+    """A pair of 128 px that moved by (3, -2) but for a part of 40 px, which went elsewhere."""
+    rng = np.random.default_rng([seed, 77])
+    scene = cr.random_scene(kind, (128, 128) if boundary == "periodic" else (256, 256), rng=rng)
+    images = cr.simulate_pair(scene, (3.0, -2.0), noise=noise, boundary=boundary, rng=rng)
+    part = scipy.ndimage.gaussian_filter(rng.normal(size=(40, 40)), 1.0)
+    part *= height / part.std()
+    for image, (i, j) in zip(images, ((30, 30), (36, 40)), strict=True):
+        image[i : i + 40, j : j + 40] += part
+    return images
+
+
+@pytest.mark.filterwarnings("ignore::coregister.RegistrationWarning")
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+@pytest.mark.parametrize("height", [0.5, 1.0, 2.0])
+def test_a_part_that_moved_by_itself_never_rules_the_answer_unsaid(kind, height, boundary):
+    """It is finer than the scene, and may tell more of its own offset than all of the rest."""
+    for seed in range(4):
+        images = with_a_part_that_moves(seed, kind, height, boundary=boundary)
+        result = cr.register(*images, boundary=boundary)
+        assert not result.trusted or np.all(np.abs(result.pull((3.0, -2.0))) < 5)
+
+
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+def test_a_faint_part_that_moved_by_itself_is_noise_like_any_other(kind, boundary):
+    for seed in range(4):
+        images = with_a_part_that_moves(seed, kind, 0.03, boundary=boundary)
+        result = cr.register(*images, boundary=boundary)
+        assert result.trusted
+        assert np.all(np.abs(result.pull((3.0, -2.0))) < 4)
+
+
 def test_open_directions_are_open_in_both_covariances():
     rng = np.random.default_rng(15)
     wave = np.sin(np.arange(SIDE) / 3.0) + np.sin(np.arange(SIDE) / 7.3)

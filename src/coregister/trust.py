@@ -28,13 +28,16 @@ MAX_LOG_ODDS = 12.0
 MAX_DISTORTION = 1e-6
 #: the same for frequencies that disagree, and for coarse ones that agree elsewhere
 MAX_DISPERSION = 1e-6
-#: the same for a ring that is anticorrelated; lower, since its modes are taken as independent
+#: the same for a ring that is anticorrelated, and for what is left over, where it is opposite to
+#: itself; lower, since modes are taken as independent, and chance as Gaussian
 MAX_CONTRADICTION = 1e-9
 #: the same for either where it is likely beforehand: a pattern where the answer stays in place, a
 #: source that moves by itself where the noise is uneven
 MAX_IF_LIKELY = 1e-3
 #: and where aliasing may make noise uneven
 MAX_IF_ALIASED = 1e-4
+#: energy of a second scene, in units of the first, below which the bars hold beside it
+SECOND_SCENE = 0.01
 #: share of the best candidate's evidence, in the search, above which a scene repeats there
 REPEATS = 0.75
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
@@ -99,7 +102,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
     stderr = np.sqrt(covariance.diagonal())
     still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
-    echo = best.echo() if still or uneven else 1.0
+    echo, second = best.echo
     # noise that only its pixels explain may be a source that moves by itself, or aliasing
     aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
     uncommon = MAX_IF_ALIASED if aliased else MAX_IF_LIKELY
@@ -107,8 +110,10 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     if distorted or best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    second = min(best.dispersion, best.competing, echo if still else 1.0)
-    if second < limit or best.contradiction < MAX_CONTRADICTION or (still and best.lines_alone()):
+    apart = min(best.dispersion, best.competing, echo if still else 1.0) < limit
+    apart = apart or best.contradiction < MAX_CONTRADICTION
+    apart = apart or (echo < MAX_CONTRADICTION and second > SECOND_SCENE)
+    if apart or (still and best.lines_alone()):
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
         flags.add(Status.NOT_CONVERGED)

@@ -167,12 +167,12 @@ class Arranged:
     Attributes
     ----------
     model, data : array
-        With one common constant, `pedestal`, taken off: chi^2 does not see it, rounding does.
     model_valid : bool array or None
         Moves with the model. None = all pixels.
     weights : float or array
         ``1 / err^2`` of the data, 0 where no pixel is; a float if one for the whole period.
     pedestal : float
+        Close to the mean of the data.
     lower, upper : (2,) int array
         The first and the last whole-pixel shift of each axis.
     periodic : bool
@@ -188,6 +188,10 @@ class Arranged:
     upper: NDArray[np.int_]
     periodic: bool
 
+    def levelled(self) -> tuple[Array, Array]:
+        """Model and data without the pedestal: chi^2 does not see it, rounding does."""
+        return self.model - self.pedestal, self.data - self.pedestal
+
 
 def arrange(model: Image, data: Image, boundary: str) -> Arranged:
     """Lay the images out for `boundary`."""
@@ -201,7 +205,7 @@ def arrange(model: Image, data: Image, boundary: str) -> Arranged:
     if data.valid is not None:
         weights = np.where(data.valid, weights, 0.0)
     pedestal = dot(data.data, weights) / float(weights.sum()) if weights.ndim else data.mean
-    image, valid, x = model.data, model.valid, data.data - pedestal
+    image, valid, x = model.data, model.valid, data.data
     lower, upper = -(shape // 2), (shape - 1) // 2
     if boundary != "wrap":
         lower, upper = 1 - shape, shape - 1
@@ -213,7 +217,7 @@ def arrange(model: Image, data: Image, boundary: str) -> Arranged:
         x = np.pad(x, margin)
     varying = weights.ndim > 0 and bool(np.ptp(weights[0]) or np.ptp(weights))  # a row tells most
     return Arranged(
-        model=image - pedestal,
+        model=image,
         data=x,
         model_valid=valid,
         weights=weights if varying else float(weights.flat[0]),

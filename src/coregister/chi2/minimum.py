@@ -63,9 +63,7 @@ class Minimum:
 
 def first_guess(surface: Surface) -> Array:
     """The whole-pixel offset of least chi^2; of equals, the one closest to zero."""
-    relative = surface.searched
-    ties = np.flatnonzero(relative <= relative.min() + surface.rounding)
-    index = np.stack(np.unravel_index(ties, relative.shape), axis=-1)
+    index = surface.within(float(surface.least.min()) + surface.rounding)
     shape = np.array(surface.shape)
     offsets = np.where(index >= (shape + 1) // 2, index - shape, index)
     return np.asarray(offsets[np.argmin((offsets**2).sum(axis=1))], dtype=np.float64)

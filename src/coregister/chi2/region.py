@@ -42,9 +42,8 @@ def _compact(best: Minimum, level: float) -> bool:
     """
     surface = best.surface
     dip = 1.5 * np.abs(best.hessian).sum() / 8
-    low = surface.searched <= best.lowest + level + dip + surface.rounding
-    index = np.stack(np.unravel_index(np.flatnonzero(low), low.shape), axis=-1)
-    shape = np.array(low.shape)
+    index = surface.within(best.lowest + level + dip + surface.rounding)
+    shape = np.array(surface.shape)
     distance = (index - best.offset + shape / 2) % shape - shape / 2
     return bool(np.all(np.abs(distance) <= 1.5))
 

@@ -22,7 +22,7 @@ from coregister.products import dot
 #: offsets with fewer pixel pairs than this share of the most are not looked at
 LEAST_PAIRS = 0.1
 #: numbers that are worked on together
-BLOCK = 2**15
+BLOCK = 2**16
 
 
 class Surface:
@@ -64,101 +64,111 @@ class Surface:
         self.shape = arranged.model.shape
         weights = arranged.weights
         if arranged.model_valid is not None:
-            weights = np.broadcast_to(weights, self.shape)
-            term1 = dot(weights * arranged.data, arranged.data)
-            self._build_masked(arranged.model_valid, weights)
+            size = self._build_masked(arranged.model_valid, np.broadcast_to(weights, self.shape))
         elif isinstance(weights, np.ndarray):
-            term1 = self._build_weighted(weights)
+            size = self._build_weighted(weights)
         else:
-            term1 = weights * dot(arranged.data, arranged.data)
-            self._build_uniform(weights)
-        term3 = float(np.mean(weights)) * dot(arranged.model, arranged.model)
-        if arranged.model_valid is None:
-            self.constant += term1
-        self.rounding = float(64 * np.finfo(float).eps) * (term1 + term3)
+            size = self._build_uniform(weights)
+        self.rounding = float(64 * np.finfo(float).eps) * size
 
-    def _build_uniform(self, weight: float) -> None:
-        """One weight for the whole period: term 3 changes through the Nyquist samples alone."""
-        model = self.arranged.model
+    def _build_uniform(self, weight: float) -> float:
+        """One weight for the whole period: term 3 changes through the Nyquist samples alone.
+
+        Returns, as the others do, what the terms of chi^2 that cannot be negative sum up to.
+        """
+        model, data = self.arranged.levelled()
+        term1, term3 = weight * dot(data, data), weight * dot(model, model)
         self.n_data = model.size
         modes = self.transform.coefficients(model)
         lost = model.size * _nyquist_power(modes, self.shape)
         total = np.conjugate(modes, out=modes)
-        total *= self.transform.forward(self.arranged.data)
+        total *= self.transform.forward(data)
         total *= -2 * weight
-        self.constant = float(total[0, 0].real) + weight * dot(model, model)
+        self.constant = float(total[0, 0].real) + term3 + term1
         total[0, 0] = 0
         self.terms = [
             TrigPolynomial(total, self.shape),
             TrigPolynomial.from_samples(-weight * lost, density=2),
         ]
         self.relative = self.transform.values(total.copy(), self.shape[1])
+        return term1 + term3
 
     def _build_weighted(self, weights: Array) -> float:
-        """Weights for each pixel: term 3 lives on two samples a pixel. Returns term 1.
+        """Weights for each pixel: term 3 lives on two samples a pixel.
 
-        What is done to each row is done to few rows at a time, which stay in the cache.
+        What is done to each row is done to few rows at a time, which stay in the cache. Arrays are
+        used again and again: fresh ones cost more than what is done with them.
         """
-        model, data, transform = self.arranged.model, self.arranged.data, self.transform
-        self.n_data = int(np.count_nonzero(weights))
-        shape = self.shape[0], self.shape[1] // 2 + 1
+        arranged, transform = self.arranged, self.transform
+        model, data, pedestal = arranged.model, arranged.data, arranged.pedestal
+        columns = self.shape[1]
+        shape = self.shape[0], columns // 2 + 1
         down, right = phase_ramp(self.shape, (0.5, 0.5))
         rows, cross, opposite = (np.empty(shape, dtype=np.complex128) for _ in range(3))
         # correlation of the weights with the square of the model at (i + a / 2, j + b / 2)
-        squares = [[np.empty(shape, dtype=np.complex128) for _ in range(2)] for _ in range(2)]
+        first, beside, between = (np.empty(shape, dtype=np.complex128) for _ in range(3))
+        squares = [[first, beside], [rows, between]]
 
         blocks = list(_blocks(shape))
-        moved = np.empty((blocks[0].stop, self.shape[1]))
+        work = np.empty((2, blocks[0].stop, columns))
 
-        def square(a: int, some: slice, here: Array) -> None:
+        def square(a: int, some: slice, here: Array, there: Array) -> None:
             """`rows` of the square of the model, and of that half a pixel to the right."""
-            here *= here
-            transform.rows(here, squares[a][0][some])
-            transform.values_of_rows(rows[some] * right, self.shape[1], here)
-            here *= here
-            transform.rows(here, squares[a][1][some])
+            transform.values_of_rows(rows[some] * right, columns, there)
+            for each, square_rows in zip((here, there), squares[a], strict=True):
+                each *= each
+                transform.rows(each, square_rows[some])
 
-        term1 = 0.0
+        term1 = model_squares = 0.0
+        self.n_data = 0
         for some in blocks:
-            here = moved[: len(model[some])]
-            transform.rows(model[some], rows[some])
-            transform.rows_forward(weights[some], opposite[some])
-            np.multiply(weights[some], data[some], out=here)
-            term1 += dot(here, data[some])
-            here *= -2
-            transform.rows_forward(here, cross[some])
-            np.copyto(here, model[some])
-            square(0, some, here)
-        # arrays are used again: fresh ones cost more than what is done with them
+            weight = weights[some]
+            here, there = work[:, : len(weight)]
+            self.n_data += int(np.count_nonzero(weight))
+            transform.rows_forward(weight, opposite[some])
+            np.subtract(data[some], pedestal, out=here)
+            np.multiply(weight, here, out=there)
+            term1 += dot(here, there)
+            there *= -2
+            transform.rows_forward(there, cross[some])
+            np.subtract(model[some], pedestal, out=here)
+            model_squares += dot(here, here)
+            transform.rows(here, rows[some])
+            square(0, some, here, there)
         modes, opposite = transform.columns(rows, spare=True), transform.columns_forward(opposite)
         cross = transform.columns_forward(cross)
+        term3 = float(opposite[0, 0].real) / model.size * model_squares
         for some in blocks:
             cross[some] *= np.conj(modes[some])
-        modes *= down
+            modes[some] *= down[some]
         rows = transform.rows_of(modes)
         for some in blocks:
-            here = moved[: len(model[some])]
-            square(1, some, transform.values_of_rows(rows[some], self.shape[1], here))
+            here, there = work[:, : len(rows[some])]
+            square(1, some, transform.values_of_rows(rows[some], columns, here), there)
         squares = [[transform.columns(each, spare=True) for each in pair] for pair in squares]
         every = [each for pair in squares for each in pair]
         for some in blocks:
-            weight = np.conj(opposite[some])
+            conjugate = np.conj(opposite[some])
             for each in every:
-                each[some] *= weight
-            np.add(np.conj(every[0][some]), cross[some], out=rows[some])
-        self.constant = sum(float(each[0, 0].real) for each in every) / 4
+                each[some] *= conjugate
+            np.add(np.conj(every[0][some]), cross[some], out=opposite[some])
+        constant = sum(float(each[0, 0].real) for each in every) / 4
         for each in every:
-            each[0, 0] -= self.constant
-        rows[0, 0] -= self.constant
+            each[0, 0] -= constant
+        opposite[0, 0] -= constant
+        self.constant = constant + term1
         self.terms = [HalfPixelPolynomial(squares, self.shape), TrigPolynomial(cross, self.shape)]
-        spare = opposite.reshape(-1).view(np.float64)[: model.size].reshape(self.shape)
-        rows = transform.rows_of(rows)
-        self.relative = transform.values_of_rows(rows, self.shape[1], spare)
-        return term1
+        rows = transform.rows_of(opposite)
+        # the values take the place of rows that have been read
+        self.relative = rows.reshape(-1).view(np.float64)[: model.size].reshape(self.shape)
+        for some in blocks:
+            here = work[0, : len(rows[some])]
+            self.relative[some] = transform.values_of_rows(rows[some], columns, here)
+        return term1 + term3
 
-    def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> None:
+    def _build_masked(self, model_valid: NDArray[np.bool_], weights: Array) -> float:
         """Model pixels missing: their mask v moves along, so term 3, with v Y^2, needs three."""
-        model, data = self.arranged.model, self.arranged.data
+        model, data = self.arranged.levelled()
         forward, coefficients = self.transform.forward, self.transform.coefficients
         valid = model_valid.astype(np.float64)
         used = (weights > 0).astype(np.float64)
@@ -183,6 +193,7 @@ class Surface:
         self.relative = self.transform.values(total, self.shape[1])
         self.relative *= self.n_data / np.maximum(count, 1)
         self.relative[count == 0] = np.inf
+        return float(arrays[0].sum() + np.mean(weights) * dot(model, model))
 
     def _finer(self, modes: Complex, density: int) -> Array:
         """Samples, `density` a pixel, of the function with these coefficients."""
@@ -213,6 +224,17 @@ class Surface:
         searched = np.full(self.shape, np.inf)
         searched[index] = relative[index]
         return searched
+
+    @cached_property
+    def least(self) -> Array:
+        """The least value of each row of `searched`."""
+        return np.asarray(self.searched.min(axis=1))
+
+    def within(self, level: float) -> NDArray[np.int_]:
+        """Where `searched` is at most `level`: (number, 2) indices."""
+        rows = np.flatnonzero(self.least <= level)
+        row, column = np.nonzero(self.searched[rows] <= level)
+        return np.array([rows[row], column]).T
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
         return zip(self.arranged.lower.tolist(), self.arranged.upper.tolist(), strict=True)
@@ -258,7 +280,8 @@ class Surface:
     def residual(self, position: Array) -> float:
         """chi^2 itself, as the sum of squares it is: no cancellation, exact 0 included."""
         arranged = self.arranged
-        squares = arranged.weights * (arranged.data - self._moved(arranged.model, position)) ** 2
+        model, data = arranged.levelled()
+        squares = arranged.weights * (data - self._moved(model, position)) ** 2
         if arranged.model_valid is not None:
             squares *= self._moved(arranged.model_valid.astype(np.float64), position)
         return max(float(squares.sum()), 0.0) / self.share(position)
@@ -266,9 +289,8 @@ class Surface:
     def refilled(self, position: Array) -> Array:
         """The model with the data at `position` in its holes, in its own place."""
         arranged = self.arranged
-        data = np.where(
-            np.asarray(arranged.weights) > 0, arranged.data, self._moved(arranged.model, position)
-        )
+        model, data = arranged.levelled()
+        data = np.where(np.asarray(arranged.weights) > 0, data, self._moved(model, position))
         rows, columns = self.image_shape
         return (self._moved(data, -position) + arranged.pedestal)[:rows, :columns]
 
@@ -286,9 +308,8 @@ def terms_at_integers(
     arranged: Arranged, transform: Transform, offsets: Sequence[NDArray[np.int_]]
 ) -> Iterator[float | Array]:
     """Terms 1, 2 and 3 of chi^2, of the images as they are, at whole-pixel offsets."""
-    weights, shape = arranged.weights, arranged.model.shape
-    data = np.where(np.asarray(weights) > 0, arranged.data + arranged.pedestal, 0.0)
-    model = arranged.model + arranged.pedestal
+    weights, model, shape = arranged.weights, arranged.model, arranged.model.shape
+    data = np.where(np.asarray(weights) > 0, arranged.data, 0.0)
     index = np.ix_(*(o % n for o, n in zip(offsets, shape, strict=True)))
 
     def correlate(array: Array, function: Array) -> Array:
@@ -315,7 +336,7 @@ def terms_at_integers(
 
 def _blocks(shape: Sequence[int]) -> Iterator[slice]:
     """Some rows of an array after the other."""
-    rows = max(1, BLOCK // shape[1])
+    rows = min(max(1, BLOCK // shape[1]), shape[0])
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 

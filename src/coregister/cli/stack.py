@@ -317,7 +317,8 @@ def _executor(workers: int | None, scheduler: str | None) -> Iterator[Executor |
                 "tcp://host:8786, is needed: dask scheduler starts one"
             ) from error
         try:
-            if not client.scheduler_info()["workers"]:
+            # asked here and now: `scheduler_info` is written over, without workers, by a timer
+            if not client.nthreads():
                 raise InputError(f"the cluster at {scheduler} has no workers; start some first")
             yield client.get_executor()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,21 @@ class Candidate:
         return self.evidence * self.samples
 
 
+class Echo(NamedTuple):
+    """Where what is left over is most opposite to itself.
+
+    Attributes
+    ----------
+    probability : float, or (n,) array of many pairs
+        Of a residual this opposite to itself somewhere else, if it is noise.
+    second : float, or (n,) array
+        Energy of what makes it, if it is a second scene, in units of that of the first.
+    """
+
+    probability: Any
+    second: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The optimum that the refinement reached from one candidate.
@@ -69,8 +84,8 @@ class Fit:
         Effective number of modes behind the bars.
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
-    echo : callable
-        Tells the probability of a residual this opposite to itself somewhere else if it is noise.
+    echo : Echo
+        Whether another scene is in what is left over.
     lines_alone : callable
         Tells if rows or columns of one value make the answer, and all else is found elsewhere.
     dispersion : float
@@ -101,7 +116,7 @@ class Fit:
     modes: float
     dof: float
     distortion: float
-    echo: Callable[[], float]
+    echo: Echo
     lines_alone: Callable[[], bool]
     dispersion: float
     contradiction: float

@@ -10,14 +10,12 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import departure, outliers
 from coregister.estimator.movable import FADE, faded
 from coregister.estimator.overlap import COLOUR
 from coregister.estimator.overlap.rays import OUTLIER_SHARE
-from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.uncertainty import FEWEST_DOF, NOISELESS
 from coregister.estimator.uncertainty.aliasing import aliased, folded_power
 from coregister.estimator.uncertainty.covariance import MOST_LOST, STEP_ASIDE
@@ -27,8 +25,7 @@ from coregister.estimator.uncertainty.disagreement import (
     COARSE_EXCESS,
     contradictions,
 )
-from coregister.estimator.uncertainty.misfit import ECHO_BAND, ECHO_LAG
-from coregister.fourier import along, frequencies
+from coregister.estimator.uncertainty.misfit import ASK_CLOSER, echoes
 from coregister.products import matmul
 from coregister.trust import (
     FIXED,
@@ -37,6 +34,7 @@ from coregister.trust import (
     MAX_FALSE_ALARM,
     MAX_IF_LIKELY,
     PRECISION,
+    SECOND_SCENE,
     UNEVEN,
 )
 from coregister.windows.descent import Patches, Settled
@@ -127,14 +125,18 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     excess = np.exp(np.max(np.abs(np.log(np.maximum(ratio, 1e-300))), axis=1) / 2)
     uneven = (excess > UNEVEN) & (chance < MAX_FALSE_ALARM)
     shape = kernels.shape
-    warp = _distortion(left.reshape(n, *shape), pulls.reshape(n, 2, *shape))
+    rest = left.reshape(n, *shape)
+    warp = _distortion(rest, pulls.reshape(n, 2, *shape))
     offset, stderr = whole + settled.offset, np.sqrt(np.einsum("nii->ni", covariance))
     still = np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED), axis=1)
     second = contradictions(spectra.coherence, count) < MAX_CONTRADICTION
-    echoed = np.zeros(n, dtype=bool)
-    asked = still | uneven
+    signal = scene / np.maximum(noise, 1e-300)
+    echo, energy = echoes(rest, 2, kernels.frequency, count, signal)
+    asked = still | uneven | (echo < ASK_CLOSER)
     if asked.any():
-        echoed[asked] = _echo(left[asked].reshape(-1, *shape)) < MAX_IF_LIKELY
+        echo[asked], energy[asked] = echoes(rest[asked], 1, kernels.frequency, count, signal[asked])
+    second |= (echo < MAX_CONTRADICTION) & (energy > SECOND_SCENE)
+    echoed = asked & (echo < MAX_IF_LIKELY)
     second |= echoed & still
     # noise that only its pixels explain may be a source that moves by itself
     misfit = (warp < MAX_DISTORTION) | (uneven & (echoed | (warp < MAX_IF_LIKELY)))
@@ -289,26 +291,6 @@ def _distortion(left: Float, pulls: Float) -> Float:
     inverse = np.linalg.pinv(scatter.reshape(n, 4, 4), rcond=1e-10, hermitian=True)
     flat = amplitude.reshape(n, 4)
     return np.asarray(gammaincc(2.0, np.einsum("ni,nij,nj->n", flat, inverse, flat) / 2))
-
-
-def _echo(left: Float) -> Float:
-    """See `uncertainty.echo`."""
-    shape = left.shape[1:]
-    transform = scipy.fft.rfft2(left)
-    spectrum = transform.real**2 + transform.imag**2
-    for k in frequencies(shape):
-        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2))
-    correlation = scipy.fft.irfft2(spectrum, s=shape)
-    near = np.ones(shape, dtype=bool)
-    for axis, size in enumerate(shape):
-        lag = np.minimum(np.arange(size), size - np.arange(size))
-        near &= along(lag, axis, 2) < ECHO_LAG
-    far = correlation[:, ~near]
-    scatter = np.std(far, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = -far.min(axis=1) / scatter
-    chance = chance_of_peaks(z, far.shape[1] / 2, np.pi * ECHO_BAND, 2)
-    return np.where(scatter > 0, chance, 1.0)
 
 
 def _dispersion(

@@ -98,7 +98,7 @@ def conclude(
         modes=float(rings.count.sum()),
         dof=dof,
         distortion=1.0,
-        echo=lambda: echo(left),
+        echo=echo(left, rings.frequency * modes.step, rings.count, spectra),
         lines_alone=lambda: False,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),

@@ -14,7 +14,7 @@ from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.spectrum import photometry
-from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.stages import Candidate, Echo, Fit
 from coregister.estimator.uncertainty.covariance import (
     loosened_by,
     spread_of,
@@ -100,7 +100,9 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         distortion=distortion(left, pulls) if tested else 1.0,
-        echo=lambda: echo(left) if noisy else 1.0,
+        echo=echo(left, rings.frequency * comparison.step, count, spectra)
+        if noisy
+        else Echo(1.0, 0.0),
         lines_alone=lambda: noisy and lines_alone(comparison, equations),
         dispersion=dispersion(comparison, equations, left, in_rings) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,

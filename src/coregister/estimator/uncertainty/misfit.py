@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations, moments
 from coregister.estimator.matrices import inverse
-from coregister.estimator.search.chance import chance_of_peak
+from coregister.estimator.search.chance import chance_of_peaks
+from coregister.estimator.spectrum import Spectra
+from coregister.estimator.stages import Echo
 from coregister.fourier import frequencies, pairs_of_axes
 from coregister.products import dot, energy
 
@@ -24,6 +26,10 @@ IN_LINES = 0.9
 ECHO_BAND = 0.2
 #: px beyond which noise is not opposite to itself, whatever its colour
 ECHO_LAG = 4
+#: px along the shortest axis from which a first look at every second sample is worth while, and
+#: its probability below which all are looked at
+ECHO_SIDE = 128
+ASK_CLOSER = 0.01
 
 
 def distortion(left: Float, pulls: Float) -> float:
@@ -56,37 +62,83 @@ def _powers(arms: list[Float]) -> list[Float]:
     return [np.stack([np.ones_like(arm), arm, arm**2]) for arm in arms]
 
 
-def echo(left: Real) -> float:
-    """Probability of a residual this opposite to itself somewhere else, if it is noise.
+def echo(left: Real, frequency: Float, count: Float, spectra: Spectra) -> Echo:
+    """Whether another scene is in what is left over.
 
     Where two scenes are on top of each other, displaced by different offsets, the fit takes one of
     them; the other stands in what is left over twice, once with each sign: dust on the detector
-    behind a scene that moved, or a scene behind dust that did not.
+    behind a scene that moved, a scene behind dust that did not, or a source that moves by itself.
 
     Parameters
     ----------
     left : array
         Whitened residual, in pixels.
+    frequency, count : (size,) array
+        Of the rings: cycles a sample, and modes.
+    spectra : Spectra
     """
-    transformed = scipy.fft.rfftn(left)
+    signal = spectra.scene / np.maximum(spectra.residual, 1e-300)
+    quick = min(left.shape) >= ECHO_SIDE
+    found = echoes(left[np.newaxis], 2 if quick else 1, frequency, count, signal)
+    if quick and found.probability[0] < ASK_CLOSER:
+        found = echoes(left[np.newaxis], 1, frequency, count, signal)
+    return Echo(float(found.probability[0]), float(found.second[0]))
+
+
+def echoes(left: Real, step: int, frequency: Float, count: Float, signal: Float) -> Echo:
+    """The same for many pairs.
+
+    Parameters
+    ----------
+    left : (n, ...) array
+    step : {1, 2}
+        Pixels between the samples that are looked at. Every second will do for a first look: the
+        band needs no more, and the rest is white. But a lag between them has half the height.
+    frequency, count
+        As for `echo`.
+    signal : (size,) or (n, size) array
+        Power of the scene in units of that of the residual.
+    """
+    if step == 2:
+        left = _halved(left)
+    shape = left.shape[1:]
+    ndim, axes = len(shape), tuple(range(1, left.ndim))
+    transformed = scipy.fft.rfftn(left, axes=axes)
     spectrum = transformed.real**2
     spectrum += transformed.imag**2
-    for k in frequencies(left.shape):  # what the shift has faded would ring
-        spectrum *= np.exp(-((k / (2 * np.pi * ECHO_BAND)) ** 2)).astype(left.dtype, copy=False)
-    correlation = scipy.fft.irfftn(spectrum, s=left.shape, overwrite_x=True)
-    near = np.ix_(*(np.unique(np.arange(1 - ECHO_LAG, ECHO_LAG) % n) for n in left.shape))
-    size = correlation.size - correlation[near].size
-    correlation[near] = 0.0
+    for k in frequencies(shape):  # what the shift has faded would ring
+        faded = np.exp(-((k / (2 * np.pi * step * ECHO_BAND)) ** 2))
+        spectrum *= faded.astype(left.dtype, copy=False)
+    correlation = scipy.fft.irfftn(spectrum, s=shape, axes=axes, overwrite_x=True)
+    reach = -(-ECHO_LAG // step)
+    near = np.ix_(*(np.unique(np.arange(1 - reach, reach) % n) for n in shape))
+    size = int(np.prod(shape)) - int(np.prod([i.size for i in near]))
     if size == 0:
-        return 1.0
-    mean = float(correlation.mean(dtype=np.float64)) * correlation.size / size
-    square = dot(correlation, correlation) / size
-    scatter = float(np.sqrt(max(square - mean**2, 0.0)))
-    if scatter == 0.0:
-        return 1.0
-    lowest = -float(correlation.min())
+        return Echo(np.ones(len(left)), np.zeros(len(left)))
+    whole = correlation[(slice(None), *(0,) * ndim)].astype(np.float64)
+    correlation[(slice(None), *near)] = 0.0
+    flat = correlation.reshape(len(left), -1)
+    mean = flat.sum(axis=1, dtype=np.float64) / size
+    variance = np.array([dot(row, row) for row in flat]) / size - mean**2
+    lowest = -flat.min(axis=1).astype(np.float64)
+    height = lowest / np.sqrt(np.maximum(variance, 1e-300))
     # each lag and its opposite are one
-    return chance_of_peak(lowest / scatter, size / 2, np.pi * ECHO_BAND, left.ndim)
+    chance = chance_of_peaks(height, size / 2, np.pi * step * ECHO_BAND, ndim)
+    heard = count * np.exp(-((frequency / ECHO_BAND) ** 2))
+    share = lowest / np.maximum(whole, 1e-300)
+    second = share * heard.sum() / np.maximum(signal @ heard, 1e-300)
+    return Echo(np.where(variance > 0, chance, 1.0), np.where(variance > 0, second, 0.0))
+
+
+def _halved(values: Real) -> Real:
+    """Sums of two neighbours along every axis but the first."""
+    for axis in range(1, values.ndim):
+        even = values.shape[axis] // 2 * 2
+        first, second = (
+            values[(slice(None),) * axis + (slice(start, even, 2),)] for start in (0, 1)
+        )
+        values = first + second
+    return values
 
 
 def lines_alone(comparison: Comparison, equations: Equations) -> bool:
