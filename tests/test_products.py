@@ -21,6 +21,15 @@ def test_scalar_products(size, dtype):
     assert table[:, 0] == pytest.approx([expected, dot(right, right)], abs=tolerance)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_products_of_rows_with_themselves_are_those_of_any_two_arrays(rows):
+    values = np.random.default_rng(rows).normal(size=(rows, 3 * VECTOR + 17))
+    np.testing.assert_array_equal(
+        products.products(values, values), products.products(values, values.copy())
+    )
+    np.testing.assert_allclose(products.energy(values), np.sum(values**2, axis=0), rtol=1e-14)
+
+
 def test_single_precision_does_not_grow_with_the_number_of_values():
     """Parts are added in double precision: the sum of a million equal values is right."""
     ones = np.full(2**20 + 1, 0.1, dtype=np.float32)

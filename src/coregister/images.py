@@ -71,8 +71,8 @@ class Image:
     @property
     def constant(self) -> bool:
         """True if the valid pixels all have one value."""
-        if self.valid is None:  # a few that differ settle it
-            few = self.values[:1]
+        few = self.values[:1] if self.valid is None else self.values[:1][self.valid[:1]]
+        if few.size:  # a few that differ settle it
             low, high = float(few.min()), float(few.max())
             if high - low > 2e-13 * max(abs(low), abs(high)):
                 return False
@@ -295,8 +295,9 @@ def _check_range(values: NDArray[np.floating[Any]], name: str) -> None:
 
 def _filled(data: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
     """A copy with the median of the others, or of some of them, where values are not usable."""
-    known = data[usable]
-    return np.where(usable, data, np.median(known[:: max(1, known.size // SAMPLE)]))
+    known = np.flatnonzero(usable)
+    few = known[:: max(1, known.size // SAMPLE)]
+    return np.where(usable, data, np.median(data.reshape(-1)[few]))
 
 
 def _check_colour(array: NDArray[Any], name: str) -> None:

@@ -44,7 +44,22 @@ def dot(left: Real, right: Real) -> float:
 
 def products(left: Real, right: Real) -> NDArray[np.float64]:
     """All products of the rows of two arrays, summed: (len(left), len(right))."""
-    return np.array([[dot(a, b) for b in right] for a in left])
+    if left is not right:
+        return np.array([[dot(a, b) for b in right] for a in left])
+    sums = np.empty((len(left), len(left)))
+    for i, a in enumerate(left):
+        for j in range(i + 1):
+            sums[i, j] = sums[j, i] = dot(a, left[j])
+    return sums
+
+
+def energy(rows: NDArray[Any]) -> NDArray[Any]:
+    """Sum of the squares of some arrays, element by element."""
+    total: NDArray[Any] = np.square(rows[0])
+    spare = np.empty_like(total)
+    for row in rows[1:]:
+        total += np.square(row, out=spare)
+    return total
 
 
 @lru_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coregister.estimator.fill import outliers, rims, spikes, suspects
+from coregister.estimator.fill import _doubled, outliers, rims, spikes, suspects
 
 
 @pytest.fixture
@@ -66,3 +66,28 @@ def test_wide_holes_are_felt_beside_them_and_narrow_ones_are_not():
     assert spread[4, 5] == 0
     assert spread[15, 18] > spread[14, 18] > 0
     assert spread[13, 18] == 0
+
+
+def test_what_is_felt_beside_a_hole_does_not_depend_on_deeper_ones_elsewhere():
+    def finer(frequency):
+        return np.exp(-5 * frequency)
+
+    narrow = np.ones((40, 48), bool)
+    narrow[4, 4] = narrow[8:10, 30] = narrow[20, 10:16] = False
+    both = narrow.copy()
+    both[28:35, 30:37] = False
+    alone, together = (rims(valid, finer) for valid in (narrow, both))
+    np.testing.assert_array_equal(alone[:25], together[:25])
+    assert alone[4, 5] == pytest.approx(0.2**2 * finer(0.5))
+    assert together[27, 33] == pytest.approx(0.2**2 * finer(0.5 / 7))
+
+
+@pytest.mark.parametrize("length", [7, 8])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_between_the_middles_of_cells_values_are_interpolated(axis, length, rng):
+    cells = rng.normal(size=(4, 4))
+    middles = 2 * np.arange(4) + 0.5
+    expected = np.apply_along_axis(
+        lambda line: np.interp(np.arange(length), middles, line), axis, cells
+    )
+    np.testing.assert_allclose(_doubled(cells, axis, length), expected, atol=1e-14)

@@ -36,6 +36,7 @@ class Background:
             fields = [weight, *(weight * arm for arm in arms)]
             modes = [scipy.fft.dctn(f, norm="ortho").ravel() for f in fields]
             self._dense = np.stack(modes).astype(dtype, copy=False)
+            self._norm = dot(self._dense[0], self._dense[0])
             return
         size = int(np.prod(shape))
         self._root = float(np.sqrt(size))
@@ -61,7 +62,7 @@ class Background:
         """Level of what has these modes."""
         if self._dense is None:
             return float(modes[0]) / self._root
-        return dot(self._dense[0], modes) / dot(self._dense[0], self._dense[0])
+        return dot(self._dense[0], modes) / self._norm
 
     def slopes(self, x: Float, y: Float, gain: float, weight: Float) -> tuple[Float, float]:
         """Amplitude of the slopes in ``y - gain * x``, and the square of its significance.

@@ -123,6 +123,8 @@ class Comparison:
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
         self._modes: _Modes | None = None
+        #: spectrum of the scene as it was found last, whatever is known of it
+        self.found: Float | None = None
 
     @property
     def single(self) -> bool:
@@ -267,7 +269,10 @@ class Comparison:
         subtract(residual, equations.nuisance_inverse @ amplitude, nuisance)
         x_level, y_level = modes.slope_levels @ way
         level = equations.background + float(y_level + gain * x_level)
-        return replace(equations, residual=residual, background=level)
+        other = replace(equations, residual=residual, background=level)
+        if "telling_modes" in equations.__dict__:  # the same
+            other.__dict__["telling_modes"] = equations.telling_modes
+        return other
 
     def weight_of(self, spectra: Spectra) -> Float:
         """Weight of each ring, the power of the scene as it is known."""
@@ -298,7 +303,9 @@ class Comparison:
 
         def field(column: Float, target: Float) -> None:
             modes = np.multiply(column, white, out=target.reshape(-1))
-            target[...] = self.untransform(modes, lost=True)
+            done = self.untransform(modes, lost=True)
+            if not np.may_share_memory(done, target):  # it need not be in place
+                target[...] = done
 
         pulls = np.empty((len(equations.gradient), *left.shape), left.dtype)
         for slope, target in zip(equations.gradient, pulls, strict=True):
@@ -316,24 +323,30 @@ class Comparison:
         xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
             gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
+            self.found = spectra.scene
             return gain, spectra, np.stack([gain**2 * xx, yy, gain * xy])
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
-        share = float(np.mean(self._seen**2))
-        left, right = (
-            scipy.fft.dctn(self.untransform(v) * self._seen, norm="ortho").ravel() / np.sqrt(share)
-            for v in (x, y)
-        )
+        share = dot(self._seen, self._seen) / self._seen.size
+        left, right = (self._measured(v) for v in (x, y))
+        powers = [
+            rings.mean(np.multiply(a, b, out=spare)) / share
+            for a, b in ((left, left), (right, right), (left, right))
+        ]
         gain, seen = photometry(
-            xx=rings.mean(left * left),
-            yy=rings.mean(right * right),
-            xy=rings.mean(left * right),
-            count=count * share,
-            gain=self._gain,
+            xx=powers[0], yy=powers[1], xy=powers[2], count=count * share, gain=self._gain
         )
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
+        self.found = whole.scene
         return gain, replace(seen, scene=whole.scene), np.stack([first, yy, cross])
+
+    def _measured(self, modes: Float) -> Float:
+        """Modes of the pixels that were measured."""
+        assert self._seen is not None
+        field = self.untransform(modes)
+        field *= self._seen
+        return np.asarray(scipy.fft.dctn(field, norm="ortho", overwrite_x=True)).ravel()
 
     def observed(self, left: Float, pulls: Float) -> Float:
         """Information where a pixel counts by the share of its noise that was measured.
@@ -345,8 +358,11 @@ class Comparison:
         """
         assert self._seen is not None
         seen = self._seen > 0
-        variance = np.where(seen, np.mean(left[seen] ** 2), np.mean(left[~seen] ** 2))
-        flat = (pulls * np.sqrt(variance)).reshape(len(pulls), -1)
+        known = left * seen
+        power, count = dot(known, known), np.count_nonzero(seen)
+        guessed = np.subtract(left, known, out=known)
+        deviation = np.sqrt([dot(guessed, guessed) / (left.size - count), power / count])
+        flat = (pulls * deviation.astype(pulls.dtype)[seen.view(np.uint8)]).reshape(len(pulls), -1)
         return products(flat, flat)
 
     def _weigh(self, x: Float, y: Float) -> _Weighed:

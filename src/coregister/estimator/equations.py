@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coregister.estimator.matrices import inverse, principal, pseudo_inverse, root
 from coregister.estimator.spectrum import Spectra
 from coregister.fourier import pairs_of_axes
-from coregister.products import contract, dot, pieces, products
+from coregister.products import contract, dot, energy, pieces, products
 
 Float = NDArray[np.float64]
 
@@ -178,10 +178,11 @@ class Equations:
         """Best estimate of the scene, (n,)."""
         return np.asarray(self.nuisance[0])
 
-    @property
+    @cached_property
     def telling_modes(self) -> float:
         """Effective number of modes from which the offset is known."""
-        share = self.weight * np.einsum("in,in->n", self.gradient, self.gradient)
+        share = energy(self.gradient)
+        share *= self.weight
         return float(share.sum() ** 2 / max(dot(share, share), 1e-300))
 
     @cached_property

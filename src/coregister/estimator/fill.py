@@ -86,7 +86,7 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         values = values.astype(np.float32)
     rings = cosine_rings(values.shape)
     high = rings.frequency > FLOOR_FREQUENCY * rings.frequency.max()
-    known = float(np.mean(valid))
+    known = np.count_nonzero(valid) / valid.size
     flat, places = values.reshape(-1), np.flatnonzero(missing)
 
     def guessed(modes: Float) -> Float:
@@ -95,7 +95,10 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         filtered = scipy.fft.idctn(modes, norm="ortho", overwrite_x=True)
         return np.asarray(filtered).reshape(-1)[places]
 
+    left: Float | None = None
     for _ in range(READINGS):
+        if left is not None:
+            flat[places] += left
         modes = scipy.fft.dctn(values, norm="ortho")
         power = rings.mean(modes * modes)
         # filled pixels hold no noise, so the floor seen is that of the valid ones
@@ -103,9 +106,8 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         share = np.clip(power - floor, 0.0, None) / np.maximum(power, 1e-300)
         gain = rings.spread(share, modes.dtype).reshape(modes.shape)
         left = guessed(modes) - flat[places]
-        flat[places] += left
     # that converges slowly in large holes: conjugate gradients, now that the spectrum is known
-    left = guessed(scipy.fft.dctn(values, norm="ortho")) - flat[places]
+    assert left is not None
     direction, norm, field = left, dot(left, left), np.zeros_like(values)
     near = SETTLED * max(float(np.sqrt(floor)), SMALLEST * float(np.std(values)))
     for _ in range(CONJUGATE):
@@ -119,7 +121,7 @@ def _filled(data: Float, valid: NDArray[np.bool_]) -> Float:
         before, norm = norm, dot(left, left)
         direction = left + (norm / before) * direction
     filled = data.copy()
-    filled[missing] = flat[places] * np.float64(size) + level
+    filled.reshape(-1)[places] = flat[places] * np.float64(size) + level
     return filled
 
 
@@ -205,14 +207,12 @@ def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
     middle = len(patches) // 2
     ring = np.sort(np.delete(patches, middle, axis=0), axis=0)
     above = np.maximum(data[places] - ring[-1 - alike], ring[alike] - data[places])
+    out = above > (SPIKE_SIGMA / 2) * noise
+    places, above = tuple(p[out] for p in places), above[out]
     # of what stands out of the wider surroundings, the neighbours share a quarter at most
     wider, least = (3, TRACK_SIGMA) if alike else (2, SPIKE_SIGMA)
     excess = np.abs(data[places] - np.median(_patches(data, places, wider), axis=0))
-    found = (
-        (above > (SPIKE_SIGMA / 2) * noise)
-        & (excess > least * noise)
-        & (excess - above < SPIKE_SHARE * excess + 3 * noise)
-    )
+    found = (excess > least * noise) & (excess - above < SPIKE_SHARE * excess + 3 * noise)
     if np.count_nonzero(found) <= MAX_SPIKES * data.size:
         bad[tuple(p[found] for p in places)] = True
     return bad
@@ -251,17 +251,22 @@ def _out_of_line(data: NDArray[np.floating[Any]], limit: float) -> NDArray[np.bo
     """
     found = np.zeros((len(data) - 2, *data.shape[1:]), dtype=bool)
     for axis in range(data.ndim):
-        lines = np.moveaxis(data if axis == 0 else data[1:-1], axis, 0)
-        result = np.moveaxis(found, axis, 0)
-        change = lines[1:] - lines[:-1]
+        values = data if axis == 0 else data[1:-1]
+        # neighbours along an axis are so many places apart: all are compared in one run
+        apart = int(np.prod(data.shape[axis + 1 :]))
+        flat = values.reshape(-1)
+        change = flat[apart:] - flat[:-apart]
         up, down = change > limit, change < -limit
-        peak = (up[:-1] & down[1:]) | (down[:-1] & up[1:])
+        peak = (up[:-apart] & down[apart:]) | (down[:-apart] & up[apart:])
         if axis == 0:
-            result |= peak
+            found |= peak.reshape(found.shape)
             continue
-        result[1:-1] |= peak
-        for end, only in ((0, 0), (-1, -1)):  # mirrored: both neighbours are one
-            result[end] |= up[only] | down[only]
+        whole = np.empty(found.shape, dtype=bool)
+        whole.reshape(-1)[apart:-apart] = peak
+        lines, result = np.moveaxis(values, axis, 0), np.moveaxis(whole, axis, 0)
+        for end, only in ((0, 1), (-1, -2)):  # mirrored: both neighbours are one
+            result[end] = np.abs(lines[end] - lines[only]) > limit
+        found |= whole
     return found
 
 
@@ -321,24 +326,34 @@ def rims(valid: NDArray[np.bool_], finer: Callable[[Float], Float], step: int = 
     step : int
         Pixels between samples.
     """
-    from scipy import ndimage
-
     spread = np.zeros(valid.shape)
     box = _around(~valid, len(TAILS) * step)
-    missing = ~valid[box]
-    depth = ndimage.distance_transform_cdt(np.pad(missing, 1, mode="edge"), "chessboard")
-    depth = depth[tuple(slice(1, -1) for _ in valid.shape)]
-    holes, count = ndimage.label(missing, np.ones((3,) * valid.ndim))
-    places = np.nonzero(missing)
-    number = holes[places] - 1
-    deepest = np.zeros(count, depth.dtype)
-    np.maximum.at(deepest, number, depth[places])
-    error = np.zeros(missing.shape)
-    error[places] = finer(0.5 / (2 * deepest - 1))[number]
+    near, deepest = _deepest(~valid[box])
+    # the deeper a hole is, the larger its error: the deepest one near has the largest
+    variance = np.zeros(deepest + 1)
+    variance[1:] = finer(0.5 / (2 * np.arange(1, deepest + 1) - 1))
     for tail in TAILS:
-        error = _largest_near(error, step)
-        np.maximum(spread[box], tail**2 * error, out=spread[box])
+        near = _largest_near(near, step)
+        np.maximum(spread[box], (tail**2 * variance)[near], out=spread[box])
     return spread
+
+
+def _deepest(missing: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+    """Depth of the hole that each missing pixel belongs to, 0 elsewhere; and the largest."""
+    from scipy import ndimage
+
+    depths = missing.astype(np.uint8)
+    if not eroded(missing, 2).any():  # none has a middle
+        return depths, int(missing.any())
+    depth = ndimage.distance_transform_cdt(np.pad(missing, 1, mode="edge"), "chessboard")
+    depth = depth[tuple(slice(1, -1) for _ in missing.shape)]
+    holes, count = ndimage.label(missing, np.ones((3,) * missing.ndim))
+    number = holes[missing] - 1
+    deepest = np.zeros(count, np.uint16)
+    np.maximum.at(deepest, number, depth[missing].astype(np.uint16))
+    depths = np.zeros(missing.shape, np.uint16)
+    depths[missing] = deepest[number]
+    return depths, int(deepest.max())
 
 
 def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
@@ -347,29 +362,34 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
     Cells of twice the side, and so on, until all hold valid pixels; what they hold is passed down
     by linear interpolation.
     """
-    from scipy import ndimage
-
     if valid.all() or min(data.shape) < 2:
         return np.where(valid, data, float(np.mean(data[valid])) if valid.any() else 0.0)
-    weight, total = valid.astype(np.float64), np.where(valid, data, 0.0)
+    weight, total = valid.astype(np.float32), np.where(valid, data, 0.0)
     for axis in range(data.ndim):
         weight, total = (_halved(v, axis) for v in (weight, total))
     held = weight > 0
     coarse = np.divide(total, weight, out=np.zeros_like(total), where=held)
-    means = _local_means(coarse, held)
-    # the middle of cell j lies at 2 j + 1/2
-    places = np.nonzero(~valid)
-    between = ndimage.map_coordinates(
-        means, [(place - 0.5) / 2 for place in places], order=1, mode="nearest"
-    )
-    result = data.copy()
-    result[places] = between
+    between = _local_means(coarse, held)
+    for axis, n in enumerate(data.shape):
+        between = _doubled(between, axis, n)
+    return np.where(valid, data, between)
+
+
+def _doubled(values: Float, axis: int, length: int) -> Float:
+    """Between the middles of cells by linear interpolation, at places half a cell apart."""
+    result = np.empty((*values.shape[:axis], length, *values.shape[axis + 1 :]))
+    cells, places = np.moveaxis(values, axis, 0), np.moveaxis(result, axis, 0)
+    near, far = 0.75 * cells, 0.25 * cells
+    places[0], places[-1] = cells[0], cells[-1]
+    last = 2 * len(cells) - 2
+    np.add(near[1:], far[:-1], out=places[2 : last + 1 : 2])
+    np.add(near[:-1], far[1:], out=places[1:last:2])
     return result
 
 
-def _halved(values: Float, axis: int) -> Float:
+def _halved(values: NDArray[Any], axis: int) -> NDArray[Any]:
     """Sums of every two along an axis, and the last one alone if it is odd."""
-    lines = np.moveaxis(values, axis, 0)
-    sums = lines[::2].copy()
-    sums[: len(lines) // 2] += lines[1::2]
-    return np.moveaxis(sums, 0, axis)
+    along_axis = (slice(None),) * axis
+    sums = values[(*along_axis, slice(0, None, 2))].copy()
+    sums[(*along_axis, slice(values.shape[axis] // 2))] += values[(*along_axis, slice(1, None, 2))]
+    return sums

@@ -68,12 +68,20 @@ class MovableImage:
             for n, p in zip(data.shape, self._pad, strict=True)
         ]
         self._real = np.dtype(np.float32 if single else np.float64)
+        extended: Float = np.empty(self._shape, self._real)
+        self._inside = tuple(slice(p, p + n) for p, n in zip(self._pad, data.shape, strict=True))
         # what was subtracted in double precision loses nothing in single precision
-        data = np.subtract(data, self.level, out=np.empty(data.shape, self._real))
+        np.subtract(data, self.level, out=extended[self._inside])
         self._k: list[Float] = frequencies(self._shape)
         if not periodic:
-            data = self._extended(data)
-        self._spectrum: Complex = scipy.fft.rfftn(data, overwrite_x=True)
+            self._extend(extended)
+        spectrum: Complex = scipy.fft.rfft(extended, axis=-1, overwrite_x=True)
+        if step > 1:  # what is too high for the samples is not transformed any further
+            low = self._shape[-1] // step // 2 + 1
+            spectrum, self._k[-1] = spectrum[..., :low].copy(), self._k[-1][..., :low]
+        for axis in range(data.ndim - 1):
+            spectrum = scipy.fft.fft(spectrum, axis=axis, overwrite_x=True)
+        self._spectrum = spectrum
         if amplitude is not None:
             radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
             self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
@@ -146,18 +154,23 @@ class MovableImage:
         self._spectrum = scaled
         self._fade = [faded(k * self.step) for k in self._k]
 
-    def _extended(self, data: Float) -> Float:
+    def _extend(self, extended: Float) -> None:
         """A point reflection continues value and slope; it then fades to the mean."""
-        widths = [
-            (p, full - n - p) for n, p, full in zip(data.shape, self._pad, self._shape, strict=True)
-        ]
-        extended = np.pad(data, widths, mode="reflect", reflect_type="odd")
-        for axis, (before, after) in enumerate(widths):
-            fade = np.ones(self._shape[axis])
-            fade[:before] = np.sin(np.pi / 2 * (np.arange(before) + 0.5) / before) ** 2
-            fade[-after:] = np.sin(np.pi / 2 * (np.arange(after) + 0.5) / after)[::-1] ** 2
-            extended *= along(fade, axis, data.ndim).astype(self._real, copy=False)
-        return extended
+        known = list(self._inside)
+        for axis, (n, before) in enumerate(zip(self.size, self._pad, strict=True)):
+            known[axis] = slice(None)
+            lines = np.moveaxis(extended[tuple(known)], axis, 0)
+            first, last, full = before, before + n, len(lines)
+            while first > 0 or last < full:  # more than once where the image is shorter
+                most = (last - first - 1) // (n - 1) * (n - 1)
+                left, right = min(first, most), min(full - last, most)
+                start, stop = first - left, last + right
+                lines[start:first] = 2 * lines[first] - lines[first + 1 : first + 1 + left][::-1]
+                lines[last:stop] = 2 * lines[last - 1] - lines[last - 1 - right : last - 1][::-1]
+                first, last = start, stop
+            for rim in (lines[:before], lines[: before + n - 1 : -1]):
+                rising = np.sin(np.pi / 2 * (np.arange(len(rim)) + 0.5) / len(rim)) ** 2
+                rim *= along(rising, 0, rim.ndim).astype(self._real, copy=False)
 
     def window(
         self,

@@ -25,8 +25,9 @@ Complex = NDArray[np.complexfloating]
 #: passes over offset and holes, steps towards the conditional mean in each, and the step (in
 #: bars) that ends them
 MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
-#: distance from the conditional mean, in units of what is not known of a pixel, that is no matter
-NEAR_ENOUGH = 0.01
+#: distance from the conditional mean, in units of what is not known of a pixel, that is no matter:
+#: in the first pass, whose spectra are those of guesses from one image, and after
+NEAR_AT_FIRST, NEAR_ENOUGH = 0.1, 0.01
 #: frequencies at which the power of scene and noise is worked out
 TABLE = 4096
 
@@ -69,7 +70,8 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     for n_iter in range(MAX_BRIDGES):
         spectra = replace(equations.spectra, residual=noise)
         before = replace(state, offset=offset, equations=replace(equations, spectra=spectra))
-        filled = filled_from_both(pair, filled, before)
+        reach = NEAR_AT_FIRST if n_iter == 0 else NEAR_ENOUGH
+        filled = filled_from_both(pair, filled, before, near=reach)
         first, second = (
             MovableImage(data, periodic=pair.boundary == "periodic", single=comparison.single)
             for data in filled
@@ -110,11 +112,13 @@ def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims)
     return None
 
 
-def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> tuple[Float, Float]:
+def filled_from_both(
+    pair: Pair, filled: tuple[Float, Float], state: State, *, near: float = NEAR_ENOUGH
+) -> tuple[Float, Float]:
     """Invalid pixels at their conditional mean, given the valid ones of both images.
 
     Conjugate gradients on the precision of two Gaussian fields that share a scene, each
-    image on its own grid.
+    image on its own grid; so `near` is enough.
     """
     equations, spectra = state.equations, state.equations.spectra
     window = Window.at(pair, state.offset, 0)
@@ -142,7 +146,7 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
     )
     share = float(np.clip(spectra.share, 0.01, 0.99))
     precision = _Precision(images, fraction, scene, residual, share, holes)
-    enough = NEAR_ENOUGH**2 * sum(place.size for place in holes)
+    enough = near**2 * sum(place.size for place in holes)
     change: Float = np.zeros(sum(place.size for place in holes), images[0].dtype)
     left = -precision.of_images()
     direction = left / precision.diagonal
@@ -161,9 +165,9 @@ def filled_from_both(pair: Pair, filled: tuple[Float, Float], state: State) -> t
         direction = scaled + (norm / before) * direction
     result = []
     parts = np.split(change, [holes[0].size])
-    for data, start, gain, mask, part in zip(filled, starts, gains, missing, parts, strict=True):
+    for data, start, gain, hole, part in zip(filled, starts, gains, holes, parts, strict=True):
         data = data.copy()
-        places = np.nonzero(mask)
+        places = np.unravel_index(hole, window.shape)
         inside = tuple((p + s) % n for p, s, n in zip(places, start, data.shape, strict=True))
         data[inside] += part / np.float64(gain)
         result.append(data)
@@ -198,8 +202,10 @@ class _Precision:
         share: float,
         holes: Sequence[NDArray[np.intp]],
     ) -> None:
-        self._images, self._holes = images, holes
+        self._images = images
         self._shape = images[0].extended
+        places = [np.unravel_index(hole, images[0].size) for hole in holes]
+        self._holes = [np.ravel_multi_index(place, self._shape) for place in places]
         real = images[0].dtype
         k = frequencies(self._shape)
         radius = np.sqrt(sum(f**2 for f in k)) / (2 * np.pi)
@@ -224,25 +230,24 @@ class _Precision:
 
     def of_images(self) -> Float:
         """Of the images as they are."""
-        return self._of([image.spectrum for image in self._images], self._images[0].margins)
+        first, second = (image.spectrum for image in self._images)
+        return self._of(first, second, np.ravel_multi_index(self._images[0].margins, self._shape))
 
     def of_holes(self, values: Float) -> Float:
         """Of images that are 0 outside of the holes."""
         spectra = []
         for part, holes in zip(np.split(values, [self._holes[0].size]), self._holes, strict=True):
-            field = np.zeros(self._images[0].size, values.dtype)
+            field = np.zeros(self._shape, values.dtype)
             field.reshape(-1)[holes] = part
-            spectra.append(scipy.fft.rfftn(field, s=self._shape))
-        return self._of(spectra, (0,) * len(self._shape))
+            spectra.append(scipy.fft.rfftn(field))
+        return self._of(spectra[0], spectra[1], 0)
 
-    def _of(self, spectra: Sequence[Complex], start: Sequence[int]) -> Float:
-        crop = tuple(slice(s, s + n) for s, n in zip(start, self._images[0].size, strict=True))
-        first, second = spectra
-        result = []
-        for spectrum, holes in (
-            (self._own[0] * first - self._other * second, self._holes[0]),
-            (self._own[1] * second - self._back * first, self._holes[1]),
-        ):
-            field = scipy.fft.irfftn(spectrum, s=self._shape, overwrite_x=True)[crop]
-            result.append(field.reshape(-1)[holes])
-        return np.concatenate(result)
+    def _of(self, first: Complex, second: Complex, start: int | np.intp) -> Float:
+        """Of fields with these spectra, where the first pixel is number `start` of them."""
+        pulls = [self._own[0] * first, self._own[1] * second]
+        pulls[0] -= self._other * second
+        pulls[1] -= self._back * first
+        fields = (scipy.fft.irfftn(pull, s=self._shape, overwrite_x=True) for pull in pulls)
+        return np.concatenate(
+            [f.reshape(-1)[holes + start] for f, holes in zip(fields, self._holes, strict=True)]
+        )

@@ -93,7 +93,8 @@ class OverlapSearch:
         for single in singles:
             valid = single.image.valid
             if step > 1 and valid is not None:
-                lost = 1 - float(np.mean(eroded(valid, step))) - single.missing
+                kept = np.count_nonzero(eroded(valid, step)) / valid.size
+                lost = 1 - kept - single.missing
                 step = step if lost < MAX_EROSION else 1
         return step, quick
 

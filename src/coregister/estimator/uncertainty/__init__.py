@@ -78,8 +78,9 @@ def conclude_fit(
         bread, lambda away: in_rings.score @ weight_beside(comparison, equations, in_rings, away)
     )
     left, pulls = whitened
-    per_mode = equations.weight * np.einsum("in,in->n", equations.gradient, equations.gradient)
-    dof = _degrees_of_freedom(per_mode, pair.ndim)
+    # the bar itself is estimated from the modes, less the parameters (offset, gain, background), so
+    # the errors follow Student's distribution; the covariance is that distribution's
+    dof = max(equations.telling_modes - (pair.ndim + 2), FEWEST_DOF)
     spread = spread_of(left, pulls, loosened)
     dof = max(min(dof, spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
@@ -137,19 +138,9 @@ def weight_beside(
     turned = away @ in_rings.score + np.einsum("i,ijn,j->n", away, in_rings.information, away) / 2
     count, (xx, yy, xy) = comparison.rings.count, equations.powers
     xy = xy - turned / count
-    scene = equations.spectra.scene
-    _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=1.0, scene=scene)
+    start = comparison.found
+    _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=1.0, scene=start)
     return comparison.weight_of(spectra)
-
-
-def _degrees_of_freedom(information: Float, ndim: int) -> float:
-    """Effective number of modes, less the parameters (offset, gain, background).
-
-    The bar itself is estimated from them, so the errors follow Student's distribution; the
-    covariance is that distribution's.
-    """
-    effective = float(information.sum() ** 2 / max(float(np.sum(information**2)), 1e-300))
-    return max(effective - (ndim + 2), FEWEST_DOF)
 
 
 def _tapered(comparison: Comparison, offset: Float) -> tuple[Complex, Complex]:

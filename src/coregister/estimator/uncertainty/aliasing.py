@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations, moments
 from coregister.estimator.movable import FADE, faded
-from coregister.estimator.rings import Rings
+from coregister.estimator.rings import Rings, cosine_rings
 from coregister.fourier import along
 from coregister.products import dot
 
@@ -33,7 +34,7 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     shape, dtype = comparison.window.shape, comparison.dtype
     fades = [faded(k.ravel()) for k in comparison.k]
     twice = [fade**2 for fade in fades]  # what is left of a power
-    passed = rings.mean(_product(twice, dtype))
+    passed = _passed(shape, comparison.step)
     folded = rings.at_bins(
         folded_power(rings, equations.powers[2], spectra.scene, spectra.noise_product, passed)
     )
@@ -56,17 +57,23 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
     coherent, alike = along_axes(folded * weight, twice), along_axes(meeting, fades)
     power = at_modes(folded * weight**2, twice)
     chance = np.empty_like(bread)
+    pulled = np.empty_like(power)
     for i, row in enumerate(equations.gradient):
-        pulled = row * power
-        chance[i] = [dot(pulled, other) for other in equations.gradient]
+        np.multiply(row, power, out=pulled)
+        for j in range(i + 1):
+            chance[i, j] = chance[j, i] = dot(pulled, equations.gradient[j])
 
     def density() -> tuple[Float, Float]:
         amplitude = np.sqrt(2 * np.pi * rings.bin_frequency * meeting / np.maximum(scene, TINY))
         filtered = at_modes(amplitude, [np.sqrt(fade) for fade in fades])
-        first, second = (
-            comparison.untransform(filtered * modes, lost=True)
-            for modes in comparison.apart(equations)
+        share = float(spectra.share)
+        second, left = (
+            comparison.untransform(np.multiply(filtered, modes), lost=True)
+            for modes in (equations.scene, equations.residual)
         )
+        first = second - share * left  # either image, in units of moving
+        left *= 1 - share
+        second += left
         first *= second
         filtered *= filtered
         filtered *= rings.at_modes(scene, dtype)
@@ -92,12 +99,14 @@ def features(density: Float, power: Float) -> float:
     return max(3.0 * modes / peaked, 1.0)
 
 
-def _product(factors: Sequence[Float], dtype: DTypeLike) -> Float:
-    """Outer product of vectors."""
-    total = np.ones((), dtype)
-    for factor in factors:
-        total = np.multiply.outer(total, factor.astype(dtype, copy=False))
-    return total
+@lru_cache(maxsize=24)
+def _passed(shape: tuple[int, ...], step: int) -> Float:
+    """Share of the power on each ring that is left where both images were moved."""
+    total = np.ones((), np.float32)
+    for n in shape:
+        fade = faded(np.pi * np.arange(n) / (n * step))
+        total = np.multiply.outer(total, (fade**2).astype(np.float32))
+    return cosine_rings(shape, step).mean(total)
 
 
 def folded_power(

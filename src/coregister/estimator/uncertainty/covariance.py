@@ -107,13 +107,17 @@ def spread_of(left: Real, pulls: Real, bread: Float, gram: Float | None = None) 
     flat, values = pulls.reshape(len(pulls), -1), left.reshape(-1)
     ndim = len(flat)
     power = 0.0
-    seen = np.zeros((ndim, ndim))
+    seen, of_pulls = np.zeros((2, ndim, ndim))
     fourth, squares = np.zeros((2, ndim))
     # fourth powers of bars would be beyond the range of single precision
     unit = float(np.abs(bread).max()) or 1.0
     rows = (bread / unit).astype(flat.dtype, copy=False)
     for part in pieces(values.size):
-        pulled, some = matmul(rows, flat[:, part]), values[part]
+        some = values[part]
+        if gram is None:
+            few = flat[:, part]
+            of_pulls += products(few, few)
+        pulled = matmul(rows, flat[:, part])
         power += dot(some, some)
         squared = pulled * pulled
         squares += np.einsum("in,in->i", squared, squared)
@@ -124,8 +128,7 @@ def spread_of(left: Real, pulls: Real, bread: Float, gram: Float | None = None) 
     seen, fourth, squares = unit**2 * seen, unit**4 * fourth, unit**4 * squares
     # near 1; less where the residual is below the floor of its spectrum: no noise at all
     level = power / values.size
-    gram = products(flat, flat) if gram is None else gram
-    even = level * (bread @ gram @ bread.T)
+    even = level * (bread @ (of_pulls if gram is None else gram) @ bread.T)
     pixels = float(np.max(2 * seen.diagonal() ** 2 / np.maximum(fourth, 1e-300)))
     # chi^2 of independent pixels that weigh unequally
     total = even.diagonal()
@@ -145,6 +148,6 @@ def together(equations: Equations, pulls: Float, left: Float, bread: Float) -> f
     """
     modes = matmul(bread, equations.gradient * (equations.weight * equations.residual))
     pixels = matmul(bread, pulls.reshape(len(pulls), -1))
-    independent = float(np.mean(left**2) * np.sum(pixels**2))
+    independent = dot(left, left) / left.size * dot(pixels, pixels)
     # 0 where nothing is known: images that have nothing in common
-    return float(np.sum(modes**2)) / independent if independent > 0 else 1.0
+    return dot(modes, modes) / independent if independent > 0 else 1.0

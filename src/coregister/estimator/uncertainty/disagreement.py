@@ -107,9 +107,8 @@ def dispersion(
     if ndim == 1:
         return probability
     whole = tuple(values.sum(axis=0) for values in groups)
-    place = np.arange(weight.size).reshape(shape)
     for axis, k in enumerate(comparison.k):
-        line = place[tuple(slice(1, None) if a == axis else 0 for a in range(ndim))]
+        line = np.arange(1, shape[axis]) * int(np.prod(shape[axis + 1 :]))
         slope = gradient[:, line]
         weighted = slope * weight[line]
         noise = np.interp(k.ravel()[1:] / (2 * np.pi), rings.frequency, spectra.residual)

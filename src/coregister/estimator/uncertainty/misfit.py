@@ -15,7 +15,7 @@ from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.spectrum import Spectra
 from coregister.estimator.stages import Echo
 from coregister.fourier import along, pairs_of_axes
-from coregister.products import dot
+from coregister.products import dot, energy
 
 Float = NDArray[np.float64]
 Real = NDArray[np.floating[Any]]
@@ -42,10 +42,10 @@ def distortion(left: Float, pulls: Float) -> float:
 
     ndim = len(pulls)
     lines = [np.linspace(-1.0, 1.0, n) for n in left.shape]
-    energy = moments(np.einsum("i...,i...->...", pulls, pulls), _powers(lines))
-    total = max(float(energy[(0,) * ndim]), 1e-300)
+    sums = moments(energy(pulls), _powers(lines))
+    total = max(float(sums[(0,) * ndim]), 1e-300)
     first, second = tuple(np.eye(ndim, dtype=np.intp)), pairs_of_axes(ndim)
-    arms = [line - mean / total for line, mean in zip(lines, energy[first], strict=True)]
+    arms = [line - mean / total for line, mean in zip(lines, sums[first], strict=True)]
     scores, powers = pulls * left, _powers(arms)
     amplitude, scatter = np.empty((ndim, ndim)), np.empty((ndim, ndim, ndim, ndim))
     for i in range(ndim):
