@@ -36,6 +36,21 @@ def test_single_precision_does_not_grow_with_the_number_of_values():
     assert dot(ones, ones) == pytest.approx(ones.size * float(ones[0]) ** 2, rel=1e-6)
 
 
+def test_no_scalar_product_is_long_enough_for_threads(monkeypatch):
+    """And none is left to a loop of Python: BLAS is given all parts at once, and what is over."""
+    lengths = []
+    plain = np.matmul
+
+    def recorded(x, y):
+        lengths.append((len(x), x.shape[-1]))
+        return plain(x, y)
+
+    monkeypatch.setattr(np, "matmul", recorded)
+    values = np.ones(5 * VECTOR + 3)
+    assert dot(values, values) == values.size
+    assert lengths == [(5, VECTOR)]
+
+
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (40, 50, 60)])

@@ -111,7 +111,7 @@ class Waves(Basis):
         for plane in self._planes:
             counts[..., plane, 0] = number <= opposite
             counts[..., plane, 1] = number < opposite
-        k = [k / step for k in frequencies(shape)]
+        self._k = k = [k / step for k in frequencies(shape)]
         frequency = np.sqrt(sum(axis**2 for axis in k)) / (2 * np.pi)
         rings = Rings(np.repeat(frequency, 2, axis=-1), counts.reshape(*rest, -1))
         super().__init__((*half, 2), rings, [axis[..., None] ** 2 for axis in k])
@@ -119,23 +119,29 @@ class Waves(Basis):
 
     def modes(self, field: Float) -> Float:
         """Of a field, without its mean."""
-        return self._of_spectrum(np.asarray(scipy.fft.rfftn(field)))
+        spectrum: Any = scipy.fft.rfftn(field)
+        spectrum *= spectrum.real.dtype.type(self._scale)
+        return self._of_spectrum(spectrum)
 
     def moved(self, image: MovableImage, by: Float, factor: float) -> Float:
         """Of an image moved back by so many pixels, times a factor."""
-        spectrum = image.moved(by, factor).spectrum
-        for fade in self._fade:
-            spectrum *= fade.astype(spectrum.real.dtype, copy=False)
+        ramps = [
+            fade * np.exp(1j * k * shift)
+            for k, fade, shift in zip(self._k, self._fade, by, strict=True)
+        ]
+        ramps[0] *= factor * self._scale
+        kind = image.spectrum.dtype
+        spectrum: Any = image.spectrum * ramps[0].astype(kind, copy=False)
+        for ramp in ramps[1:]:
+            spectrum *= ramp.astype(kind, copy=False)
         return self._of_spectrum(spectrum)
 
     def _of_spectrum(self, spectrum: NDArray[Any]) -> Float:
-        """The same of a half spectrum, which is lost."""
-        parts = spectrum.view(spectrum.real.dtype)
-        parts *= parts.dtype.type(self._scale)
+        """The same of a half spectrum to scale, which is lost."""
         for plane in self._planes:
             spectrum[..., plane] *= self._factor
         spectrum[(0,) * spectrum.ndim] = 0.0
-        return np.asarray(parts).ravel()
+        return np.asarray(spectrum.view(spectrum.real.dtype)).ravel()
 
     def field(self, modes: Float) -> Float:
         """The field of some modes."""

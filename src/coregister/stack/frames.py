@@ -142,6 +142,7 @@ class Frames:
             valid=self._mask(number),
             name=name,
             err_name="err",
+            kept=False,  # read anew for whatever is done later
         )
         if self.shape and image.values.shape != self.shape:
             raise InputError(

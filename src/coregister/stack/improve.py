@@ -22,6 +22,8 @@ Float = NDArray[np.float64]
 
 #: bars from its place within which what stands out of a frame is believed
 SETTLED = 3.0
+#: bars that the one frame that was farthest off may still be, where none is moved again
+SLIGHT = 0.1
 #: share of the information below which what a frame shows is not told from nothing
 LEAST_SEEN = 0.02
 
@@ -127,7 +129,8 @@ class Improve:
         spread, pixels, improved.misfit = unevenness.of(residual, bread)
         improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(spread) @ step)))
         improved.own = pixels / (pixels - 2) * spread / (1 - share)
-        if improved.step <= SETTLED:  # a frame in the wrong place has many
+        off = template.left_of(step) * improved.step
+        if improved.step <= SETTLED or off < SLIGHT:  # a frame in the wrong place has many
             standing = residual if holes is None else residual * ~holes
             improved.lost = self._lost(row, frame.lost, standing, ready.movable.size)
         residual /= max(float(np.sqrt(dot(residual, residual) / residual.size)), 1e-300)

@@ -32,9 +32,6 @@ from coregister.fourier import TrigPolynomial, frequencies
 Float = NDArray[np.float64]
 Complex = NDArray[Any]
 
-#: steps of Newton's from the highest sample to the summit
-SUMMIT_STEPS = 2
-
 
 class _Filtered(NamedTuple):
     """A frame made ready for the look.
@@ -149,17 +146,18 @@ class Look:
         return _Filtered(field, spectrum, energy, mirrored)
 
     def _summit(self, product: Complex, offset: Float) -> Float:
-        """Where the correlation, known between samples too, is highest."""
+        """Where the correlation, known between samples too, is highest: a step of Newton's.
+
+        A second one would come nearer to the summit, not to the offset: between samples so far
+        apart the correlation is not known as well.
+        """
         correlation = TrigPolynomial(product, self._full, density=1 / self.step)
-        start = offset
-        for _ in range(SUMMIT_STEPS):
-            _, gradient, hessian = correlation.derivatives(offset)
-            values, vectors = np.linalg.eigh(-hessian)
-            if values[0] <= 0:
-                return start
-            offset = offset + vectors @ ((vectors.T @ gradient) / values)
-        away = float(np.max(np.abs(offset - start)))
-        return offset if away < self.step else start
+        _, gradient, hessian = correlation.derivatives(offset)
+        values, vectors = np.linalg.eigh(-hessian)
+        if values[0] <= 0:
+            return offset
+        step = vectors @ ((vectors.T @ gradient) / values)
+        return offset + step if np.max(np.abs(step)) < self.step else offset
 
     def _at_edge(self, offset: Float) -> bool:
         if self._reach is None:

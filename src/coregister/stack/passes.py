@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coregister.estimator.single import Single
 from coregister.stack.bench import Bench, Common, Frame, Part, common_window
 from coregister.stack.frames import Frames
-from coregister.stack.improve import Improve, Seen, judged
+from coregister.stack.improve import SLIGHT, Improve, Seen, judged
 from coregister.stack.links import Options, Rough
 from coregister.stack.pattern import Canvas
 from coregister.stack.ready import Kept, ready
@@ -33,6 +33,8 @@ LINEAR = 0.5
 FARTHEST = 0.75
 #: passes over all frames, and the step (in bars) that ends them
 MAX_PASSES, TOLERANCE = 10, 0.03
+#: frames that tell the noise of many, and how many these are
+SOME, MANY = 32, 64
 #: probability of a residual this uneven, or of such a spectrum, below which a frame does not fit
 MISFIT = 1e-7
 #: weight of a frame over the median one that is not exceeded
@@ -116,49 +118,28 @@ class _Passes:
 
     def over_all(self) -> None:
         """One pass: sums over the frames that fit, then every frame against their mean."""
-        state, run, row_of = self.state, self._run, self._row_of
-        members = state.members
-        assert state.common is not None
-        counted = [t for t in row_of if t not in state.misfits]
-        before, weighted = self._places(counted), state.noise is not None
-        looked_at = state.level == self._samples.step and not state.near
-        shared = _Shared(
-            self._frames,
-            self._options,
-            self._kept,
-            state.common,
-            self._clean,
-            frozenset(state.misfits),
-            looked_at,
-            state.template,
-        )
-        parts = functools.partial(_parts, row_of, members)
-        sums = functools.reduce(Sums.plus, run.map(_sums, shared, parts(counted)))
-        bench = Bench(state.common)
-        template = template_of(bench, sums, len(counted), state.noise, single=self._samples.single)
-        shared = shared._replace(template=template)
-        canvas = Canvas(state.common)
-        seen: dict[int, Seen] = {}
-        for block, part in run.map(_improved, shared, parts(members)):
-            seen.update(block)
-            if part is not None:
-                canvas.plus(part)
-        noise = noise_of(seen, counted)
-        judged_by = template.rough if noise is None else noise
-        judged(bench.rings, state.level, list(seen.values()), judged_by, template, len(counted))
+        state, members = self.state, self.state.members
+        counted = [t for t in self._row_of if t not in state.misfits]
+        if state.near == ROUGHLY and state.noise is None and len(counted) >= MANY:
+            self._ask_some(counted)
+        weighted, looked_at = state.noise is not None, self._looked_at
+        before = dict(members)
+        template, seen, canvas = self._compared(counted, members, looked_at=looked_at)
         members.update({t: one.frame for t, one in seen.items()})
         settle([members[t] for t in counted])
         state.template, state.noise = template, noise_of(seen, counted)
         mean = self._places(counted).mean(axis=0)
         for frame in members.values():
             frame.offset = frame.offset - mean
-        moved = self._places(counted) - (before - before.mean(axis=0))
-        farthest = float(np.max(np.abs(moved))) / state.level
+        moved = _moved(before, members, counted)
+        farthest = max(float(np.max(np.abs(moved[t]))) for t in counted) / state.level
         state.passes += 1
         if looked_at:
-            # with weights that stay, a step leaves a sixth of its square, in radians, at most
-            left = (np.pi * farthest) ** 2 / 6 if weighted else 1.0
-            if self._at_the_optimum(seen, counted, left):
+            left = dict.fromkeys(members, 1.0)
+            if weighted:
+                left = {t: _left(template, before[t], members[t], moved[t]) for t in members}
+            more = _weighed([before[t] for t in counted], [members[t] for t in counted])
+            if self._at_the_optimum(seen, counted, left, more):
                 self._end(canvas.chance())
         elif state.near:
             largest = max(members[t].step for t in counted)
@@ -170,12 +151,64 @@ class _Passes:
         if state.passes == 2 * MAX_PASSES:
             self._end(canvas.chance())
 
+    @property
+    def _looked_at(self) -> bool:
+        """What is left over is looked at in the next pass."""
+        return self.state.level == self._samples.step and not self.state.near
+
+    def _ask_some(self, counted: Sequence[int]) -> None:
+        """Learn the noise from some of many frames, and if all need a rough pass besides."""
+        state, last = self.state, len(counted) - 1
+        some = [counted[int(i)] for i in np.linspace(0, last, SOME).round()]
+        template, seen, _ = self._compared(some, some, looked_at=False)
+        state.noise = noise_of(seen, some)
+        after = {t: seen[t].frame for t in some}
+        moved = _moved(state.members, after, some)
+        off = [after[t].step * _left(template, state.members[t], after[t], moved[t]) for t in some]
+        # others may be farther off than these
+        if state.noise is not None and 1.5 * max(off) < SLIGHT:
+            state.near = 0
+
+    def _compared(
+        self, counted: Sequence[int], asked: Iterable[int], *, looked_at: bool
+    ) -> tuple[Template, dict[int, Seen], Canvas]:
+        """What some frames show together, what that tells of those that are asked, what is left."""
+        state, run = self.state, self._run
+        assert state.common is not None
+        shared = _Shared(
+            self._frames,
+            self._options,
+            self._kept,
+            state.common,
+            self._clean,
+            frozenset(state.misfits),
+            looked_at,
+            state.template,
+        )
+        parts = functools.partial(_parts, self._row_of, state.members)
+        sums = functools.reduce(Sums.plus, run.map(_sums, shared, parts(counted)))
+        bench = Bench(state.common)
+        template = template_of(bench, sums, len(counted), state.noise, single=self._samples.single)
+        shared = shared._replace(template=template)
+        canvas = Canvas(state.common)
+        seen: dict[int, Seen] = {}
+        for block, part in run.map(_improved, shared, parts(asked)):
+            seen.update(block)
+            if part is not None:
+                canvas.plus(part)
+        noise = noise_of(seen, counted)
+        judged_by = template.rough if noise is None else noise
+        judged(bench.rings, state.level, list(seen.values()), judged_by, template, len(counted))
+        return template, seen, canvas
+
     def _end(self, pattern: float) -> None:
         state = self.state
         state.common = state.template = state.noise = None
         state.pattern = pattern
 
-    def _at_the_optimum(self, seen: dict[int, Seen], counted: list[int], left: float) -> bool:
+    def _at_the_optimum(
+        self, seen: dict[int, Seen], counted: list[int], left: dict[int, float], more: float
+    ) -> bool:
         """True if frames need no further pass; leaves out those that do not fit.
 
         Parameters
@@ -184,8 +217,10 @@ class _Passes:
             What this pass tells of every frame.
         counted : list of int
             Those that make the mean.
-        left : float
-            Share of its step that a frame may still be off.
+        left : dict of int to float
+            Share of its step that each may still be off.
+        more : float
+            Bars that it may be off besides.
         """
         state, members = self.state, self.state.members
         state.fine += 1
@@ -197,9 +232,10 @@ class _Passes:
         largest = max(members[t].step for t in counted)
         if whole and not new and largest < LINEAR:
             return True
-        if whole and not new and largest < CLOSE and left * largest < TOLERANCE:
-            for frame in members.values():
-                frame.step *= left
+        off = max(left[t] * members[t].step for t in counted)
+        if whole and not new and max(off, more) < SLIGHT:
+            for t, frame in members.items():
+                frame.step *= left[t]
             return True
         # these have not settled, or the frames have not
         far = np.median([members[t].step for t in counted]) > 1
@@ -295,6 +331,30 @@ def _improved(shared: _Shared, block: Sequence[_Entry]) -> tuple[dict[int, Seen]
             canvas.add(entry.row, one.left)
         improved[entry.number] = one._replace(left=None)
     return improved, canvas
+
+
+def _moved(
+    before: dict[int, Frame], after: dict[int, Frame], counted: Sequence[int]
+) -> dict[int, Float]:
+    """How far frames have moved, px; where all that count have, that is left out."""
+    moved = {t: after[t].offset - before[t].offset for t in after}
+    mean = np.mean([moved[t] for t in counted], axis=0)
+    return {t: np.asarray(by - mean) for t, by in moved.items()}
+
+
+def _left(template: Template, before: Frame, after: Frame, moved: Float) -> float:
+    """The share of its step that a frame may still be off, by how far it was, and its gain."""
+    return template.left_of(moved) + abs(before.gain / after.gain - 1)
+
+
+def _weighed(before: Sequence[Frame], after: Sequence[Frame]) -> float:
+    """What the mean of frames has more of noise than with the weights now known, in bars.
+
+    Of the frame with the least noise of its own.
+    """
+    had, now = (np.array([frame.weight for frame in frames]) for frames in (before, after))
+    excess = float(np.sum(had**2 / now)) / float(np.sum(had)) ** 2 - 1 / float(np.sum(now))
+    return float(np.sqrt(max(excess, 0.0) * now.max()))
 
 
 def noise_of(seen: dict[int, Seen], numbers: Sequence[int]) -> Float | None:

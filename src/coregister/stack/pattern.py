@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.fft
 from numpy.typing import DTypeLike, NDArray
 
 from coregister.stack.bench import Common
@@ -63,10 +64,22 @@ class Canvas:
         excess = float(np.sum(self.total[0] ** 2) - np.sum(self.total[1] ** 2))
         if excess <= 0:
             return 1.0
-        power = np.abs(np.fft.fftn(self.total[1], norm="ortho")) ** 2
-        count: Float = np.zeros(self.total[1].shape)
-        for row in np.flatnonzero(self.added).tolist():
-            count[self._place(1, row)] += self.added[row]
+        spectrum = scipy.fft.rfftn(self.total[1], norm="ortho")
+        squares = (spectrum.real**2 + spectrum.imag**2) ** 2
+        last = self.total.shape[-1]
+        twice = slice(1, (last + 1) // 2)  # waves along the last axis of which half is held
+        power = float(np.sum(squares) + np.sum(squares[..., twice]))
+        count = self._count()
         uneven = size * np.sum(count**2) / np.sum(count) ** 2
-        scatter = np.sqrt(2 * uneven * float(np.sum(power**2)))
+        scatter = np.sqrt(2 * uneven * power)
         return float(ndtr(-excess / max(scatter, 1e-300)))
+
+    def _count(self) -> Float:
+        """How often something was added to each pixel of the mirror: the sums of its corners."""
+        count: Float = np.zeros([n + 1 for n in self.total[1].shape])
+        for corner in np.ndindex(*(2,) * len(self._shape)):
+            at = self._starts[1] + np.multiply(corner, self._shape)
+            np.add.at(count, tuple(at.T), (-1) ** sum(corner) * self.added)
+        for axis in range(count.ndim):
+            count = count.cumsum(axis)
+        return count[(slice(-1),) * count.ndim]

@@ -49,7 +49,7 @@ def noise_beside(values: NDArray[Any]) -> float:
 
 
 def _out_of_line(values: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], ...]:
-    """Pixels above or below both their neighbours along the first axis by `limit`, and a few more.
+    """Pixels above or below both their neighbours along the first axis by more than `limit`.
 
     At the edges both neighbours are one.
     """
@@ -67,5 +67,8 @@ def _out_of_line(values: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], 
         block = flat[(start - 1) * line : (stop + 1) * line]
         change = block[line:] - block[:-line]
         change[:-line] *= change[line:]  # large and negative at a peak
-        found.append(np.flatnonzero(change[:-line] < -(limit**2)) + start * line)
+        some = np.flatnonzero(change[:-line] < -(limit**2)) + start * line
+        # few, most of which exceed one of both by little
+        least = [np.abs(flat[some] - flat[some + step]) > limit for step in (-line, line)]
+        found.append(some[least[0] & least[1]])
     return np.unravel_index(np.concatenate([*found, *edges[1:]]), values.shape)

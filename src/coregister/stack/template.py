@@ -139,6 +139,8 @@ class Template(NamedTuple):
         Noise power of a frame of weight 1, by the difference of two halves, ring by ring.
     total : float
         Sum of the weights.
+    finest : float
+        Mean square of the frequencies that tell the offset, (rad/px)^2.
     """
 
     fields: Float
@@ -155,6 +157,11 @@ class Template(NamedTuple):
     power: Float
     rough: Float
     total: float
+    finest: float
+
+    def left_of(self, step: Float) -> float:
+        """The share of a step, px, that it is off by, since a sine is no angle."""
+        return self.finest * float(step @ step) / 6
 
 
 def template_of(
@@ -213,6 +220,9 @@ def template_of(
     squares = bench.basis.squares
     moments = np.array([[np.sum(curvature * one * other) for other in squares] for one in squares])
     values, vectors = known_directions(information, moments)
+    telling = weight * gradient**2
+    finest = telling @ np.ravel(sum(squares) * np.ones(bench.basis.shape))
+    finest = float(np.max(finest / np.maximum(telling.sum(axis=1), 1e-300)))
     root = np.sqrt(rings.spread(noise))
     white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
     field_of = bench.basis.field
@@ -237,6 +247,7 @@ def template_of(
         power,
         rough,
         total,
+        finest,
     )
 
 

@@ -14,7 +14,7 @@ from coregister.estimator.matrices import inverse
 from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.spectrum import Spectra
 from coregister.estimator.stages import Echo
-from coregister.fourier import frequencies, pairs_of_axes
+from coregister.fourier import along, pairs_of_axes
 from coregister.products import dot, energy
 
 Float = NDArray[np.float64]
@@ -106,16 +106,21 @@ def echoes(left: Real, step: int, frequency: Float, count: Float, signal: Float)
     transformed = scipy.fft.rfftn(left, axes=axes)
     spectrum = transformed.real**2
     spectrum += transformed.imag**2
-    for k in frequencies(shape):  # what the shift has faded would ring
-        faded = np.exp(-((k / (2 * np.pi * step * ECHO_BAND)) ** 2))
-        spectrum *= faded.astype(left.dtype, copy=False)
+    # what white noise has by itself: where the band is cut off, its peak would ring
+    level = np.array([dot(row, row) for row in left.reshape(len(left), -1)])
+    spectrum -= level.reshape(-1, *(1,) * ndim).astype(left.dtype)
+    of_noise = 1.0
+    for axis, n in enumerate(shape):  # what the shift has faded would ring
+        fade = np.exp(-((scipy.fft.fftfreq(n) / (step * ECHO_BAND)) ** 2))
+        of_noise *= float(fade.mean())
+        spectrum *= along(fade[: spectrum.shape[1 + axis]].astype(left.dtype), axis, ndim)
     correlation = scipy.fft.irfftn(spectrum, s=shape, axes=axes, overwrite_x=True)
     reach = -(-ECHO_LAG // step)
     near = np.ix_(*(np.unique(np.arange(1 - reach, reach) % n) for n in shape))
     size = int(np.prod(shape)) - int(np.prod([i.size for i in near]))
     if size == 0:
         return Echo(np.ones(len(left)), np.zeros(len(left)))
-    whole = correlation[(slice(None), *(0,) * ndim)].astype(np.float64)
+    whole = correlation[(slice(None), *(0,) * ndim)] + level * of_noise
     correlation[(slice(None), *near)] = 0.0
     flat = correlation.reshape(len(left), -1)
     mean = flat.sum(axis=1, dtype=np.float64) / size
