@@ -28,7 +28,7 @@ ECHO_BAND = 0.2
 ECHO_LAG = 4
 #: px along the shortest axis from which a first look at every second sample is worth while, and
 #: its probability below which all are looked at
-ECHO_SIDE = 128
+ECHO_SIDE = 32
 ASK_CLOSER = 0.01
 
 
