@@ -112,6 +112,7 @@ def test_same_equations_as_one_pair(scene: str, noise: float, size: int) -> None
             whitened=comparison.whitened(equations),
             amplitude=None,
             systematic=aliasing(comparison, equations, offset, bread),
+            outlying=False,
             n_iter=1,
             converged=True,
         )

@@ -10,7 +10,7 @@ from coregister.errors import InputError
 from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.periodic import PeriodicRoute
 from coregister.estimator.single import Single
-from coregister.estimator.stages import Route
+from coregister.estimator.stages import Fit, Route
 from coregister.images import Pair, as_image, prepare, together
 from coregister.result import Registration
 from coregister.trust import conclude, rivals, unknown
@@ -191,9 +191,17 @@ def measure(pair: Pair, singles: tuple[Single, Single]) -> Registration:
     if any(image.constant for image in pair.images):
         return unknown(pair)
     route = route_of(pair, singles)
-    candidates = route.search()
-    fits = [route.refine(candidate) for candidate in rivals(candidates)]
+    fits = _fits(route)
+    if isinstance(route, PeriodicRoute) and any(fit.outlying for fit in fits):
+        # the other route looks at pixels one by one: a few stars stay, rays and hot pixels do not
+        others = _fits(OverlapRoute(pair, singles))
+        if any(fit.outlying for fit in others):
+            fits = others
     return conclude(pair, fits)
+
+
+def _fits(route: Route) -> list[Fit]:
+    return [route.refine(candidate) for candidate in rivals(route.search())]
 
 
 def route_of(pair: Pair, singles: tuple[Single, Single]) -> Route:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import numpy as np
 import pytest
 
 import coregister as cr
+from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.periodic import PeriodicRoute, bars
 from coregister.estimator.periodic.modes import auto_spectra, coarser
 from coregister.estimator.single import Single
 from coregister.images import prepare
+from coregister.simulate import random_scene, simulate_pair
 
 SHAPES = [(64,), (65,), (32, 33), (48, 64), (31, 45), (12, 16, 20), (15, 17, 11)]
 
@@ -125,3 +128,47 @@ def test_every_other_row_of_many_tells_the_same_steps():
     same = np.interp(thin.frequency, every.frequency, every.powers[0])
     scatter = np.sqrt(2 / thin.read + 2 / thin.count)
     assert np.all(np.abs(thin.powers[0] / same - 1)[thin.frequency > 0.07] < 5 * scatter.max())
+
+
+def wrapped(kind, seed, *, rays=0, hot=0):
+    """A periodic pair with pixels that one image shows, and others that stay in place."""
+    rng = np.random.default_rng([seed, 5])
+    scene = random_scene(kind, (96, 96), rng=rng)
+    offset = rng.uniform(-6, 6, 2)
+    images = simulate_pair(scene, offset, noise=0.1, boundary="periodic", rng=rng)
+    for image in images:
+        for _ in range(rays):
+            image[tuple(rng.integers(96, size=2))] += rng.uniform(3, 30)
+    for _ in range(hot):
+        place, value = tuple(rng.integers(96, size=2)), rng.uniform(3, 20)
+        for image in images:
+            image[place] += value
+    return images, offset
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "blobs"])
+@pytest.mark.parametrize("spoilt", [{"rays": 3}, {"rays": 20}, {"hot": 5}])
+def test_pixels_that_do_not_move_with_the_scene_are_left_out_of_images_that_wrap(kind, spoilt):
+    """The errors are those of the same pairs without them."""
+    errors: dict[str, list[float]] = {"clean": [], "spoilt": []}
+    for seed in range(8):
+        for name, defects in (("clean", {}), ("spoilt", spoilt)):
+            images, offset = wrapped(kind, seed, **defects)
+            result = cr.register(*images, boundary="periodic")
+            assert result.trusted
+            assert np.all(np.abs(result.pull(offset)) < 5)
+            errors[name] += list(result.offset - offset)
+    clean, left = (np.sqrt(np.mean(np.square(e))) for e in errors.values())
+    assert left < 1.3 * clean
+
+
+def test_only_pixels_that_stand_out_take_a_pair_that_wraps_the_longer_way(monkeypatch):
+    module, taken = importlib.import_module("coregister.register"), []
+    monkeypatch.setattr(
+        module, "OverlapRoute", lambda *given: taken.append(given) or OverlapRoute(*given)
+    )
+    for defects, times in (({}, 0), ({"rays": 3}, 1)):
+        images, offset = wrapped("power-law-2", 0, **defects)
+        result = cr.register(*images, boundary="periodic")
+        assert np.all(np.abs(result.pull(offset)) < 4)
+        assert len(taken) == times

@@ -82,6 +82,9 @@ class Fit:
         Number of modes compared.
     dof : float
         Effective number of modes behind the bars.
+    outlying : bool
+        Single pixels stand out: they were left out or, where none can be, rule what is left over,
+        or the answer.
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
     echo : Echo
@@ -115,6 +118,7 @@ class Fit:
     evidence: float
     modes: float
     dof: float
+    outlying: bool
     distortion: float
     echo: Echo
     lines_alone: Callable[[], bool]

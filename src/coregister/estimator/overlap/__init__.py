@@ -60,6 +60,8 @@ class OverlapRoute:
     systematic : (ndim,) array, optional
         Bound on the error by aliasing, px, where it is known: images of which something was cut
         out, or is weighed, have power everywhere.
+    outlying : bool
+        Pixels that stand out of an image, or that only one image shows, were left out.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class OverlapRoute:
         every_pixel: bool = False,
         rough: bool = False,
         systematic: Float | None = None,
+        outlying: bool = False,
     ) -> None:
         self._systematic = systematic
+        self._outlying = outlying or any(s.image.valid is not s.given.valid for s in singles)
         self._rounds = rounds
         self._every_pixel = every_pixel
         self._singles = singles
@@ -182,6 +186,7 @@ class OverlapRoute:
             whitened=state.whitened,
             amplitude=amplitude,
             systematic=systematic,
+            outlying=self._outlying,
             n_iter=state.n_iter,
             converged=state.converged,
         )
@@ -213,6 +218,7 @@ class OverlapRoute:
             "every_pixel": self._every_pixel,
             "rough": self._rough,
             "systematic": self._systematic,
+            "outlying": self._outlying,
         }
         return OverlapRoute(self._pair, singles, **(same | changes))
 
@@ -234,7 +240,9 @@ class OverlapRoute:
         if not any(mask.any() for mask in bad):
             return None
         first, second = (s.without(mask) for s, mask in zip(self._singles, bad, strict=True))
-        return self._again((first, second), rounds=self._rounds - 1, every_pixel=False)
+        return self._again(
+            (first, second), rounds=self._rounds - 1, every_pixel=False, outlying=True
+        )
 
 
 def _noisy(state: State) -> bool:

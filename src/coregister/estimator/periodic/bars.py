@@ -34,9 +34,15 @@ from coregister.estimator.uncertainty.covariance import (
 from coregister.estimator.uncertainty.disagreement import competing, contradiction
 from coregister.estimator.uncertainty.misfit import echo
 from coregister.fourier import TrigPolynomial
-from coregister.products import matmul, pieces
+from coregister.products import dot, matmul, pieces
 
 Single = NDArray[np.float32]
+
+#: a whitened residual beyond this may be a pixel that one image alone shows
+OUTLYING = 6.5
+#: a pull beyond this multiple of their rms, and above this share of their energy, may be one that
+#: both show and that does not move
+RULING, RULING_SHARE = 12.0, 0.01
 
 
 def conclude(
@@ -97,6 +103,7 @@ def conclude(
         evidence=spectra.evidence(rings.count) / rings.count.sum(),
         modes=float(rings.count.sum()),
         dof=dof,
+        outlying=_peak(left) > OUTLYING or any(map(_ruled, pulls)),
         distortion=1.0,
         echo=echo(left, rings.frequency * modes.step, rings.count, spectra),
         lines_alone=lambda: False,
@@ -115,6 +122,18 @@ def conclude(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def _peak(field: Single) -> float:
+    """The largest value, of either sign, in units of the rms."""
+    rms = np.sqrt(dot(field, field) / field.size)
+    return float(max(field.max(), -field.min()) / max(rms, 1e-300))
+
+
+def _ruled(pulls: Single) -> bool:
+    """True if few pixels make the answer."""
+    peak = _peak(pulls)
+    return peak > RULING and peak**2 > RULING_SHARE * pulls.size
 
 
 def _halfway(images: Sampled, offset: Float) -> tuple[Complex, Complex]:

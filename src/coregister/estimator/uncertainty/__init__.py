@@ -50,6 +50,7 @@ def conclude_fit(
     whitened: tuple[Float, Float],
     amplitude: Callable[[Float], Float] | None,
     systematic: Float,
+    outlying: bool,
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -99,6 +100,7 @@ def conclude_fit(
         evidence=equations.spectra.evidence(rings.count) / rings.count.sum(),
         modes=pixels,
         dof=dof,
+        outlying=outlying,
         distortion=distortion(left, pulls) if tested else 1.0,
         echo=echo(left, rings.frequency * comparison.step, count, spectra)
         if noisy
