@@ -147,6 +147,22 @@ def test_a_ray_and_a_hole_cost_little():
     assert np.all(np.abs(result.pull(truth)) < 5)
 
 
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+@pytest.mark.parametrize("spoilt", ["rays", "hot pixels"])
+def test_rays_and_hot_pixels_in_all_frames_cost_little(boundary, spoilt):
+    taken, truth, _ = movie(frames=12, noise=0.1, boundary=boundary, side=96)
+    clean = errors(quiet(taken, boundary=boundary), truth)
+    rng = np.random.default_rng(8)
+    places = rng.integers(96, size=(3, 2))
+    for frame in taken:
+        for i, j in rng.integers(96, size=(3, 2)) if spoilt == "rays" else places:
+            frame[i, j] += rng.uniform(5, 30)
+    result = quiet(taken, boundary=boundary)
+    assert result.trusted.all()
+    assert np.max(np.abs(result.pull(truth))) < 5
+    assert np.sqrt(np.mean(errors(result, truth) ** 2)) < 1.5 * np.sqrt(np.mean(clean**2))
+
+
 def test_a_jump_is_followed():
     taken, truth, scene = movie("power-law-3", 6, 0.1, side=96)
     truth[4:] += (21, -17)
