@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from coregister.estimator.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
+from coregister.stack.folder import shared_folder
 from coregister.stack.frames import Frames
 from coregister.stack.links import Centre, Link, Options, Rough, choose_centre, offsets_of_all
 from coregister.stack.passes import settled
@@ -53,7 +53,7 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
     if run.local:
         with closing(Kept(memory)) as kept:
             return _joint(frames, options, run, kept)
-    with tempfile.TemporaryDirectory(prefix="coregister-", ignore_cleanup_errors=True) as folder:
+    with shared_folder() as folder:
         return _joint(frames, options, run, Kept(0.0, folder))
 
 
