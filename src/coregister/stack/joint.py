@@ -35,10 +35,16 @@ MAX_PATTERN = 1e-6
 UNLIKE = 0.06
 #: probability of pairs so far from the joint answer, below which bars are widened
 MAX_EXCESS = 0.005
+#: probability of pairs whose frequencies disagree so on their offsets, all taken together (Fisher),
+#: below which more than one scene is in all frames: a pattern that drifts too little to be told in
+#: any single pair, say
+MAX_DISPERSION = 1e-6
 #: how much wider bars may become before nothing is believed
 WIDEST = 5.0
 #: share of the frames with a flag that casts doubt, beyond which the whole is not believed
 MOST_DOUBTFUL = 2 / 3
+#: and beyond which pairs are taken of all of them
+MANY_DOUBTFUL = 1 / 3
 UNSETTLING = frozenset({Status.MISFIT, Status.NOT_CONVERGED})
 #: flags of pairs that hold for the stack where most pairs have them
 SHARED = frozenset({Status.FIXED_PATTERN, Status.MISFIT, Status.COARSE_LEVELS}) | (
@@ -117,12 +123,14 @@ def _judged(
     common: Float | None = None,
 ) -> Loops:
     """What pairs say, and what holds for all: widens bars, adds flags."""
+    doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
+    if doubtful > MANY_DOUBTFUL * len(members):  # those left may only be those that are alike
+        together = np.asarray(members)
     closed = _closed(frames, offsets, own, together, options, run, common)
     everywhere, excess = closed.flags, closed.excess
     own *= 1 + excess
     if common is not None:
         common *= np.sqrt(1 + excess)
-    doubtful = sum(bool(flags[t] & UNSETTLING) for t in members)
     if doubtful > MOST_DOUBTFUL * len(members) or 1 + excess > WIDEST**2:
         # frames that agree among themselves while most others do not: on a pattern, say
         everywhere |= {Status.MISFIT}
@@ -271,7 +279,7 @@ def _closed(
     """
     from scipy.special import chdtrc
 
-    ratios, excess = [], []
+    ratios, excess, unlikely = [], [], []
     seen: Counter[Status] = Counter()
     ndim = offsets.shape[1]
     systematic = np.zeros(ndim)
@@ -282,6 +290,8 @@ def _closed(
     ]
     for (i, j), link in links:
         seen.update(link.flags)
+        if link.flags <= ADVISORY | SHARED:
+            unlikely.append(-np.log(max(link.dispersion, 1e-300)))
         if link.covariance is None or link.systematic is None or not link.good:
             continue
         systematic = np.maximum(systematic, link.systematic)
@@ -297,9 +307,13 @@ def _closed(
         ratios.append(float(error @ np.linalg.pinv(may) @ error) / ndim)
         excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
     everywhere = frozenset(f for f in SHARED if seen[f] > len(links) / 2)
+    # around a loop, the third pair follows from two
+    freedom = 2 * max(2 * len(unlikely) // 3, 1)
+    if unlikely and chdtrc(freedom, freedom * float(np.mean(unlikely))) < MAX_DISPERSION:
+        everywhere |= {Status.MISFIT}
     if len(links) < 2 or not ratios:
         return Loops(float("nan"), 0.0, everywhere, systematic)
-    freedom = max(2 * len(ratios) // 3, 1) * ndim  # around a loop, the third follows from two
+    freedom = max(2 * len(ratios) // 3, 1) * ndim
     chance = float(chdtrc(freedom, freedom * float(np.mean(ratios))))
     beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
     return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere, systematic)

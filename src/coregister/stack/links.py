@@ -16,12 +16,13 @@ from coregister.estimator.fill import without
 from coregister.estimator.overlap.search import MAX_FILLED
 from coregister.estimator.single import Single
 from coregister.images import Image, together
-from coregister.register import measure
+from coregister.register import measure, route_of
 from coregister.stack.frames import Frames
 from coregister.stack.look import Look
 from coregister.stack.rays import struck
 from coregister.stack.ready import Kept, Ready, Samples, ready, samples_of
 from coregister.status import ADVISORY, Status
+from coregister.trust import conclude, rivals
 
 Float = NDArray[np.float64]
 
@@ -61,6 +62,8 @@ class Link(NamedTuple):
         The frame has no hot pixels or cosmic rays that it shows by itself.
     systematic : (ndim,) array or None
         Bound on what aliasing does to the offset, px; None like the covariance.
+    dispersion : float
+        Probability of frequencies that disagree this much on the offset, if all see one scene.
     """
 
     offset: Float
@@ -68,6 +71,7 @@ class Link(NamedTuple):
     flags: frozenset[Status]
     clean: bool = False
     systematic: Float | None = None
+    dispersion: float = 1.0
 
     @property
     def good(self) -> bool:
@@ -138,10 +142,19 @@ class Centre:
             max_offset=self._options.max_offset,
             initial=None,
         )
+        singles, dispersion = (self.single, other.single), 1.0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
-            result = measure(pair, (self.single, other.single))
-        return Link(result.offset, result.covariance, result.flags, clean, result.systematic)
+            if self._options.periodic:
+                result = measure(pair, singles)
+            else:
+                route = route_of(pair, singles)
+                fits = [route.refine(candidate) for candidate in rivals(route.search())]
+                result = conclude(pair, fits)
+                dispersion = max(fit.dispersion for fit in fits)
+        return Link(
+            result.offset, result.covariance, result.flags, clean, result.systematic, dispersion
+        )
 
 
 def link_block(
