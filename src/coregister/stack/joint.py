@@ -37,8 +37,8 @@ UNLIKE = 0.06
 MAX_EXCESS = 0.005
 #: probability of pairs whose frequencies disagree so on their offsets, all taken together (Fisher),
 #: below which more than one scene is in all frames: a pattern that drifts too little to be told in
-#: any single pair, say
-MAX_DISPERSION = 1e-6
+#: any single pair, say. A scene that turns, or changes, is above: frames of the sun 1e-7
+MAX_DISPERSION = 1e-9
 #: how much wider bars may become before nothing is believed
 WIDEST = 5.0
 #: share of the frames with a flag that casts doubt, beyond which the whole is not believed
