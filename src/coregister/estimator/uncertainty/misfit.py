@@ -29,7 +29,7 @@ ECHO_LAG = 4
 #: px along the shortest axis from which a first look at every second sample is worth while, and
 #: its probability below which all are looked at
 ECHO_SIDE = 32
-ASK_CLOSER = 0.01
+ASK_CLOSER = 0.1
 
 
 def distortion(left: Float, pulls: Float) -> float:
