@@ -190,17 +190,22 @@ def measure(pair: Pair, singles: tuple[Single, Single]) -> Registration:
     """The stages, one after the other."""
     if any(image.constant for image in pair.images):
         return unknown(pair)
+    return conclude(pair, fits_of(pair, singles))
+
+
+def fits_of(pair: Pair, singles: tuple[Single, Single]) -> list[Fit]:
+    """Refinements of the candidate offsets that rival each other, at least one."""
     route = route_of(pair, singles)
-    fits = _fits(route)
+    fits = _refined(route)
     if isinstance(route, PeriodicRoute) and any(fit.outlying for fit in fits):
         # the other route looks at pixels one by one: a few stars stay, rays and hot pixels do not
-        others = _fits(OverlapRoute(pair, singles))
+        others = _refined(OverlapRoute(pair, singles))
         if any(fit.outlying for fit in others):
-            fits = others
-    return conclude(pair, fits)
+            return others
+    return fits
 
 
-def _fits(route: Route) -> list[Fit]:
+def _refined(route: Route) -> list[Fit]:
     return [route.refine(candidate) for candidate in rivals(route.search())]
 
 

@@ -9,7 +9,7 @@ from coregister.estimator.spectrum import Spectra
 from coregister.estimator.uncertainty import weight_beside
 from coregister.estimator.uncertainty.covariance import MOST_LOST, loosened_by
 from coregister.estimator.uncertainty.disagreement import InRings
-from coregister.estimator.uncertainty.misfit import echo, echoes
+from coregister.estimator.uncertainty.misfit import _heard, echo
 from coregister.estimator.window import Window
 from coregister.images import prepare
 from coregister.simulate import random_scene, simulate_pair
@@ -70,7 +70,7 @@ def test_the_chance_of_an_echo_is_that_of_white_noise(shape, step):
     rng = np.random.default_rng(11)
     noise = rng.normal(size=(400, *shape)).astype(np.float32)
     ring = np.array([0.1]), np.array([100.0]), np.array([10.0])
-    chance = np.concatenate([echoes(part, step, *ring).probability for part in np.split(noise, 8)])
+    chance = np.concatenate([_heard(part, step, *ring).probability for part in np.split(noise, 8)])
     for level in (0.5, 0.1, 0.03):
         # below: one lag of a smooth correlation is not independent of the next
         assert 0.4 * level < np.mean(chance < level) < 1.4 * level + 3 * np.sqrt(level / 400)

@@ -61,12 +61,13 @@ class _Modes(NamedTuple):
 
 
 class _Weighed(NamedTuple):
-    """Gain, spectra, the weight of every mode, and `Equations.powers`."""
+    """Gain, spectra, the weight of every mode, `Equations.powers` and `Equations.found`."""
 
     gain: float
     spectra: Spectra
     weight: Float
     powers: Float
+    found: Float
 
 
 class Comparison:
@@ -123,8 +124,6 @@ class Comparison:
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
         self._modes: _Modes | None = None
-        #: spectrum of the scene as it was found last, whatever is known of it
-        self.found: Float | None = None
 
     @property
     def single(self) -> bool:
@@ -200,7 +199,7 @@ class Comparison:
             if slopes is not None:
                 seen = self._weigh(x, self._background.without(y, slopes))
                 columns = self._background.columns(tilted=True)
-        gain, spectra, weight, _ = seen
+        gain, spectra, weight = seen.gain, seen.spectra, seen.weight
         self._gain = gain
         share = float(spectra.share)
         scene = gain * x
@@ -243,6 +242,7 @@ class Comparison:
             nuisance=nuisance,
             nuisance_inverse=covariance,
             powers=seen.powers,
+            found=seen.found,
             gain=gain,
             background=self._moving.level + y_level - gain * (self._reference.level + x_level),
         )
@@ -269,10 +269,7 @@ class Comparison:
         subtract(residual, equations.nuisance_inverse @ amplitude, nuisance)
         x_level, y_level = modes.slope_levels @ way
         level = equations.background + float(y_level + gain * x_level)
-        other = replace(equations, residual=residual, background=level)
-        if "telling_modes" in equations.__dict__:  # the same
-            other.__dict__["telling_modes"] = equations.telling_modes
-        return other
+        return replace(equations, residual=residual, background=level)
 
     def weight_of(self, spectra: Spectra) -> Float:
         """Weight of each ring, the power of the scene as it is known."""
@@ -323,7 +320,6 @@ class Comparison:
         xx, yy, xy = (rings.mean(np.multiply(a, b, out=spare)) for a, b in ((x, x), (y, y), (x, y)))
         if self._seen is None:
             gain, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=self._gain)
-            self.found = spectra.scene
             return gain, spectra, np.stack([gain**2 * xx, yy, gain * xy])
         # noise from what was measured, the scene from all of it: holes leak it over the faint rings
         share = dot(self._seen, self._seen) / self._seen.size
@@ -338,7 +334,6 @@ class Comparison:
         first, cross = gain**2 * xx, gain * xy
         residual = np.maximum(yy - 2 * cross + first, 0.0)
         whole = fit_spectra(xx=first, yy=yy, xy=cross, residual=residual, count=count)
-        self.found = whole.scene
         return gain, replace(seen, scene=whole.scene), np.stack([first, yy, cross])
 
     def _measured(self, modes: Float) -> Float:
@@ -367,8 +362,9 @@ class Comparison:
 
     def _weigh(self, x: Float, y: Float) -> _Weighed:
         gain, spectra, powers = self._photometry(x, y)
-        spectra = self._known(spectra)
-        return _Weighed(gain, spectra, self.rings.spread(spectra.weight, self.dtype), powers)
+        found, spectra = spectra.scene, self._known(spectra)
+        weight = self.rings.spread(spectra.weight, self.dtype)
+        return _Weighed(gain, spectra, weight, powers, found)
 
     def _known(self, spectra: Spectra) -> Spectra:
         """Spectra, the scene's as it is known."""

@@ -156,6 +156,8 @@ class Equations:
     powers : (3, size) array
         The two auto-spectra and the cross-spectrum as they were found, ring by ring, in units of
         moving.
+    found : (size,) array
+        Spectrum of the scene as it was found, whatever else is known of it.
     gain, background : float
         ``moving = gain * reference + background``.
     """
@@ -170,6 +172,7 @@ class Equations:
     nuisance: Float
     nuisance_inverse: Float
     powers: Float
+    found: Float
     gain: float
     background: float
 

@@ -366,7 +366,7 @@ def _local_means(data: Float, valid: NDArray[np.bool_]) -> Float:
         return np.where(valid, data, float(np.mean(data[valid])) if valid.any() else 0.0)
     weight, total = valid.astype(np.float32), np.where(valid, data, 0.0)
     for axis in range(data.ndim):
-        weight, total = (_halved(v, axis) for v in (weight, total))
+        weight, total = (halved(v, axis) for v in (weight, total))
     held = weight > 0
     coarse = np.divide(total, weight, out=np.zeros_like(total), where=held)
     between = _local_means(coarse, held)
@@ -387,7 +387,7 @@ def _doubled(values: Float, axis: int, length: int) -> Float:
     return result
 
 
-def _halved(values: NDArray[Any], axis: int) -> NDArray[Any]:
+def halved(values: NDArray[Any], axis: int) -> NDArray[Any]:
     """Sums of every two along an axis, and the last one alone if it is odd."""
     along_axis = (slice(None),) * axis
     sums = values[(*along_axis, slice(0, None, 2))].copy()

@@ -38,7 +38,7 @@ MAX_EXCESS = 0.005
 #: probability of pairs whose frequencies disagree so on their offsets, all taken together (Fisher),
 #: below which more than one scene is in all frames: a pattern that drifts too little to be told in
 #: any single pair, say. A scene that turns, or changes, is above: frames of the sun 1e-7
-MAX_DISPERSION = 1e-9
+MAX_TOGETHER = 1e-9
 #: how much wider bars may become before nothing is believed
 WIDEST = 5.0
 #: share of the frames with a flag that casts doubt, beyond which the whole is not believed
@@ -307,16 +307,20 @@ def _closed(
         ratios.append(float(error @ np.linalg.pinv(may) @ error) / ndim)
         excess.append(float(np.trace(np.linalg.pinv(joint_one) @ (np.outer(error, error) - may))))
     everywhere = frozenset(f for f in SHARED if seen[f] > len(links) / 2)
-    # around a loop, the third pair follows from two
-    freedom = 2 * max(2 * len(unlikely) // 3, 1)
-    if unlikely and chdtrc(freedom, freedom * float(np.mean(unlikely))) < MAX_DISPERSION:
+    freedom = 2 * _independent(len(unlikely))
+    if unlikely and chdtrc(freedom, freedom * float(np.mean(unlikely))) < MAX_TOGETHER:
         everywhere |= {Status.MISFIT}
     if len(links) < 2 or not ratios:
         return Loops(float("nan"), 0.0, everywhere, systematic)
-    freedom = max(2 * len(ratios) // 3, 1) * ndim
+    freedom = ndim * _independent(len(ratios))
     chance = float(chdtrc(freedom, freedom * float(np.mean(ratios))))
     beyond = max(float(np.mean(excess)) / ndim, 0.0) if chance < MAX_EXCESS else 0.0
     return Loops(float(np.sqrt(np.mean(ratios))), beyond, everywhere, systematic)
+
+
+def _independent(count: int) -> int:
+    """Of so many pairs: around a loop, the third follows from two."""
+    return max(2 * count // 3, 1)
 
 
 def _loops(numbers: Sequence[int]) -> list[list[tuple[int, int]]]:

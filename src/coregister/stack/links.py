@@ -16,13 +16,13 @@ from coregister.estimator.fill import without
 from coregister.estimator.overlap.search import MAX_FILLED
 from coregister.estimator.single import Single
 from coregister.images import Image, together
-from coregister.register import measure, route_of
+from coregister.register import fits_of
 from coregister.stack.frames import Frames
 from coregister.stack.look import Look
 from coregister.stack.rays import struck
 from coregister.stack.ready import Kept, Ready, Samples, ready, samples_of
 from coregister.status import ADVISORY, Status
-from coregister.trust import conclude, rivals
+from coregister.trust import conclude
 
 Float = NDArray[np.float64]
 
@@ -142,16 +142,11 @@ class Centre:
             max_offset=self._options.max_offset,
             initial=None,
         )
-        singles, dispersion = (self.single, other.single), 1.0
+        fits = fits_of(pair, (self.single, other.single))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
-            if self._options.periodic:
-                result = measure(pair, singles)
-            else:
-                route = route_of(pair, singles)
-                fits = [route.refine(candidate) for candidate in rivals(route.search())]
-                result = conclude(pair, fits)
-                dispersion = max(fit.dispersion for fit in fits)
+            result = conclude(pair, fits)
+        dispersion = max(fit.dispersion for fit in fits)
         return Link(
             result.offset, result.covariance, result.flags, clean, result.systematic, dispersion
         )

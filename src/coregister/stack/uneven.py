@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.matrices import inverse
 from coregister.fourier import pairs_of_axes
-from coregister.products import contract, dot
+from coregister.products import contract, products
 
 Float = NDArray[np.float64]
 
@@ -77,10 +77,7 @@ class Unevenness:
         chance = float(gammaincc(ndim * ndim / 2, chi2 / 2))
 
         seen = bread @ squares @ bread.T
-        fourths = np.empty((len(pairs), len(pairs)))
-        for p, one in enumerate(crossed):
-            for q, other in enumerate(crossed[: p + 1]):
-                fourths[p, q] = fourths[q, p] = dot(one, other)
+        fourths = products(crossed, crossed)
         size = float(np.abs(bread).max()) or 1.0
         rows = bread / size
         shares = np.array([[(1 + (i != j)) * row[i] * row[j] for i, j in pairs] for row in rows])

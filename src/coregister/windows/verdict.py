@@ -25,7 +25,7 @@ from coregister.estimator.uncertainty.disagreement import (
     COARSE_EXCESS,
     contradictions,
 )
-from coregister.estimator.uncertainty.misfit import ASK_CLOSER, echoes
+from coregister.estimator.uncertainty.misfit import echoes
 from coregister.products import matmul
 from coregister.trust import (
     FIXED,
@@ -131,12 +131,9 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     still = np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED), axis=1)
     second = contradictions(spectra.coherence, count) < MAX_CONTRADICTION
     signal = scene / np.maximum(noise, 1e-300)
-    echo, energy = echoes(rest, 2, kernels.frequency, count, signal)
-    asked = still | uneven | (echo < ASK_CLOSER)
-    if asked.any():
-        echo[asked], energy[asked] = echoes(rest[asked], 1, kernels.frequency, count, signal[asked])
+    echo, energy = echoes(rest, kernels.frequency, count, signal, closely=still | uneven)
     second |= (echo < MAX_CONTRADICTION) & (energy > SECOND_SCENE)
-    echoed = asked & (echo < MAX_IF_LIKELY)
+    echoed = echo < MAX_IF_LIKELY
     second |= echoed & still
     # noise that only its pixels explain may be a source that moves by itself
     misfit = (warp < MAX_DISTORTION) | (uneven & (echoed | (warp < MAX_IF_LIKELY)))

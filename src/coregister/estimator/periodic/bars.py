@@ -105,7 +105,9 @@ def conclude(
         dof=dof,
         outlying=_peak(left) > OUTLYING or any(map(_ruled, pulls)),
         distortion=1.0,
-        echo=echo(left, rings.frequency * modes.step, rings.count, spectra),
+        echo=lambda closely: echo(
+            left, rings.frequency * modes.step, rings.count, spectra, closely=closely
+        ),
         lines_alone=lambda: False,
         dispersion=1.0,
         contradiction=contradiction(spectra.coherence, rings.count),

@@ -135,7 +135,7 @@ def pick(
     summits: list[Lag] = []
     for _ in range(MAX_LOOKS):
         best = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
-        if rank[best] == -np.inf or len(candidates) == MAX_CANDIDATES:
+        if rank[best] == -np.inf:
             break
         near, top = around(best, rank.shape, SEPARATION), summit(height, best, rank.shape)
         rank[near] = -np.inf
@@ -182,4 +182,6 @@ def pick(
                 at_edge=edge(offset),
             )
         )
+        if len(candidates) == MAX_CANDIDATES:
+            break
     return candidates

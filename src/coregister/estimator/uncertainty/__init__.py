@@ -102,9 +102,11 @@ def conclude_fit(
         dof=dof,
         outlying=outlying,
         distortion=distortion(left, pulls) if tested else 1.0,
-        echo=echo(left, rings.frequency * comparison.step, count, spectra)
-        if noisy
-        else Echo(1.0, 0.0),
+        echo=lambda closely: (
+            echo(left, rings.frequency * comparison.step, count, spectra, closely=closely)
+            if noisy
+            else Echo(1.0, 0.0)
+        ),
         lines_alone=lambda: noisy and lines_alone(comparison, equations),
         dispersion=dispersion(comparison, equations, left, in_rings) if tested else 1.0,
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
@@ -140,8 +142,7 @@ def weight_beside(
     turned = away @ in_rings.score + np.einsum("i,ijn,j->n", away, in_rings.information, away) / 2
     count, (xx, yy, xy) = comparison.rings.count, equations.powers
     xy = xy - turned / count
-    start = comparison.found
-    _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=1.0, scene=start)
+    _, spectra = photometry(xx=xx, yy=yy, xy=xy, count=count, gain=1.0, scene=equations.found)
     return comparison.weight_of(spectra)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations, moments
+from coregister.estimator.fill import halved
 from coregister.estimator.matrices import inverse
 from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.spectrum import Spectra
@@ -62,7 +63,9 @@ def _powers(arms: list[Float]) -> list[Float]:
     return [np.stack([np.ones_like(arm), arm, arm**2]) for arm in arms]
 
 
-def echo(left: Real, frequency: Float, count: Float, spectra: Spectra) -> Echo:
+def echo(
+    left: Real, frequency: Float, count: Float, spectra: Spectra, *, closely: bool = False
+) -> Echo:
     """Whether another scene is in what is left over.
 
     Where two scenes are on top of each other, displaced by different offsets, the fit takes one of
@@ -76,31 +79,52 @@ def echo(left: Real, frequency: Float, count: Float, spectra: Spectra) -> Echo:
     frequency, count : (size,) array
         Of the rings: cycles a sample, and modes.
     spectra : Spectra
+    closely : bool
+        A first look at every second sample is not enough.
     """
     signal = spectra.scene / np.maximum(spectra.residual, 1e-300)
-    quick = min(left.shape) >= ECHO_SIDE
-    found = echoes(left[np.newaxis], 2 if quick else 1, frequency, count, signal)
-    if quick and found.probability[0] < ASK_CLOSER:
-        found = echoes(left[np.newaxis], 1, frequency, count, signal)
+    found = echoes(left[np.newaxis], frequency, count, signal[np.newaxis], closely=closely)
     return Echo(float(found.probability[0]), float(found.second[0]))
 
 
-def echoes(left: Real, step: int, frequency: Float, count: Float, signal: Float) -> Echo:
+def echoes(
+    left: Real,
+    frequency: Float,
+    count: Float,
+    signal: Float,
+    *,
+    closely: NDArray[np.bool_] | bool = False,
+) -> Echo:
     """The same for many pairs.
 
     Parameters
     ----------
     left : (n, ...) array
-    step : {1, 2}
-        Pixels between the samples that are looked at. Every second will do for a first look: the
-        band needs no more, and the rest is white. But a lag between them has half the height.
     frequency, count
         As for `echo`.
-    signal : (size,) or (n, size) array
+    signal : (n, size) array
         Power of the scene in units of that of the residual.
+    closely : bool, or (n,) bool array
+        As for `echo`.
+    """
+    if min(left.shape[1:]) < ECHO_SIDE:
+        return _heard(left, 1, frequency, count, signal)
+    probability, second = _heard(left, 2, frequency, count, signal)
+    asked = closely | (probability < ASK_CLOSER)
+    if asked.any():
+        probability[asked], second[asked] = _heard(left[asked], 1, frequency, count, signal[asked])
+    return Echo(probability, second)
+
+
+def _heard(left: Real, step: int, frequency: Float, count: Float, signal: Float) -> Echo:
+    """The same with every sample, or every second one.
+
+    The band needs no more, and the rest is white; but a lag between them has half the height.
     """
     if step == 2:
-        left = _halved(left)
+        for axis, n in enumerate(left.shape[1:], start=1):
+            even = (slice(None),) * axis + (slice(n // 2 * 2),)
+            left = halved(left[even], axis)
     shape = left.shape[1:]
     ndim, axes = len(shape), tuple(range(1, left.ndim))
     transformed = scipy.fft.rfftn(left, axes=axes)
@@ -133,17 +157,6 @@ def echoes(left: Real, step: int, frequency: Float, count: Float, signal: Float)
     share = lowest / np.maximum(whole, 1e-300)
     second = share * heard.sum() / np.maximum(signal @ heard, 1e-300)
     return Echo(np.where(variance > 0, chance, 1.0), np.where(variance > 0, second, 0.0))
-
-
-def _halved(values: Real) -> Real:
-    """Sums of two neighbours along every axis but the first."""
-    for axis in range(1, values.ndim):
-        even = values.shape[axis] // 2 * 2
-        first, second = (
-            values[(slice(None),) * axis + (slice(start, even, 2),)] for start in (0, 1)
-        )
-        values = first + second
-    return values
 
 
 def lines_alone(comparison: Comparison, equations: Equations) -> bool:
