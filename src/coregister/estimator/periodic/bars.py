@@ -105,8 +105,8 @@ def conclude(
         dof=dof,
         outlying=_peak(left) > OUTLYING or any(map(_ruled, pulls)),
         distortion=1.0,
-        echo=lambda closely: echo(
-            left, rings.frequency * modes.step, rings.count, spectra, closely=closely
+        echo=lambda faintest: echo(
+            left, rings.frequency * modes.step, rings.count, spectra, faintest=faintest
         ),
         lines_alone=lambda: False,
         dispersion=1.0,
