@@ -205,21 +205,28 @@ class Sampled:
         product *= second
         return np.asarray(product)
 
-    @cached_property
-    def workspace(self) -> Float:
-        """Room for a real number a mode: fresh arrays cost more than what is done with them."""
-        return np.empty(self.spectra[0].shape)
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """Of a real number of the spectra."""
+        return self.spectra[0].real.dtype
 
-    def aligned(self, offset: Float, real: Float, imaginary: Float | None = None) -> None:
-        """Put the cross-spectrum with an offset taken out into arrays that are there."""
-        cross = self.cross
+    @cached_property
+    def aligned(self) -> tuple[Float, Float]:
+        """Real and imaginary part of the cross-spectrum where `align` turned it last.
+
+        In arrays that stay: fresh ones cost more than what is done with them.
+        """
+        return np.empty(self.cross.shape), np.empty(self.cross.shape)
+
+    def align(self, offset: Float) -> None:
+        """Take an offset out of the cross-spectrum."""
+        cross, (real, imaginary) = self.cross, self.aligned
         first, rest = self.modes.ramp(-offset, np.complex128)
         for rows in blocks(cross.shape):
             block = first[rows] * rest
             block *= cross[rows]
             real[rows] = block.real
-            if imaginary is not None:
-                imaginary[rows] = block.imag
+            imaginary[rows] = block.imag
 
     def halfway(self, offset: Float) -> Iterator[tuple[slice, Complex, Complex]]:
         """The half spectra, some rows of them at a time, each moved by half of an offset."""
