@@ -251,7 +251,8 @@ def _aliasing(reading: Reading, bread: Float, offset: Float) -> Float:
     folded = folded_power(rings, cross, spectra.scene, spectra.noise_product)
     if not folded.any():
         return np.zeros(len(offset))
-    power = heavy * rings.at_bins(folded)
+    folded = rings.at_bins(folded)
+    power = heavy * folded
     coherent = np.array([power @ sums for sums in modes.moduli])
     in_modes = rings.at_modes(power * heavy * (reading.gain / images.size), real.dtype).reshape(
         real.shape
@@ -259,7 +260,7 @@ def _aliasing(reading: Reading, bread: Float, offset: Float) -> Float:
     in_modes *= np.maximum(real, 0)
     chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
     scene = np.maximum(rings.at_bins(spectra.scene), 1e-300)
-    meeting = heavy * np.sqrt(rings.at_bins(folded) * scene)
+    meeting = heavy * np.sqrt(folded * scene)
 
     def density() -> tuple[Float, Float]:
         pulled = 2 * np.pi * rings.at_bins(rings.frequency) * meeting
