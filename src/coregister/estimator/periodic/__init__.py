@@ -195,35 +195,29 @@ class PeriodicRoute:
 
     def refine(self, candidate: Candidate) -> Fit:
         """The optimum of the weighted correlation polynomial near a candidate."""
-        offset, n_iter, shift, near = candidate.offset, 0, 0.0, False
-        reading = Reading(self._sampled, offset)
+        n_iter, shift = 0, 0.0
+        reading = Reading(self._sampled, candidate.offset)
         for turn in range(TURNS):  # the weight depends on the coherence, read at the offset
             if self._narrow and self._rounded_away(reading.spectra):
                 self._widen()
-                return self.refine(replace(candidate, offset=offset))
-            if turn:
-                step, near = reading.step()
-            if near:
-                n_iter += 1
-                offset, converged = offset + step, True
-            else:
-                offset, steps, converged = reading.climb(offset, MAX_STEPS - n_iter)
-                n_iter += steps
-            moved = offset - reading.offset
-            last, shift = shift, float(np.sqrt(abs(moved @ reading.information @ moved)))
+                return self.refine(replace(candidate, offset=reading.offset))
+            step = reading.step() if turn else None
+            way = step if step and step.near else reading.climb(MAX_STEPS - n_iter)
+            n_iter += way.steps
+            last, shift = shift, way.bars
             # the next one would move it by as much less
-            if near and (shift < TOLERANCE or shift**2 < TOLERANCE * last):
+            if way is step and (shift < TOLERANCE or shift**2 < TOLERANCE * last):
                 break
-            reading = Reading(self._sampled, offset, reading)
+            reading = Reading(self._sampled, way.offset, reading)
         first, second = (image.mean for image in self._pair.images)
         return conclude(
             candidate,
             reading,
-            offset,
-            self._nearest(offset),
+            way.offset,
+            self._nearest(way.offset),
             background=second - reading.gain * first,
             n_iter=n_iter,
-            converged=converged,
+            converged=way.near,
         )
 
     def _rounded_away(self, spectra: Spectra) -> bool:

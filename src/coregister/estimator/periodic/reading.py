@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,26 @@ from coregister.fourier import TrigPolynomial
 
 #: bars times px: length of a step of Newton's after which none is left that counts
 NEAR = 3e-3
+
+
+class Climb(NamedTuple):
+    """A way towards the optimum.
+
+    Attributes
+    ----------
+    offset : (ndim,) array
+        Where it ended.
+    bars : float
+        How long it was.
+    steps : int
+    near : bool
+        No step follows that counts.
+    """
+
+    offset: Float
+    bars: float
+    steps: int
+    near: bool
 
 
 class Reading:
@@ -88,20 +109,22 @@ class Reading:
         moments = self.images.modes.moments(self.signal, (0, 1, 2))
         return self._unit * pairwise_matrix(moments)
 
-    def step(self) -> tuple[Float, bool]:
-        """To the optimum, of Newton's, and whether that is near."""
+    def step(self) -> Climb:
+        """One step of Newton's towards the optimum for weights that stay."""
         gradient = np.array([self.heavy @ slope for slope in self.slopes])
-        return newton(gradient, self.information)
+        step, near = newton(gradient, self.information)
+        return Climb(self.offset + step, _bars(step, self.information), 1, near)
 
-    def climb(self, offset: Float, most: int) -> tuple[Float, int, bool]:
-        """The optimum for weights that stay: where, after how many steps, and whether it is one."""
-        surface, near, taken = self.surface()(), False, 0
-        while not near and taken < most:
+    def climb(self, most: int) -> Climb:
+        """Steps all the way to that optimum: one, or so many at most."""
+        surface, offset, taken = self.surface()(), self.offset, 0
+        while True:
             taken += 1
             _, gradient, hessian = surface.derivatives(offset)
             step, near = newton(gradient, -hessian)
             offset = offset + step
-        return offset, taken, near
+            if near or taken >= most:
+                return Climb(offset, _bars(offset - self.offset, hessian), taken, near)
 
     def surface(self) -> Callable[[], TrigPolynomial]:
         """Makes the log-likelihood against offset, for weights that stay."""
@@ -128,5 +151,8 @@ def newton(gradient: Float, information: Float) -> tuple[Float, bool]:
     size[size <= 1e-9 * size.max()] = np.inf
     step = vectors @ ((vectors.T @ gradient) / size)
     step = np.minimum(np.maximum(step, -0.5), 0.5)
-    bars = np.sqrt(abs(float(step @ information @ step)))
-    return step, bool(bars * np.abs(step).max() < NEAR)
+    return step, bool(_bars(step, information) * np.abs(step).max() < NEAR)
+
+
+def _bars(way: Float, information: Float) -> float:
+    return float(np.sqrt(abs(way @ information @ way)))
