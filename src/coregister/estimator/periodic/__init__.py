@@ -6,6 +6,7 @@ found by Newton steps on the polynomial itself, with no grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -143,8 +144,7 @@ class PeriodicRoute:
             _filtered(spectrum, rings.at_bins(values), sums, rings, images.size)
             for spectrum, values, sums in zip(images.spectra, filters, images.sums, strict=True)
         )
-        rows = [_rows(spectrum, shape) for spectrum in (first, second)]
-        few = sparse(rows, band)
+        few = sparse(_rows((first, second), shape), band)
         if few and images is not self._pixels:
             return []
         correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
@@ -259,11 +259,10 @@ def _reversed_product(first: Complex, second: Complex) -> NDArray[np.complex64]:
     return product
 
 
-def _rows(spectrum: Complex, shape: tuple[int, ...]) -> Float:
-    """Every eighth row of an image, or all where there are few: cheap, and like the rest."""
+def _rows(spectra: Sequence[Complex], shape: tuple[int, ...]) -> list[Float]:
+    """Every eighth row of some images, or all where there are few: cheap, and like the rest."""
     rows, *rest = shape
-    step = 8
-    if len(shape) == 1 or rows % step or rows < 8 * step:
-        return clipped(scipy.fft.irfftn(spectrum, s=shape))
-    folded = spectrum.reshape(step, rows // step, *spectrum.shape[1:]).sum(axis=0)
-    return clipped(scipy.fft.irfftn(folded, s=(rows // step, *rest)))
+    step = 8 if len(shape) > 1 and rows % 8 == 0 and rows >= 64 else 1
+    folded = np.stack([s.reshape(step, -1, *s.shape[1:]).sum(axis=0) for s in spectra])
+    axes = range(1, folded.ndim)
+    return [clipped(few) for few in scipy.fft.irfftn(folded, s=(rows // step, *rest), axes=axes)]
