@@ -66,8 +66,7 @@ class Image:
     def mean(self) -> float:
         """Mean of all pixels."""
         with np.errstate(over="ignore", invalid="ignore"):
-            rows = self.values.mean(axis=-1)  # short enough for single precision
-            return float(rows.mean(dtype=np.float64))
+            return float(self.values.mean(dtype=np.float64))
 
     @property
     def constant(self) -> bool:
