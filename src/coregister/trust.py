@@ -105,7 +105,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
     stderr = np.sqrt(covariance.diagonal())
     still = in_place(best.offset - pair.rest, stderr)
-    echo, second = best.echo(still or uneven)
+    echo, second = best.echo(0.0 if still or uneven else SECOND_SCENE)
     # noise that only its pixels explain may be a source that moves by itself, or aliasing
     aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
     uncommon = MAX_IF_ALIASED if aliased else MAX_IF_LIKELY

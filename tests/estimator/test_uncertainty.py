@@ -94,3 +94,7 @@ def test_the_energy_of_a_second_scene_is_that_of_what_was_put_in(energy, lag):
         found = echo(left, frequency, frequency, spectra)
         assert found.probability < 1e-9
         np.testing.assert_allclose(found.second, energy, rtol=0.1)
+        # all that is left over, as much as two such scenes, is what one could have at most
+        most = (1 + 200 * energy) / 100
+        assert echo(left, frequency, frequency, spectra, faintest=0.99 * most).probability < 1e-9
+        assert echo(left, frequency, frequency, spectra, faintest=1.01 * most) == (1.0, 0.0)

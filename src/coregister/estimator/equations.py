@@ -39,7 +39,7 @@ def known_directions(information: Float, noise: Float) -> tuple[Float, Float]:
     """
     values, vectors = principal(information)
     squares = vectors.swapaxes(-1, -2) ** 2
-    scatter = np.sqrt(np.einsum("...ui,...ij,...uj->...u", squares, noise, squares))
+    scatter = np.sqrt((squares @ noise * squares).sum(axis=-1))
     largest = np.abs(values).max(axis=-1, keepdims=True)
     floor = np.maximum(INFORMATION_SIGMA * scatter, ANISOTROPY * largest)
     return np.where(values > floor, values, 0.0), vectors

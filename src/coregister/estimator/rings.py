@@ -213,7 +213,9 @@ class Rings:
 
     def at_modes(self, bin_values: Float, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Values on the narrow bins, at every mode; 0 at zero frequency."""
-        return self._taken(np.append(bin_values, 0.0).astype(dtype, copy=False))
+        values = np.zeros(self._used + 1, dtype)
+        values[:-1] = bin_values
+        return self._taken(values)
 
     def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
         """Of values on the narrow bins, and one for no ring, that of every mode."""

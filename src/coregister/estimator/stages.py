@@ -103,7 +103,7 @@ class Fit:
     distortion : float
         Probability of a local displacement this uneven if the pair is only shifted.
     echo : callable
-        Tells if another scene is in what is left over; looks closely if that is asked for.
+        Tells if another scene is in what is left over, if none fainter than this is asked for.
     lines_alone : callable
         Tells if rows or columns of one value make the answer, and all else is found elsewhere.
     dispersion : Dispersion
@@ -134,7 +134,7 @@ class Fit:
     dof: float
     outlying: bool
     distortion: float
-    echo: Callable[[bool], Echo]
+    echo: Callable[[float], Echo]
     lines_alone: Callable[[], bool]
     dispersion: Dispersion
     contradiction: float

@@ -6,6 +6,7 @@ found by Newton steps on the polynomial itself, with no grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,6 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import clipped
-from coregister.estimator.matrices import principal
 from coregister.estimator.periodic.bars import conclude
 from coregister.estimator.periodic.modes import (
     AutoSpectra,
@@ -27,6 +27,7 @@ from coregister.estimator.periodic.modes import (
     modes_of,
     thinning,
 )
+from coregister.estimator.periodic.reading import Reading
 from coregister.estimator.rings import Rings
 from coregister.estimator.search import pick
 from coregister.estimator.search.correlation import signed_lags
@@ -39,18 +40,14 @@ from coregister.estimator.search.steps import (
     steps_between_samples,
 )
 from coregister.estimator.single import Single
-from coregister.estimator.spectrum import Spectra, photometry
+from coregister.estimator.spectrum import Spectra
 from coregister.estimator.stages import Candidate, Fit
-from coregister.fourier import TrigPolynomial
 from coregister.images import Pair
 
-MAX_STEPS = 30
+#: times that spectra are read, and steps of Newton's in all
+TURNS, MAX_STEPS = 3, 30
 #: bars: a change of the weights that moves the offset by less does not count
 TOLERANCE = 1e-3
-#: bars (times px): square of a step of Newton's, of which the offset may still be wrong
-SMALL = 1e-5
-#: bars: a step that is made by the rounding of single precision
-NARROW_STEP = 1e-4
 #: noise below this share of the mean power of the modes, or of that of its ring, to which single
 #: precision would add
 NARROW_NOISE, NARROW_NOISE_OF_RING = 1e-7, 1e-11
@@ -147,8 +144,7 @@ class PeriodicRoute:
             _filtered(spectrum, rings.at_bins(values), sums, rings, images.size)
             for spectrum, values, sums in zip(images.spectra, filters, images.sums, strict=True)
         )
-        rows = [_rows(spectrum, shape) for spectrum in (first, second)]
-        few = sparse(rows, band)
+        few = sparse(_rows((first, second), shape), band)
         if few and images is not self._pixels:
             return []
         correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)
@@ -198,62 +194,30 @@ class PeriodicRoute:
         return np.asarray(offset - period * turns)
 
     def refine(self, candidate: Candidate) -> Fit:
-        """Newton steps on the weighted correlation polynomial."""
-        images = self._sampled
-        rings = images.rings
-        cross = images.cross.astype(images.spectra[0].dtype, copy=False)
-        offset = candidate.offset.copy()
-        weighted = np.empty_like(images.spectra[0])
-        gain, spectra = self._photometry(offset, None, None)
+        """The optimum of the weighted correlation polynomial near a candidate."""
         n_iter, shift = 0, 0.0
-        for turn in range(3):  # the weight depends on the coherence, which is read at the offset
-            if turn:
-                gain, spectra = self._photometry(offset, gain, spectra)
-            if self._narrow and self._rounded_away(spectra):
+        reading = Reading(self._sampled, candidate.offset)
+        for turn in range(TURNS):  # the weight depends on the coherence, read at the offset
+            if self._narrow and self._rounded_away(reading.spectra):
                 self._widen()
-                return self.refine(replace(candidate, offset=offset))
-            weight = rings.at_bins(spectra.weight * (gain / images.size))
-            in_modes = rings.at_modes(weight, weighted.real.dtype)
-            np.multiply(cross, in_modes.reshape(cross.shape), out=weighted)
-            polynomial = TrigPolynomial(weighted, images.shape, density=images.modes.density)
-            start = offset
-            converged = False
-            while not converged and n_iter < MAX_STEPS:
-                n_iter += 1
-                _, gradient, hessian = polynomial.derivatives(offset)
-                values, vectors = principal(-hessian)
-                # uphill even where the surface is not concave, and not where it is flat
-                size = np.abs(values)
-                top = float(size.max())
-                size[size <= 1e-9 * top] = np.inf
-                step = vectors @ ((vectors.T @ gradient) / size)
-                offset = offset + np.minimum(np.maximum(step, -0.5), 0.5)
-                largest = float(np.abs(step).max())
-                enough = 1e-9 if n_iter > 4 else 1e-11
-                if values[0] > 1e-9 * top:  # concave: a step leaves an error of about its square
-                    enough = max(enough, np.sqrt(SMALL / np.sqrt(top)))
-                converged = bool(largest < enough or top == 0.0)
-                if self._narrow:  # its rounding moves the zero of the gradient about
-                    converged |= bool(step @ -hessian @ step < NARROW_STEP**2)
-            last, shift = shift, float(np.sqrt(abs((offset - start) @ hessian @ (offset - start))))
+                return self.refine(replace(candidate, offset=reading.offset))
+            step = reading.step() if turn else None
+            way = step if step and step.near else reading.climb(MAX_STEPS - n_iter)
+            n_iter += way.steps
+            last, shift = shift, way.bars
             # the next one would move it by as much less
-            if shift < TOLERANCE or shift**2 < TOLERANCE * last:
+            if way is step and (shift < TOLERANCE or shift**2 < TOLERANCE * last):
                 break
+            reading = Reading(self._sampled, way.offset, reading)
+        first, second = (image.mean for image in self._pair.images)
         return conclude(
             candidate,
-            offset,
-            self._nearest(offset),
-            images=images,
-            spectra=spectra,
-            gain=gain,
-            background=self._pair.moving.mean - gain * self._pair.reference.mean,
-            surface=lambda: TrigPolynomial(
-                weighted.astype(np.complex128, copy=False),
-                images.shape,
-                density=images.modes.density,
-            ),
+            reading,
+            way.offset,
+            self._nearest(way.offset),
+            background=second - reading.gain * first,
             n_iter=n_iter,
-            converged=converged,
+            converged=way.near,
         )
 
     def _rounded_away(self, spectra: Spectra) -> bool:
@@ -273,21 +237,6 @@ class PeriodicRoute:
         self._coarser.clear()
         for name in ("_pixels", "_steps", "_sampled"):
             self.__dict__.pop(name, None)
-
-    def _photometry(
-        self, offset: Float, gain: float | None, last: Spectra | None
-    ) -> tuple[float, Spectra]:
-        images = self._sampled
-        rings = images.rings
-        images.aligned(offset, images.workspace)
-        return photometry(
-            xx=images.powers[0],
-            yy=images.powers[1],
-            xy=rings.mean(images.workspace) / images.size,
-            count=rings.count,
-            gain=gain,
-            scene=None if last is None else last.scene,
-        )
 
 
 def _filtered(spectrum: Complex, factors: Float, sums: Float, rings: Rings, size: float) -> Complex:
@@ -310,11 +259,10 @@ def _reversed_product(first: Complex, second: Complex) -> NDArray[np.complex64]:
     return product
 
 
-def _rows(spectrum: Complex, shape: tuple[int, ...]) -> Float:
-    """Every eighth row of an image, or all where there are few: cheap, and like the rest."""
+def _rows(spectra: Sequence[Complex], shape: tuple[int, ...]) -> list[Float]:
+    """Every eighth row of some images, or all where there are few: cheap, and like the rest."""
     rows, *rest = shape
-    step = 8
-    if len(shape) == 1 or rows % step or rows < 8 * step:
-        return clipped(scipy.fft.irfftn(spectrum, s=shape))
-    folded = spectrum.reshape(step, rows // step, *spectrum.shape[1:]).sum(axis=0)
-    return clipped(scipy.fft.irfftn(folded, s=(rows // step, *rest)))
+    step = 8 if len(shape) > 1 and rows % 8 == 0 and rows >= 64 else 1
+    folded = np.stack([s.reshape(step, -1, *s.shape[1:]).sum(axis=0) for s in spectra])
+    axes = range(1, folded.ndim)
+    return [clipped(few) for few in scipy.fft.irfftn(folded, s=(rows // step, *rest), axes=axes)]

@@ -6,7 +6,6 @@ for what is summed once the residual has been formed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from coregister.estimator.periodic.modes import (
     Sampled,
     pairwise_matrix,
 )
-from coregister.estimator.spectrum import Spectra, weights_beside
+from coregister.estimator.periodic.reading import Reading
+from coregister.estimator.spectrum import weights_beside
 from coregister.estimator.stages import Candidate, Dispersion, Fit
 from coregister.estimator.uncertainty import FEWEST_DOF
 from coregister.estimator.uncertainty.aliasing import aliased, folded_power
@@ -33,7 +33,6 @@ from coregister.estimator.uncertainty.covariance import (
 )
 from coregister.estimator.uncertainty.disagreement import competing, contradiction
 from coregister.estimator.uncertainty.misfit import echo
-from coregister.fourier import TrigPolynomial
 from coregister.products import dot, matmul, pieces
 
 Single = NDArray[np.float32]
@@ -47,14 +46,11 @@ RULING, RULING_SHARE = 12.0, 0.01
 
 def conclude(
     candidate: Candidate,
+    reading: Reading,
     offset: Float,
     told: Float,
     *,
-    images: Sampled,
-    spectra: Spectra,
-    gain: float,
     background: float,
-    surface: Callable[[], TrigPolynomial],
     n_iter: int,
     converged: bool,
 ) -> Fit:
@@ -62,36 +58,23 @@ def conclude(
 
     Parameters
     ----------
+    reading : Reading
+        At the optimum, or within a small part of a bar of it.
     offset : (ndim,) array
         The optimum, px.
     told : (ndim,) array
         The equivalent one that is told.
-    surface : callable
-        Makes the log-likelihood against offset.
     """
+    images, spectra, heavy = reading.images, reading.spectra, reading.heavy
     modes, rings = images.modes, images.rings
-    real, imaginary = images.workspace, np.empty_like(images.workspace)
-    images.aligned(offset, real, imaginary)
-    in_bins = gain / images.size * rings.sums(real)
-    heavy = rings.at_bins(spectra.weight)
-    weight = rings.at_modes(heavy, images.spectra[0].real.dtype).reshape(real.shape)
-
-    signal = np.multiply(weight, real, out=weight, casting="same_kind")
-    information = pairwise_matrix(modes.moments(signal, (0, 1, 2))) * (gain / images.size)
     noise = heavy**2 * rings.at_bins(spectra.noise_product)
     scatter = np.array([[noise @ sums for sums in row] for row in modes.fourths])
-    values, vectors = known_directions(information, scatter)
+    values, vectors = known_directions(reading.information, scatter)
     bread = pseudo_inverse(values, vectors)
-    of_modes = _degrees_of_freedom(modes, signal)
-
-    aside = STEP_ASIDE * np.sqrt(np.maximum(bread.diagonal(), 0.0))
-    slopes = [gain / images.size * rings.sums(f * imaginary) for f in modes.k]
-    change = _change_of_score(images, spectra, gain, in_bins, slopes, aside)
-    looser = loosened(bread, change)
-
-    left, pulls, gram, unit = _score(images, spectra, gain, heavy, in_bins, offset)
+    looser = loosened(bread, _change_of_score(reading, bread))
+    left, pulls, gram, unit = _score(reading, offset)
     spread = spread_of(left, pulls, looser * unit, gram)
-    dof = max(min(of_modes, spread.dof), FEWEST_DOF)
+    dof = max(min(_degrees_of_freedom(modes, reading.signal), spread.dof), FEWEST_DOF)
     student = dof / (dof - 2.0)
     return Fit(
         candidate=candidate,
@@ -105,8 +88,8 @@ def conclude(
         dof=dof,
         outlying=_peak(left) > OUTLYING or any(map(_ruled, pulls)),
         distortion=1.0,
-        echo=lambda closely: echo(
-            left, rings.frequency * modes.step, rings.count, spectra, closely=closely
+        echo=lambda faintest: echo(
+            left, rings.frequency * modes.step, rings.count, spectra, faintest=faintest
         ),
         lines_alone=lambda: False,
         dispersion=Dispersion(),
@@ -114,13 +97,13 @@ def conclude(
         competing=competing(
             rings, spectra, 1.0, lambda: _halfway(images, offset), images.shape, modes.density
         ),
-        systematic=_aliasing(images, spectra, in_bins, gain, heavy, real, bread, told),
-        gain=gain,
+        systematic=_aliasing(reading, bread, told),
+        gain=reading.gain,
         background=background,
         overlap=1.0,
         frequency=rings.frequency,
         coherence=spectra.coherence,
-        surface=surface,
+        surface=reading.surface(),
         n_iter=n_iter,
         converged=converged,
     )
@@ -160,48 +143,36 @@ def _degrees_of_freedom(modes: Modes, signal: NDArray[np.floating[Any]]) -> floa
     return max(float(total**2 / max(float(squares), 1e-300)) - (ndim + 2), FEWEST_DOF)
 
 
-def _change_of_score(
-    images: Sampled,
-    spectra: Spectra,
-    gain: float,
-    in_bins: Float,
-    slopes: list[Float],
-    aside: Float,
-) -> Float:
+def _change_of_score(reading: Reading, bread: Float) -> Float:
     """How weights that follow the offset change the score; see `uncertainty.loosened`."""
-    rings = images.rings
-    ndim = len(aside)
+    images, slopes = reading.images, reading.slopes
+    rings, ndim = images.rings, len(bread)
+    aside = STEP_ASIDE * np.sqrt(np.maximum(bread.diagonal(), 0.0))
     moved = np.array([a * rings.average(s) for a, s in zip(aside, slopes, strict=True)])
-    here = rings.average(in_bins)
+    here = rings.average(reading.in_bins)
     weights = weights_beside(
-        spectra,
-        xx=gain**2 * images.powers[0],
+        reading.spectra,
+        xx=reading.gain**2 * images.powers[0],
         yy=images.powers[1],
-        xy=np.concatenate([here + moved, here - moved]),
+        xy=np.concatenate([here - moved, here + moved]),
         count=rings.count,
     )
     change = np.zeros((ndim, ndim))
     for axis in range(ndim):
         if aside[axis] > 0:
             # the change of the score along all axes with the offset along this one
-            lighter = rings.at_bins(weights[axis] - weights[ndim + axis])
+            lighter = rings.at_bins(weights[ndim + axis] - weights[axis])
             change[axis] = [float(lighter @ s) / (2 * aside[axis]) for s in slopes]
     return change
 
 
-def _score(
-    images: Sampled,
-    spectra: Spectra,
-    gain: float,
-    heavy: Float,
-    in_bins: Float,
-    offset: Float,
-) -> tuple[Single, Single, Float, float]:
+def _score(reading: Reading, offset: Float) -> tuple[Single, Single, Float, float]:
     """The same as `Comparison.whitened`: the residual, and `pulls` times a number are the pulls.
 
     With the scalar products of these with each other.
     """
-    rings, shape = images.rings, images.shape
+    images, gain, in_bins = reading.images, reading.gain, reading.in_bins
+    rings, shape, spectra, heavy = images.rings, images.shape, reading.spectra, reading.heavy
     share = spectra.share
     level = rings.at_bins(spectra.residual)
     white = np.sqrt(level)
@@ -216,9 +187,9 @@ def _score(
 
     missing = along_scene * (1 - share)
     inverse = np.divide(1.0, white, out=np.zeros_like(white), where=white > 0)
-    dtype = images.spectra[0].real.dtype
-    whiten, colour = (rings.at_modes(f, dtype) for f in (inverse, pull / unit))
-    residual, scene = np.empty((2, *images.workspace.shape), dtype=np.complex64)
+    whiten, colour = (rings.at_modes(f, images.precision) for f in (inverse, pull / unit))
+    whitened = np.empty((1 + len(shape), *images.cross.shape), dtype=np.complex64)
+    residual, scene = whitened[0], np.empty_like(whitened[0])
     whiten, colour = whiten.reshape(scene.shape), colour.reshape(scene.shape)
     for rows, x, y in images.halfway(offset):
         x *= gain
@@ -233,27 +204,16 @@ def _score(
     power += np.square(scene.imag)
     moments = images.modes.moments(power, (0, 1, 2)) / images.size
     gram = pairwise_matrix(moments)
-    left = np.empty(shape, dtype=np.float32)
-    _inverse(residual, left)
-    pulls = np.empty((len(shape), *shape), dtype=np.float32)
-    for axis, k in enumerate(images.modes.k[:-1]):
-        np.multiply(scene, (1j * k).astype(np.complex64), out=residual)
-        _inverse(residual, pulls[axis])
-    # frequencies along the last axis do not mix with the transforms along the others
-    rest = scipy.fft.ifftn(scene, axes=range(len(shape) - 1), overwrite_x=True)
-    np.multiply(rest, (1j * images.modes.k[-1]).astype(np.complex64), out=residual)
-    np.fft.irfft(residual, n=shape[-1], out=pulls[-1])
+    for derivative, k in zip(whitened[1:], images.modes.k, strict=True):
+        np.multiply(scene, (1j * k).astype(np.complex64), out=derivative)
+    axes = range(1, whitened.ndim)
+    fields = scipy.fft.irfftn(whitened, s=shape, axes=axes, overwrite_x=True)
+    left, pulls = fields[0], fields[1:]
     if absorbed(pulls) > MOST_ABSORBED:
-        in_pixels = np.fft.irfft(rest, n=shape[-1])
+        in_pixels = scipy.fft.irfftn(scene, s=shape)
         energy = float(moments[(0,) * left.ndim])
         _unabsorb(left, np.concatenate([pulls, in_pixels[np.newaxis]]), gram, energy)
     return left, pulls, gram, unit
-
-
-def _inverse(spectrum: NDArray[np.complex64], out: Single) -> None:
-    """Inverse transform into an array that is there; overwrites the spectrum."""
-    rest = scipy.fft.ifftn(spectrum, axes=range(out.ndim - 1), overwrite_x=True)
-    np.fft.irfft(rest, n=out.shape[-1], out=out)  # type: ignore[arg-type]
 
 
 def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None:
@@ -283,28 +243,24 @@ def _unabsorb(left: Single, columns: Single, gram: Float, energy: float) -> None
         rest[some] /= np.sqrt(kept, out=kept)
 
 
-def _aliasing(
-    images: Sampled,
-    spectra: Spectra,
-    in_bins: Float,
-    gain: float,
-    heavy: Float,
-    real: NDArray[np.floating[Any]],
-    bread: Float,
-    offset: Float,
-) -> Float:
+def _aliasing(reading: Reading, bread: Float, offset: Float) -> Float:
     """Bound on the error by power above the Nyquist frequency, px."""
-    rings, modes = images.rings, images.modes
-    folded = folded_power(rings, rings.average(in_bins), spectra.scene, spectra.noise_product)
+    images, spectra, heavy = reading.images, reading.spectra, reading.heavy
+    rings, modes, (real, _) = images.rings, images.modes, images.aligned
+    cross = rings.average(reading.in_bins)
+    folded = folded_power(rings, cross, spectra.scene, spectra.noise_product)
     if not folded.any():
         return np.zeros(len(offset))
-    power = heavy * rings.at_bins(folded)
+    folded = rings.at_bins(folded)
+    power = heavy * folded
     coherent = np.array([power @ sums for sums in modes.moduli])
-    in_modes = rings.at_modes(power * heavy * (gain / images.size), real.dtype).reshape(real.shape)
+    in_modes = rings.at_modes(power * heavy * (reading.gain / images.size), real.dtype).reshape(
+        real.shape
+    )
     in_modes *= np.maximum(real, 0)
     chance = pairwise_matrix(modes.moments(in_modes, (0, 1, 2)))
     scene = np.maximum(rings.at_bins(spectra.scene), 1e-300)
-    meeting = heavy * np.sqrt(rings.at_bins(folded) * scene)
+    meeting = heavy * np.sqrt(folded * scene)
 
     def density() -> tuple[Float, Float]:
         pulled = 2 * np.pi * rings.at_bins(rings.frequency) * meeting

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class Modes:
 
 def blocks(shape: Sequence[int]) -> Iterator[slice]:
     """Some rows of an array after the other."""
-    rows = max(1, BLOCK * shape[0] // int(np.prod(shape)))
+    rows = max(1, BLOCK * shape[0] // prod(shape))
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
@@ -136,7 +137,7 @@ _kept = lru_cache(maxsize=24)(Modes)
 
 def modes_of(shape: tuple[int, ...], step: int) -> Modes:
     """Modes of samples `step` px apart; small ones are kept for the next pair."""
-    return Modes(shape, step) if np.prod(shape) > LARGEST_KEPT else _kept(shape, step)
+    return Modes(shape, step) if prod(shape) > LARGEST_KEPT else _kept(shape, step)
 
 
 def pairwise_matrix(moments: Float) -> Float:
@@ -146,7 +147,7 @@ def pairwise_matrix(moments: Float) -> Float:
 
 def thinning(shape: Sequence[int]) -> int:
     """Every how many rows of a half spectrum are enough to read the auto-spectrum from."""
-    modes = int(np.prod(shape)) // 2
+    modes = prod(shape) // 2
     step = 1
     while step < MOST_THINNED and modes > THINNED * step:
         step *= 2
@@ -178,7 +179,7 @@ class Sampled:
         self.modes = modes
         self.rings = modes.rings
         self.shape = modes.shape
-        self.size = float(np.prod(modes.shape))
+        self.size = float(prod(modes.shape))
         for spectrum in spectra:
             spectrum[(0,) * spectrum.ndim] = 0.0
             for place in nyquist(modes.shape):
@@ -205,21 +206,28 @@ class Sampled:
         product *= second
         return np.asarray(product)
 
-    @cached_property
-    def workspace(self) -> Float:
-        """Room for a real number a mode: fresh arrays cost more than what is done with them."""
-        return np.empty(self.spectra[0].shape)
+    @property
+    def precision(self) -> np.dtype[Any]:
+        """Of a real number of the spectra."""
+        return self.spectra[0].real.dtype
 
-    def aligned(self, offset: Float, real: Float, imaginary: Float | None = None) -> None:
-        """Put the cross-spectrum with an offset taken out into arrays that are there."""
-        cross = self.cross
+    @cached_property
+    def aligned(self) -> tuple[Float, Float]:
+        """Real and imaginary part of the cross-spectrum where `align` turned it last.
+
+        In arrays that stay: fresh ones cost more than what is done with them.
+        """
+        return np.empty(self.cross.shape), np.empty(self.cross.shape)
+
+    def align(self, offset: Float) -> None:
+        """Take an offset out of the cross-spectrum."""
+        cross, (real, imaginary) = self.cross, self.aligned
         first, rest = self.modes.ramp(-offset, np.complex128)
         for rows in blocks(cross.shape):
             block = first[rows] * rest
             block *= cross[rows]
             real[rows] = block.real
-            if imaginary is not None:
-                imaginary[rows] = block.imag
+            imaginary[rows] = block.imag
 
     def halfway(self, offset: Float) -> Iterator[tuple[slice, Complex, Complex]]:
         """The half spectra, some rows of them at a time, each moved by half of an offset."""
@@ -280,7 +288,7 @@ def auto_spectra(
     thin : int
         See `thinning`.
     """
-    size = float(np.prod(shape))
+    size = float(prod(shape))
     if thin == 1:
         rings = modes_of(shape, 1).rings
         powers = [floored(rings.mean(_squares(s)) / size) for s in spectra]

@@ -18,11 +18,12 @@ from coregister.estimator.search.chance import (
     GAUSSIAN_POWER,
     SPARSE_POWER,
     chance_by_null,
-    chance_of_peak,
+    chance_of_peaks,
 )
 from coregister.estimator.search.correlation import Lag, around, summit, vertex
 from coregister.estimator.search.sparse import chance_of_features, features
 from coregister.estimator.stages import Candidate
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 
@@ -108,11 +109,7 @@ def pick(
     rank = np.array(rank) if allowed.all() else np.where(allowed, rank, -np.inf)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
     chance = known(null) * root
-    scatter = (
-        max(0.8, float(np.sqrt(np.einsum("i,i", chance, chance) / chance.size)))
-        if chance.size
-        else 1.0
-    )
+    scatter = max(0.8, np.sqrt(dot(chance, chance) / chance.size)) if chance.size else 1.0
     if wide.size and wide.max() > SYMMETRIC:
         scatter = 1.0  # stripes, a lattice: flipping it does not make the scene another one
     lags_allowed = float(np.count_nonzero(allowed))
@@ -147,10 +144,11 @@ def pick(
         )
         evidence, count = float(_evidence(correlation[best])), float(counts[best])
         z = np.sqrt(2 * evidence * count) / scatter
-        rival = plain = chance_of_peak(z * scatter, lags_allowed, roughness, rank.ndim)
+        heights = z * np.array([scatter, 1.0])
+        plain, false_alarm = chance_of_peaks(heights, lags_allowed, roughness, rank.ndim).tolist()
+        rival = plain
         if candidates and sparse_fields is None and rival > MAX_CHANCE:
             break  # as below, where there is more to be asked
-        false_alarm = chance_of_peak(z, lags_allowed, roughness, rank.ndim)
         same = correlation[best] > IDENTICAL and count > most / 2
         if sparse_fields is not None and not same:
             told = tail()

@@ -42,10 +42,10 @@ def auto_filters(frequency: Float, powers: Sequence[Float], samples: Float) -> l
     signals = []
     for power in powers:
         high = frequency > HIGH * frequency.max()
-        floor = np.min(power[..., high] if high.any() else power, axis=-1, keepdims=True)
+        floor = (power[..., high] if high.any() else power).min(axis=-1, keepdims=True)
         doubt = floor * np.sqrt(2.0 / samples)
-        signals.append(np.clip(power - floor - doubt, 0.0, None) / power)
-    coherence = np.clip(np.sqrt(signals[0] * signals[1]), 1e-3, MAX_COHERENCE)
+        signals.append(np.maximum(power - floor - doubt, 0.0) / power)
+    coherence = np.minimum(np.maximum(np.sqrt(signals[0] * signals[1]), 1e-3), MAX_COHERENCE)
     shape = np.sqrt(coherence / (1 - coherence**2))
     return [shape / np.sqrt(np.maximum(p, FAINT * p.max(axis=-1, keepdims=True))) for p in powers]
 

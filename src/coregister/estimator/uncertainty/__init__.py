@@ -102,8 +102,8 @@ def conclude_fit(
         dof=dof,
         outlying=outlying,
         distortion=distortion(left, pulls) if tested else 1.0,
-        echo=lambda closely: (
-            echo(left, rings.frequency * comparison.step, count, spectra, closely=closely)
+        echo=lambda faintest: (
+            echo(left, rings.frequency * comparison.step, count, spectra, faintest=faintest)
             if noisy
             else Echo(1.0, 0.0)
         ),

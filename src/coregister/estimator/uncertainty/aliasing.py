@@ -133,7 +133,7 @@ def folded_power(
     """
     f, count = rings.frequency, rings.count
     # where little passed, little is known
-    passed = np.broadcast_to(np.maximum(passed, 1e-9), f.shape)
+    passed = np.full(f.shape, np.maximum(passed, 1e-9))
     count, cross = count * passed, cross / passed
     inner, outer = (f > 0.36) & (f <= 0.43), (f > 0.45) & (f <= 0.5)
     if not inner.any() or not outer.any():
@@ -145,7 +145,7 @@ def folded_power(
         end = min(hidden, float(np.interp(FADE[0], f, scene)))
     end = max(end, 1e-300)
     start = max(float(cross[inner] @ count[inner] / count[inner].sum()), end)
-    near, far = (float(np.average(f[part], weights=passed[part])) for part in (inner, outer))
+    near, far = (float(passed[part] @ f[part] / passed[part].sum()) for part in (inner, outer))
     slope = np.log(end / start) / (far - near)
     mirrored = 1.0 - np.minimum(f, 0.5)
     return np.asarray(end * np.exp(slope * (mirrored - far)))

@@ -64,7 +64,7 @@ def _powers(arms: list[Float]) -> list[Float]:
 
 
 def echo(
-    left: Real, frequency: Float, count: Float, spectra: Spectra, *, closely: bool = False
+    left: Real, frequency: Float, count: Float, spectra: Spectra, *, faintest: float = 0.0
 ) -> Echo:
     """Whether another scene is in what is left over.
 
@@ -79,11 +79,14 @@ def echo(
     frequency, count : (size,) array
         Of the rings: cycles a sample, and modes.
     spectra : Spectra
-    closely : bool
-        A first look at every second sample is not enough.
+    faintest : float
+        Energy of the faintest second scene that is asked for, in units of that of the first. If
+        any is, 0, a first look at every second sample is not enough.
     """
     signal = spectra.scene / np.maximum(spectra.residual, 1e-300)
-    found = echoes(left[np.newaxis], frequency, count, signal[np.newaxis], closely=closely)
+    if _loudest(frequency, count, signal) < faintest:
+        return Echo(1.0, 0.0)
+    found = echoes(left[np.newaxis], frequency, count, signal[np.newaxis], closely=faintest == 0)
     return Echo(float(found.probability[0]), float(found.second[0]))
 
 
@@ -105,7 +108,7 @@ def echoes(
     signal : (n, size) array
         Power of the scene in units of that of the residual.
     closely : bool, or (n,) bool array
-        As for `echo`.
+        A first look at every second sample is not enough.
     """
     if min(left.shape[1:]) < ECHO_SIDE:
         return _heard(left, 1, frequency, count, signal)
@@ -153,10 +156,14 @@ def _heard(left: Real, step: int, frequency: Float, count: Float, signal: Float)
     height = lowest / np.sqrt(np.maximum(variance, 1e-300))
     # each lag and its opposite are one
     chance = chance_of_peaks(height, size / 2, np.pi * step * ECHO_BAND, ndim)
-    heard = count * np.exp(-((frequency / ECHO_BAND) ** 2))
-    share = lowest / np.maximum(whole, 1e-300)
-    second = share * heard.sum() / np.maximum(signal @ heard, 1e-300)
+    second = lowest / np.maximum(whole, 1e-300) * _loudest(frequency, count, signal)
     return Echo(np.where(variance > 0, chance, 1.0), np.where(variance > 0, second, 0.0))
+
+
+def _loudest(frequency: Float, count: Float, signal: Float) -> Any:
+    """Energy of all that is left over in the band, in units of that of the scene."""
+    heard = count * np.exp(-((frequency / ECHO_BAND) ** 2))
+    return heard.sum() / np.maximum(signal @ heard, 1e-300)
 
 
 def lines_alone(comparison: Comparison, equations: Equations) -> bool:
