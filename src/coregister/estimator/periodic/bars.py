@@ -24,14 +24,18 @@ from coregister.estimator.periodic.modes import (
 from coregister.estimator.periodic.reading import Reading
 from coregister.estimator.spectrum import weights_beside
 from coregister.estimator.stages import Candidate, Dispersion, Fit
-from coregister.estimator.uncertainty import FEWEST_DOF
+from coregister.estimator.uncertainty import FEWEST_DOF, NOISELESS
 from coregister.estimator.uncertainty.aliasing import aliased, folded_power
 from coregister.estimator.uncertainty.covariance import (
     STEP_ASIDE,
     loosened,
     spread_of,
 )
-from coregister.estimator.uncertainty.disagreement import competing, contradiction
+from coregister.estimator.uncertainty.disagreement import (
+    competing,
+    contradiction,
+    dispersion_of_bands,
+)
 from coregister.estimator.uncertainty.misfit import echo
 from coregister.products import dot, matmul, pieces
 
@@ -92,7 +96,9 @@ def conclude(
             left, rings.frequency * modes.step, rings.count, spectra, faintest=faintest
         ),
         lines_alone=lambda: False,
-        dispersion=Dispersion(),
+        dispersion=_dispersion(reading, left, pulls, unit, told)
+        if np.all(values > 0)
+        else Dispersion(),
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
             rings, spectra, 1.0, lambda: _halfway(images, offset), images.shape, modes.density
@@ -107,6 +113,32 @@ def conclude(
         n_iter=n_iter,
         converged=converged,
     )
+
+
+def _dispersion(
+    reading: Reading, left: Single, pulls: Single, unit: float, offset: Float
+) -> Dispersion:
+    """See `uncertainty.dispersion`: of bands of frequencies.
+
+    How the information lies about the axes is taken to be the same in all.
+    """
+    images, spectra, heavy = reading.images, reading.spectra, reading.heavy
+    rings = images.rings
+    if rings.count @ spectra.residual <= NOISELESS * (rings.count @ spectra.scene):
+        return Dispersion()
+
+    def in_pixels(member: NDArray[np.bool_]) -> Float:
+        axes = range(1, pulls.ndim)
+        some = scipy.fft.rfftn(pulls, axes=axes) * member.reshape(images.cross.shape)
+        fields = unit * scipy.fft.irfftn(some, s=images.shape, axes=axes)
+        return np.asarray(left * fields, dtype=np.float64).reshape(len(pulls), -1)
+
+    known = heavy * reading.scene * (2 * np.pi * rings.bin_frequency) ** 2
+    of_axes = (reading.information / np.trace(reading.information))[..., np.newaxis]
+    score = rings.count * np.stack([rings.average(heavy * slope) for slope in reading.slopes])
+    parts = of_axes * (rings.count * rings.average(known))
+    even = parts * (spectra.weight * spectra.residual)
+    return dispersion_of_bands(rings, (score, even, parts), in_pixels, offset)
 
 
 def _peak(field: Single) -> float:
@@ -179,10 +211,9 @@ def _score(reading: Reading, offset: Float) -> tuple[Single, Single, Float, floa
     xx, yy = gain**2 * images.sums[0], images.sums[1]
     # to the optimal gain: what is missing to it is a piece of the scene
     overlap = (1 - share) * (in_bins - xx) + share * (yy - in_bins)
-    square = (1 - share) ** 2 * xx + share**2 * yy + 2 * share * (1 - share) * in_bins
-    along_scene = float(heavy @ overlap / (heavy @ square))
+    along_scene = float(heavy @ overlap / (heavy @ reading.scene))
     pull = heavy * white
-    rms = np.sqrt(float(pull**2 @ (square * rings.bin_frequency**2)) / images.size)
+    rms = np.sqrt(float(pull**2 @ (reading.scene * rings.bin_frequency**2)) / images.size)
     unit = 2 * np.pi * rms if rms > 0 else 1.0
 
     missing = along_scene * (1 - share)

@@ -89,6 +89,13 @@ class Reading:
         return self.images.rings.at_bins(self.spectra.weight)
 
     @cached_property
+    def scene(self) -> Float:
+        """Power of the best estimate of the scene, summed over the narrow bins."""
+        share, (xx, yy) = self.spectra.share, self.images.sums
+        ours = (1 - share) ** 2 * self.gain**2 * xx + share**2 * yy
+        return np.asarray(ours + 2 * share * (1 - share) * self.in_bins)
+
+    @cached_property
     def slopes(self) -> list[Float]:
         """Derivatives of `in_bins` with the offset along each axis."""
         images = self.images

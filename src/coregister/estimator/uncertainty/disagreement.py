@@ -94,29 +94,15 @@ def dispersion(
         fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in gradient)
         return np.stack([left.ravel() * field.ravel() for field in fields])
 
-    # score, its variance with even noise, and information
     kept = rings.mean(equations.kept**2)
     score = in_rings.score * spectra.weight
     parts = in_rings.information * spectra.weight
     even = parts * (spectra.weight * spectra.residual / kept)
     sums = score, even, parts
-
-    def between(edges: Sequence[float], direction: Float | None = None) -> float:
-        band = np.searchsorted(edges, rings.frequency)
-        start = np.flatnonzero(np.diff(band, prepend=-1))
-        groups = [np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in sums]
-
-        def members() -> list[Float]:
-            of_mode = np.append(band, len(edges) + 1)[rings.of_mode]  # the last: in no ring
-            return [in_pixels(of_mode == number) for number in np.unique(band)]
-
-        return _disagreement(groups, members, direction)
-
-    length = float(np.linalg.norm(offset))
-    along = between(FINER_BANDS, offset / length) if length > 0 else 1.0
-    probability = between(BANDS)
+    of_bands = dispersion_of_bands(rings, sums, in_pixels, offset)
     if ndim == 1:
-        return Dispersion(probability, along)
+        return of_bands
+    probability = of_bands.anyhow
     whole = [values.sum(axis=-1) for values in sums]
     for axis, k in enumerate(comparison.k):
         line = np.arange(1, shape[axis]) * int(np.prod(shape[axis + 1 :]))
@@ -140,7 +126,41 @@ def dispersion(
             return [there, in_pixels(member)]
 
         probability = min(probability, _disagreement(rest, split))
-    return Dispersion(min((1 + ndim) * probability, 1.0), along)
+    return Dispersion(min((1 + ndim) * probability, 1.0), of_bands.along)
+
+
+def dispersion_of_bands(
+    rings: Rings,
+    sums: tuple[Float, Float, Float],
+    in_pixels: Callable[[NDArray[np.bool_]], Float],
+    offset: Float,
+) -> Dispersion:
+    """The same, of bands of frequencies alone.
+
+    Parameters
+    ----------
+    sums : (ndim, size), (ndim, ndim, size) and (ndim, ndim, size) arrays
+        Of each ring: score, its variance with even noise, and information.
+    in_pixels : callable
+        Pieces of the score of some modes, pixel by pixel: (ndim, pixels).
+    offset : (ndim,) array
+        px, from where a pattern stays.
+    """
+
+    def between(edges: Sequence[float], direction: Float | None = None) -> float:
+        band = np.searchsorted(edges, rings.frequency)
+        start = np.flatnonzero(np.diff(band, prepend=-1))
+        groups = [np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in sums]
+
+        def members() -> list[Float]:
+            of_mode = np.append(band, len(edges) + 1)[rings.of_mode]  # the last: in no ring
+            return [in_pixels(of_mode == number) for number in np.unique(band)]
+
+        return _disagreement(groups, members, direction)
+
+    length = float(np.linalg.norm(offset))
+    along = between(FINER_BANDS, offset / length) if length > 0 else 1.0
+    return Dispersion(between(BANDS), along)
 
 
 def _disagreement(
