@@ -282,6 +282,41 @@ def test_dust_that_hides_the_scene_is_told_by_the_scene_left_over(kind, offset):
     assert Status.FIXED_PATTERN in result.flags
 
 
+def on_dust(seed, kind, height, grain=2.0):
+    """A scene that moved by a pixel or two, beneath a pattern that stayed."""
+    rng = np.random.default_rng([seed, 991])
+    scene = cr.random_scene(kind, (256, 256), rng=rng)
+    truth = rng.uniform(-2, 2, 2)
+    reference, moving = cr.simulate_pair(scene, truth, noise=0, shape=(128, 128), rng=rng)
+    dust = scipy.ndimage.gaussian_filter(rng.normal(size=reference.shape), grain)
+    dust *= height * reference.std() / dust.std()
+    noise = 0.1 * reference.std()
+    images = [image + dust + noise * rng.normal(size=dust.shape) for image in (reference, moving)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        return cr.register(*images), truth
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "texture"])
+def test_a_pattern_that_pulls_at_a_small_offset_is_told(kind):
+    """The answers lie between its rest and the scene's: frequencies disagree along the offset."""
+    pulls, trusted = [], []
+    for seed in range(10):
+        result, truth = on_dust(seed, kind, 0.5)
+        pulls.append(np.abs(result.pull(truth)).max())
+        trusted.append(result.trusted)
+    assert np.median(pulls) > 5
+    assert not any(trusted)
+
+
+@pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "texture"])
+def test_small_offsets_without_a_pattern_are_trusted(kind):
+    for seed in range(10):
+        result, truth = on_dust(seed, kind, 0.0)
+        assert result.trusted
+        assert np.abs(result.pull(truth)).max() < 5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_still_scene_is_no_fixed_pattern(seed):
     (reference, moving), _, _ = pair(seed, (0.0, 0.0))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -383,3 +384,18 @@ def test_a_guess_on_the_grid() -> None:
 def test_volumes_are_refused() -> None:
     with pytest.raises(cr.InputError, match="two images"):
         cr.register_windows(np.zeros((16, 16, 16, 16)), np.zeros((16, 16)))
+
+
+@pytest.mark.parametrize("dust", [0.0, 0.6])
+def test_windows_on_a_pattern_that_stays_in_place(dust):
+    """Those measured one by one are cut from moving elsewhere: its rest is not at zero there."""
+    rng = np.random.default_rng(2)
+    truth = rng.uniform(-1.8, 1.8, 2)
+    scene = cr.random_scene("texture", (512, 512), rng=rng)
+    images = cr.simulate_pair(scene, truth, noise=0.1, shape=(256, 256), rng=rng)
+    pattern = scipy.ndimage.gaussian_filter(rng.normal(size=images[0].shape), 1.5)
+    pattern *= dust * images[0].std() / pattern.std()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cr.RegistrationWarning)
+        result = cr.register_windows(*(image + pattern for image in images), size=64)
+    assert np.all(result.trusted == (dust == 0))

@@ -93,6 +93,9 @@ class Pair:
         Prior guess of the offset, pixels.
     max_offset : (ndim,) array or None
         The offset is looked for within ``initial +- max_offset``.
+    rest : (ndim,) array, or 0
+        Offset of what stays in place on the detector, px: not 0 of parts that were cut out at
+        different places.
     """
 
     reference: Image
@@ -100,6 +103,7 @@ class Pair:
     boundary: Boundary
     initial: NDArray[np.float64]
     max_offset: NDArray[np.float64] | None
+    rest: NDArray[np.float64] | float = 0.0
 
     @property
     def ndim(self) -> int:

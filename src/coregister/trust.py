@@ -42,6 +42,9 @@ SECOND_SCENE = 0.01
 REPEATS = 0.75
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
 FIXED = 0.1
+#: and below which they do if they disagree along it: beyond, a pattern and the scene are opposite
+#: at frequencies that both have
+NEAR = 3.0
 #: bars differ from those of even noise where they do by more than this factor
 UNEVEN = 1.5
 #: share of the smaller image below which an overlap is too small
@@ -101,7 +104,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
     stderr = np.sqrt(covariance.diagonal())
-    still = bool(np.all(np.abs(best.offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
+    still = in_place(best.offset - pair.rest, stderr)
     echo, second = best.echo(still or uneven)
     # noise that only its pixels explain may be a source that moves by itself, or aliasing
     aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
@@ -110,9 +113,13 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     if distorted or best.distortion < MAX_DISTORTION:
         flags.add(Status.MISFIT)
     limit = MAX_IF_LIKELY if still else MAX_DISPERSION
-    apart = min(best.dispersion, best.competing, echo if still else 1.0) < limit
+    apart = min(best.dispersion.anyhow, best.competing, echo if still else 1.0) < limit
     apart = apart or best.contradiction < MAX_CONTRADICTION
     apart = apart or (echo < MAX_CONTRADICTION and second > SECOND_SCENE)
+    near = bool(np.linalg.norm(best.offset - pair.rest) < NEAR)
+    pinned = near and best.dispersion.along < uncommon
+    if pinned and not apart:
+        flags.add(Status.FIXED_PATTERN)
     if apart or (still and best.lines_alone()):
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)
     if not best.converged:
@@ -170,6 +177,11 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
             _surface=best.surface,
         )
     )
+
+
+def in_place(offset: Float, stderr: Float) -> bool:
+    """True if an answer is so near to zero that a pattern which stays in place may have made it."""
+    return bool(np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
 
 
 def unknown(pair: Pair) -> Registration:

@@ -47,6 +47,21 @@ class Candidate:
         return self.evidence * self.samples
 
 
+class Dispersion(NamedTuple):
+    """Probability of frequencies that disagree this much on the offset, if all see one scene.
+
+    Attributes
+    ----------
+    anyhow : float
+        In whatever direction.
+    along : float
+        Along the offset: what a pattern that stays in place does to a scene that moved.
+    """
+
+    anyhow: float = 1.0
+    along: float = 1.0
+
+
 class Echo(NamedTuple):
     """Where what is left over is most opposite to itself.
 
@@ -91,8 +106,7 @@ class Fit:
         Tells if another scene is in what is left over; looks closely if that is asked for.
     lines_alone : callable
         Tells if rows or columns of one value make the answer, and all else is found elsewhere.
-    dispersion : float
-        Probability of frequencies that disagree this much if they see one scene.
+    dispersion : Dispersion
     contradiction : float
         Probability of a ring this anticorrelated if they see one scene.
     competing : float
@@ -122,7 +136,7 @@ class Fit:
     distortion: float
     echo: Callable[[bool], Echo]
     lines_alone: Callable[[], bool]
-    dispersion: float
+    dispersion: Dispersion
     contradiction: float
     competing: float
     systematic: Float

@@ -22,7 +22,7 @@ from coregister.stack.look import Look
 from coregister.stack.rays import struck
 from coregister.stack.ready import Kept, Ready, Samples, ready, samples_of
 from coregister.status import ADVISORY, Status
-from coregister.trust import conclude
+from coregister.trust import conclude, in_place
 
 Float = NDArray[np.float64]
 
@@ -64,6 +64,9 @@ class Link(NamedTuple):
         Bound on what aliasing does to the offset, px; None like the covariance.
     dispersion : float
         Probability of frequencies that disagree this much on the offset, if all see one scene.
+    pinned : bool
+        By that alone, a pattern that stays in place is said to pull at the offset: the pairs of a
+        stack tell it better together.
     """
 
     offset: Float
@@ -72,11 +75,12 @@ class Link(NamedTuple):
     clean: bool = False
     systematic: Float | None = None
     dispersion: float = 1.0
+    pinned: bool = False
 
     @property
     def good(self) -> bool:
         """True if it can be built upon."""
-        return self.flags <= ADVISORY
+        return self.flags <= (ADVISORY | {Status.FIXED_PATTERN} if self.pinned else ADVISORY)
 
 
 class Centre:
@@ -146,9 +150,16 @@ class Centre:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = conclude(pair, fits)
-        dispersion = max(fit.dispersion for fit in fits)
+        # of two probabilities the lower one is half as unlikely
+        dispersion = max(min(1.0, 2 * min(fit.dispersion)) for fit in fits)
         return Link(
-            result.offset, result.covariance, result.flags, clean, result.systematic, dispersion
+            result.offset,
+            result.covariance,
+            result.flags,
+            clean,
+            result.systematic,
+            dispersion,
+            Status.FIXED_PATTERN in result.flags and not in_place(result.offset, result.stderr),
         )
 
 

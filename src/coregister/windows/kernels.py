@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.movable import faded
 from coregister.estimator.rings import Rings, cosine_rings, interpolator
-from coregister.estimator.uncertainty.disagreement import BANDS
+from coregister.estimator.uncertainty.disagreement import BANDS, FINER_BANDS
 from coregister.fourier import along
 from coregister.products import matmul
 
@@ -114,11 +114,16 @@ class Kernels:
         self.slope_products = np.stack(pairs).T
 
     @cached_property
-    def bands(self) -> Float:
-        """Its product with values, mode by mode, are their sums over bands: (modes, bands)."""
-        band = self.rings.band(BANDS)[self.order]
-        inside = [b for b in range(len(BANDS) + 1) if np.any(band == b)]
-        return np.stack([band == b for b in inside], axis=1).astype(SINGLE)
+    def bands(self) -> tuple[Float, NDArray[np.intp]]:
+        """The product of values with the first, mode by mode, are their sums over finer bands.
+
+        The second: with which of these the other bands start.
+        """
+        band = self.rings.band(FINER_BANDS)[self.order]
+        inside = np.unique(band[band >= 0])
+        of_finer = np.searchsorted(BANDS, np.append(0.0, FINER_BANDS)[inside], side="right")
+        start = np.flatnonzero(np.diff(of_finer, prepend=-1))
+        return (band[:, None] == inside).astype(SINGLE), start
 
     @cached_property
     def coarse(self) -> Kernels | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -335,6 +335,7 @@ def _alone(job: Job, index: int, measured: Measured) -> None:
                 max_offset=reach + 0.5,
                 initial=start + guess - begin,
             )
+            pair = replace(pair, rest=(start - begin).astype(np.float64))
     if pair is None:
         flags.update({Status.UNDETERMINED_AXIS, Status.CONSTANT_IMAGE})
         measured.offset[index] = guess

@@ -33,6 +33,7 @@ from coregister.trust import (
     MAX_DISTORTION,
     MAX_FALSE_ALARM,
     MAX_IF_LIKELY,
+    NEAR,
     PRECISION,
     SECOND_SCENE,
     UNEVEN,
@@ -137,7 +138,8 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     second |= echoed & still
     # noise that only its pixels explain may be a source that moves by itself
     misfit = (warp < MAX_DISTORTION) | (uneven & (echoed | (warp < MAX_IF_LIKELY)))
-    doubt |= _dispersion(kernels, residual, weighted, gradient, white / kept) < ASK_PIXELS
+    agreed = _dispersion(kernels, residual, weighted, gradient, white / kept, offset)
+    doubt |= agreed < ASK_PIXELS
     doubt |= _outlying(kernels, residual, left, patches, equations.gain)
     fixed, misfit = second & still, misfit | (second & ~still)
     systematic = _aliasing(kernels, settled, gradient, bread)
@@ -291,28 +293,41 @@ def _distortion(left: Float, pulls: Float) -> Float:
 
 
 def _dispersion(
-    kernels: Kernels, residual: Float, weighted: Float, gradient: Float, white: Float
+    kernels: Kernels, residual: Float, weighted: Float, gradient: Float, white: Float, offset: Float
 ) -> Float:
-    """See `uncertainty.dispersion`: with the variance that even noise has."""
-    from scipy.special import gammaincc
-
-    n, bands = len(residual), kernels.bands
-    count = bands.shape[1]
-    score = matmul(weighted * residual[:, None], bands).transpose(0, 2, 1).reshape(n, -1)
+    """See `uncertainty.dispersion`: the lower one, with the variance that even noise has."""
+    n, (bands, start) = len(residual), kernels.bands
+    score = matmul(weighted * residual[:, None], bands).transpose(0, 2, 1)
     pulls = weighted * white[:, None]
-    even, parts = np.zeros((n, count, 2, count, 2)), np.empty((n, count, 2, 2))
+    even, parts = np.empty((2, n, bands.shape[1], 2, 2))
     for i in range(2):
         for j in range(i, 2):
-            products = matmul(pulls[:, i] * pulls[:, j], bands)
+            even[:, :, i, j] = even[:, :, j, i] = matmul(pulls[:, i] * pulls[:, j], bands)
             shares = matmul(weighted[:, i] * gradient[:, j], bands)
-            for b in range(count):
-                even[:, b, i, b, j] = even[:, b, j, b, i] = products[:, b]
             parts[:, :, i, j] = parts[:, :, j, i] = shares
+    anyhow = _disagreement(*(np.add.reduceat(v, start, axis=1) for v in (score, even, parts)))
+    length = np.linalg.norm(offset, axis=1)
+    direction = offset / np.maximum(length, 1e-300)[:, None]
+    along = _disagreement(score, even, parts, direction)
+    return np.minimum(anyhow, np.where(length < NEAR, along, 1.0))
+
+
+def _disagreement(score: Float, even: Float, parts: Float, direction: Float | None = None) -> Float:
+    """Probability that bands ask for offsets as different as these, (n,)."""
+    from scipy.special import gammaincc
+
+    n, count = score.shape[:2]
+    variance = np.zeros((n, count, 2, count, 2))
+    band = np.arange(count)
+    variance[:, band, :, band] = even.swapaxes(0, 1)
     whole = np.linalg.pinv(parts.sum(axis=1))
     taken = parts.reshape(n, 2 * count, 2) @ whole
     project = np.eye(2 * count) - np.tile(taken, (1, 1, count))
-    variance = project @ even.reshape(n, 2 * count, -1) @ project.transpose(0, 2, 1)
-    left_over = (project @ score[:, :, None])[:, :, 0]
+    if direction is not None:
+        split = project.reshape(n, count, 2, 2 * count)
+        project = np.einsum("ni,nbik->nbk", direction, split)
+    variance = project @ variance.reshape(n, 2 * count, -1) @ project.transpose(0, 2, 1)
+    left_over = (project @ score.reshape(n, -1, 1))[:, :, 0]
     values, vectors = np.linalg.eigh(variance)
     kept = np.abs(values) > 1e-8 * np.abs(values).max(axis=1, keepdims=True)
     turned = np.einsum("nij,ni->nj", vectors, left_over) ** 2

@@ -23,7 +23,7 @@ from coregister.estimator.periodic.modes import (
     pairwise_matrix,
 )
 from coregister.estimator.spectrum import Spectra, weights_beside
-from coregister.estimator.stages import Candidate, Fit
+from coregister.estimator.stages import Candidate, Dispersion, Fit
 from coregister.estimator.uncertainty import FEWEST_DOF
 from coregister.estimator.uncertainty.aliasing import aliased, folded_power
 from coregister.estimator.uncertainty.covariance import (
@@ -109,7 +109,7 @@ def conclude(
             left, rings.frequency * modes.step, rings.count, spectra, closely=closely
         ),
         lines_alone=lambda: False,
-        dispersion=1.0,
+        dispersion=Dispersion(),
         contradiction=contradiction(spectra.coherence, rings.count),
         competing=competing(
             rings, spectra, 1.0, lambda: _halfway(images, offset), images.shape, modes.density

@@ -14,7 +14,7 @@ from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
 from coregister.estimator.matrices import pseudo_inverse
 from coregister.estimator.spectrum import photometry
-from coregister.estimator.stages import Candidate, Echo, Fit
+from coregister.estimator.stages import Candidate, Dispersion, Echo, Fit
 from coregister.estimator.uncertainty.covariance import (
     loosened_by,
     spread_of,
@@ -108,7 +108,9 @@ def conclude_fit(
             else Echo(1.0, 0.0)
         ),
         lines_alone=lambda: noisy and lines_alone(comparison, equations),
-        dispersion=dispersion(comparison, equations, left, in_rings) if tested else 1.0,
+        dispersion=dispersion(comparison, equations, left, in_rings, offset - pair.rest)
+        if tested
+        else Dispersion(),
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,
         competing=competing(
             rings,

@@ -14,6 +14,7 @@ from coregister.estimator.matrices import inverse, principal
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
 from coregister.estimator.spectrum import Spectra
+from coregister.estimator.stages import Dispersion
 from coregister.fourier import TrigPolynomial, frequencies
 from coregister.products import products
 
@@ -24,9 +25,11 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 #: residual of the coarse frequencies over that of the fine ones beyond which they disagree
 COARSE_EXCESS = 10.0
 #: probability, with even noise, below which frequencies that disagree are looked at in pixels
-ASK_PIXELS = 1e-4
+ASK_PIXELS = 1e-3
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
+#: the same along the offset alone, which is one number a band: they may be finer
+FINER_BANDS = (0.02, 0.03, 0.045, 0.06, 0.09, 0.12, 0.17, 0.25, 0.35)
 #: and between those in which the coarse ones may agree elsewhere; what is outside is left out
 COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
 
@@ -62,13 +65,13 @@ class InRings(NamedTuple):
 
 
 def dispersion(
-    comparison: Comparison, equations: Equations, left: Float, in_rings: InRings
-) -> float:
-    """Probability of frequencies that disagree this much on the offset, if all see one scene.
+    comparison: Comparison, equations: Equations, left: Float, in_rings: InRings, offset: Float
+) -> Dispersion:
+    """Whether frequencies disagree on the offset.
 
-    A pattern that stays with the detector rules the fine frequencies and the scene the coarse
-    ones. The score, zero over all modes, is looked at band by band: at first with the variance
-    that even noise has, and where that finds something, with the one that its pixels show.
+    A pattern that stays with the detector rules some frequencies and the scene the others. The
+    score, zero over all modes, is looked at band by band: at first with the variance that even
+    noise has, and where that finds something, with the one that its pixels show.
 
     The same is asked of the rows and of the columns of the detector, one axis at a time: what is
     the same all along one of them is in the modes of a single line.
@@ -78,11 +81,12 @@ def dispersion(
     left : array
         Whitened residual, in pixels.
     in_rings : InRings
+    offset : (ndim,) array
+        px, from where a pattern stays.
     """
     rings, spectra = comparison.rings, equations.spectra
     gradient, weight = equations.gradient, equations.weight
     ndim, shape = len(gradient), comparison.window.shape
-    band = np.searchsorted(BANDS, rings.frequency)
 
     def in_pixels(member: NDArray[np.bool_]) -> Float:
         white = np.sqrt(rings.spread(spectra.residual, weight.dtype))
@@ -90,23 +94,30 @@ def dispersion(
         fields = (comparison.untransform(np.where(member, g, 0.0) * white) for g in gradient)
         return np.stack([left.ravel() * field.ravel() for field in fields])
 
-    def members() -> list[Float]:
-        of_mode = np.append(band, len(BANDS) + 1)[rings.of_mode]  # the last: in no ring
-        return [in_pixels(of_mode == number) for number in np.unique(band)]
-
     # score, its variance with even noise, and information
     kept = rings.mean(equations.kept**2)
     score = in_rings.score * spectra.weight
     parts = in_rings.information * spectra.weight
     even = parts * (spectra.weight * spectra.residual / kept)
-    start = np.flatnonzero(np.diff(band, prepend=-1))
-    groups = tuple(
-        np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in (score, even, parts)
-    )
-    probability = _disagreement((groups[0], groups[1], groups[2]), members)
+    sums = score, even, parts
+
+    def between(edges: Sequence[float], direction: Float | None = None) -> float:
+        band = np.searchsorted(edges, rings.frequency)
+        start = np.flatnonzero(np.diff(band, prepend=-1))
+        groups = [np.moveaxis(np.add.reduceat(v, start, axis=-1), -1, 0) for v in sums]
+
+        def members() -> list[Float]:
+            of_mode = np.append(band, len(edges) + 1)[rings.of_mode]  # the last: in no ring
+            return [in_pixels(of_mode == number) for number in np.unique(band)]
+
+        return _disagreement(groups, members, direction)
+
+    length = float(np.linalg.norm(offset))
+    along = between(FINER_BANDS, offset / length) if length > 0 else 1.0
+    probability = between(BANDS)
     if ndim == 1:
-        return probability
-    whole = tuple(values.sum(axis=0) for values in groups)
+        return Dispersion(probability, along)
+    whole = [values.sum(axis=-1) for values in sums]
     for axis, k in enumerate(comparison.k):
         line = np.arange(1, shape[axis]) * int(np.prod(shape[axis + 1 :]))
         slope = gradient[:, line]
@@ -128,12 +139,14 @@ def dispersion(
             member[0] = False
             return [there, in_pixels(member)]
 
-        probability = min(probability, _disagreement((rest[0], rest[1], rest[2]), split))
-    return min((1 + ndim) * probability, 1.0)
+        probability = min(probability, _disagreement(rest, split))
+    return Dispersion(min((1 + ndim) * probability, 1.0), along)
 
 
 def _disagreement(
-    groups: tuple[Float, Float, Float], in_pixels: Callable[[], Sequence[Float]]
+    groups: Sequence[Float],
+    in_pixels: Callable[[], Sequence[Float]],
+    direction: Float | None = None,
 ) -> float:
     """Probability that groups of modes ask for offsets as different as these.
 
@@ -143,6 +156,8 @@ def _disagreement(
         Score, its variance with even noise, and information.
     in_pixels : callable
         Pieces of the score, pixel by pixel, for each group; asked for where it matters.
+    direction : (ndim,) array, optional
+        Of unit length: differences along it alone count.
     """
     from scipy.special import fdtrc, gammaincc
 
@@ -151,6 +166,8 @@ def _disagreement(
     # the offset is fitted to the sum: what each group takes of it
     share = parts.reshape(-1, ndim) @ inverse(parts.sum(axis=0))
     project = np.eye(score.size) - np.tile(share, len(scores))
+    if direction is not None:
+        project = np.kron(np.eye(len(scores)), direction) @ project
 
     def disagreement(variance: Float) -> tuple[float, int]:
         values, vectors = principal(project @ variance @ project.T)
@@ -162,7 +179,7 @@ def _disagreement(
     number = np.arange(len(even))
     apart = np.zeros((len(even), ndim, len(even), ndim))
     apart[number, :, number] = even
-    chi2, parameters = disagreement(apart.reshape(project.shape))
+    chi2, parameters = disagreement(apart.reshape(score.size, -1))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
