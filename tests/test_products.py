@@ -51,16 +51,34 @@ def test_no_scalar_product_is_long_enough_for_threads(monkeypatch):
     assert lengths == [(5, VECTOR)]
 
 
+@pytest.mark.parametrize("unit", [0.0, 1j])
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (40, 50, 60)])
-def test_contractions(shape, axis, rows):
+def test_contractions(shape, axis, rows, unit):
     rng = np.random.default_rng(0)
-    tensor = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    tensor = rng.normal(size=shape) + unit * rng.normal(size=shape)
     lines = rng.normal(size=(rows, shape[axis]))
     letters = "abc".replace("abc"[axis], "k")
     expected = np.einsum(f"abc,k{'abc'[axis]}->{letters}", tensor, lines)
     np.testing.assert_allclose(contract(tensor, axis, lines), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_few_real_rows_are_multiplied_one_by_one(monkeypatch):
+    """In products too small for BLAS to start its threads, and no loop of Python over them."""
+    sizes = []
+    plain = np.matmul
+
+    def recorded(x, y, out=None):
+        sizes.append(x.shape[-2:] + y.shape)
+        return plain(x, y, out=out)
+
+    monkeypatch.setattr(np, "matmul", recorded)
+    rng = np.random.default_rng(0)
+    tensor, rows = rng.normal(size=(300, 256)), rng.normal(size=(3, 256))
+    np.testing.assert_allclose(contract(tensor, 1, rows), tensor @ rows.T, rtol=1e-10, atol=1e-10)
+    few = VECTOR // 256
+    assert sizes == 3 * [(few, 256, 256), (300 % few, 256, 256)]
 
 
 @pytest.mark.parametrize(

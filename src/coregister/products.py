@@ -22,8 +22,9 @@ PIECE = 2**16
 VECTOR = 9216
 #: the same for products of matrices, complex and real: so many multiplications
 COMPLEX_MATRICES, REAL_MATRICES = 60_000, 2**18
-#: rows of a contraction up to which it is limited by memory, not by arithmetic
-FEW_ROWS = 32
+#: rows of a contraction up to which it is limited by memory, not by arithmetic; and real ones up
+#: to which a product with each is faster than one with all of them
+FEW_ROWS, FEWEST_ROWS = 32, 4
 
 
 def pieces(size: int) -> Iterator[slice]:
@@ -92,6 +93,8 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     pieces = min(len(flat) // 2, -(-flat.size * count // COMPLEX_MATRICES))
     if min(count, len(flat)) == 1:
         result = np.einsum("ij,kj->ik", flat, rows)
+    elif pieces > 1 and count <= FEWEST_ROWS and tensor.dtype.kind == "f" and length <= VECTOR:
+        result = np.stack([_times(flat, row) for row in rows], axis=1)
     elif pieces <= 1:
         result = flat @ rows.T
     else:
@@ -100,6 +103,17 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
         for start in range(0, len(flat), few):
             np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
     return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
+
+
+def _times(matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[Any]:
+    """A matrix times a vector: a product of BLAS for every few rows, and no step of Python."""
+    few = VECTOR // vector.size
+    whole = len(matrix) - len(matrix) % few
+    result = np.empty(len(matrix), dtype=matrix.dtype)
+    parts = matrix[:whole].reshape(-1, few, vector.size)
+    np.matmul(parts, vector, out=result[:whole].reshape(-1, few))
+    np.matmul(matrix[whole:], vector, out=result[whole:])
+    return result
 
 
 def matmul(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

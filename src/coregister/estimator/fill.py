@@ -208,6 +208,8 @@ def spikes(data: Float, among: Suspects, alike: int = 0) -> NDArray[np.bool_]:
     ring = np.sort(np.delete(patches, middle, axis=0), axis=0)
     above = np.maximum(data[places] - ring[-1 - alike], ring[alike] - data[places])
     out = above > (SPIKE_SIGMA / 2) * noise
+    if not out.any():
+        return bad
     places, above = tuple(p[out] for p in places), above[out]
     # of what stands out of the wider surroundings, the neighbours share a quarter at most
     wider, least = (3, TRACK_SIGMA) if alike else (2, SPIKE_SIGMA)

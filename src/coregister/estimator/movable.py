@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,16 @@ def faded(k: Float) -> Float:
     )
 
 
+@lru_cache(maxsize=16)
+def _waves(shape: tuple[int, ...], step: int) -> tuple[tuple[Float, ...], tuple[Float, ...]]:
+    """Angular frequencies (rad/px) that samples `step` px apart hold, one array an axis.
+
+    And what a shift leaves of each. They serve all images of one shape: nothing may change them.
+    """
+    waves = tuple(k / step for k in frequencies(shape))
+    return waves, tuple(faded(k * step) for k in waves)
+
+
 class MovableImage:
     """An image of which a window at any sub-pixel position can be taken.
 
@@ -47,6 +59,8 @@ class MovableImage:
         Pixels between the samples that are taken: frequencies too high for them are left out.
     single : bool
         Single precision: half the time and half the memory.
+    level : float, optional
+        Mean of the data, if it is known.
     """
 
     def __init__(
@@ -57,8 +71,9 @@ class MovableImage:
         amplitude: Callable[[Float], Float] | None = None,
         step: int = 1,
         single: bool = False,
+        level: float | None = None,
     ) -> None:
-        self.level = float(np.mean(data))
+        self.level = float(np.mean(data)) if level is None else level
         self.size = data.shape
         self._periodic = periodic
         self._pad = [0 if periodic else min(EXTENSION * step, n - 1) for n in data.shape]
@@ -72,23 +87,24 @@ class MovableImage:
         self._inside = tuple(slice(p, p + n) for p, n in zip(self._pad, data.shape, strict=True))
         # what was subtracted in double precision loses nothing in single precision
         np.subtract(data, self.level, out=extended[self._inside])
-        self._k: list[Float] = frequencies(self._shape)
         if not periodic:
             self._extend(extended)
         spectrum: Complex = scipy.fft.rfft(extended, axis=-1, overwrite_x=True)
         if step > 1:  # what is too high for the samples is not transformed any further
-            low = self._shape[-1] // step // 2 + 1
-            spectrum, self._k[-1] = spectrum[..., :low].copy(), self._k[-1][..., :low]
+            spectrum = spectrum[..., : self._shape[-1] // step // 2 + 1]
         for axis in range(data.ndim - 1):
-            spectrum = scipy.fft.fft(spectrum, axis=axis, overwrite_x=True)
+            # a part is not overwritten: it comes out in one piece
+            spectrum = scipy.fft.fft(spectrum, axis=axis, overwrite_x=step == 1 or axis > 0)
         self._spectrum = spectrum
-        if amplitude is not None:
-            radius = np.sqrt(sum(k**2 for k in self._k)) / (2 * np.pi)
-            self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
         self.step = 1
-        self._fade = [faded(k) for k in self._k]
+        if amplitude is not None:
+            *rest, last = frequencies(self._shape)
+            waves = [*rest, last[..., : spectrum.shape[-1]]]
+            radius = np.sqrt(sum(k**2 for k in waves)) / (2 * np.pi)
+            self._spectrum *= amplitude(np.asarray(radius)).astype(self._real, copy=False)
         if step > 1:
             self._coarsen(step)
+        self._k, self._fade = _waves(tuple(self._shape), self.step)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -142,17 +158,15 @@ class MovableImage:
         """Keep the frequencies that samples further apart by `factor` can hold."""
         self.step *= factor
         self._shape = [n // factor for n in self._shape]
-        self._spectrum = self._spectrum[..., : self._shape[-1] // 2 + 1]
-        self._k = [*self._k[:-1], self._k[-1][..., : self._shape[-1] // 2 + 1]]
-        for axis, n in enumerate(self._shape[:-1]):
-            kept = np.r_[0 : n - n // 2, -(n // 2) : 0]
-            taken: Any = self._spectrum.take(kept, axis)
-            self._spectrum = taken
-            self._k[axis] = np.asarray(self._k[axis].take(kept, axis))
-        scale = np.asarray(1.0 / factor ** len(self._k), self._real)
-        scaled: Any = self._spectrum * scale
-        self._spectrum = scaled
-        self._fade = [faded(k * self.step) for k in self._k]
+        *rest, last = self._shape
+        kept: Complex = np.empty((*rest, last // 2 + 1), self._spectrum.dtype)
+        scale = self._real.type(1.0 / factor ** len(self._shape))
+        # along each axis but the last the low frequencies of either sign
+        for signs in product(*([slice(0, n - n // 2), slice(-(n // 2), None)] for n in rest)):
+            corner = (*signs, slice(0, last // 2 + 1))
+            np.multiply(self._spectrum[corner], scale, out=kept[corner])
+        self._spectrum = kept
+        self._k, self._fade = _waves(tuple(self._shape), self.step)
 
     def _extend(self, extended: Float) -> None:
         """A point reflection continues value and slope; it then fades to the mean."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import MAX_SPIKES, outliers
-from coregister.estimator.matrices import pseudo_inverse
+from coregister.estimator.matrices import inverse, pseudo_inverse
 from coregister.estimator.movable import FADE
 from coregister.estimator.rings import Rings
 from coregister.products import dot, products
@@ -66,6 +66,7 @@ class Improve:
         self._pulled = template.gradient * template.weight
         self._mean = template.weight * template.mean
         self._energy = dot(self._mean, template.mean)
+        self._bread = pseudo_inverse(template.values, template.vectors)
         self._unevenness = Unevenness(template.pulls)
 
     def of(self, part: Part) -> Seen:
@@ -108,7 +109,7 @@ class Improve:
                 part_of_mean = dot(known, counts / template.seen) / float(known.sum())
                 share = float(np.clip(frame.weight * part_of_mean, 0.0, 0.9))
             seen_share = max(mine, LEAST_SEEN)
-        bread = pseudo_inverse(template.values, template.vectors) / seen_share
+        bread = self._bread / seen_share
         step = -bread @ score
         # of what is left the step takes its part: what stays is looked at
         for along, slope in zip(step, template.gradient, strict=True):
@@ -127,7 +128,7 @@ class Improve:
         residual = bench.basis.field(left * white)
         unevenness = self._unevenness if weight is None else Unevenness(pulls)
         spread, pixels, improved.misfit = unevenness.of(residual, bread)
-        improved.step = float(np.sqrt(np.abs(step @ np.linalg.pinv(spread) @ step)))
+        improved.step = float(np.sqrt(np.abs(step @ inverse(spread) @ step)))
         improved.own = pixels / (pixels - 2) * spread / (1 - share)
         off = template.left_of(step) * improved.step
         if improved.step <= SETTLED or off < SLIGHT:  # a frame in the wrong place has many

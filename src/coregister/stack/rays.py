@@ -33,7 +33,7 @@ def _sample(shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
     beside = cube[:, cube.any(axis=0)]
     around = []
     for place, step, n in zip(np.unravel_index(some, shape), beside, shape, strict=True):
-        mirrored = np.abs(place[:, None] + step)
+        mirrored = np.abs(place + step[:, None])
         around.append(np.minimum(mirrored, 2 * (n - 1) - mirrored))
     return some, np.ravel_multi_index(tuple(around), shape)
 
@@ -42,8 +42,9 @@ def noise_beside(values: NDArray[Any]) -> float:
     """Scatter of pixels about the median of those around them."""
     middle, around = _sample(values.shape)
     flat = values.reshape(-1)
-    ring = np.sort(flat[around], axis=1)
-    half = around.shape[1] // 2
+    # taken neighbour by neighbour, in which order pixels follow each other in memory
+    ring = np.sort(flat.take(around).T, axis=1)
+    half = len(around) // 2
     apart = flat[middle] - (ring[:, half - 1] + ring[:, half]) / 2
     return float(np.median(np.abs(apart))) / 0.6745
 
@@ -66,8 +67,11 @@ def _out_of_line(values: NDArray[Any], limit: float) -> tuple[NDArray[np.intp], 
         stop = min(start + rows, len(values) - 1)
         block = flat[(start - 1) * line : (stop + 1) * line]
         change = block[line:] - block[:-line]
-        change[:-line] *= change[line:]  # large and negative at a peak
-        some = np.flatnonzero(change[:-line] < -(limit**2)) + start * line
+        # large and negative at a peak; in its own place, or numpy would copy what overlaps
+        both = change[:-line] * change[line:]
+        if both.min() >= -(limit**2):
+            continue
+        some = np.flatnonzero(both < -(limit**2)) + start * line
         # few, most of which exceed one of both by little
         least = [np.abs(flat[some] - flat[some + step]) > limit for step in (-line, line)]
         found.append(some[least[0] & least[1]])

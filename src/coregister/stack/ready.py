@@ -91,8 +91,15 @@ def ready(
     if lost is not None:
         single = single.without(lost)
     image = single.image
-    data: Any = image.values if image.valid is None else single.filled
-    movable = MovableImage(data, periodic=periodic, step=samples.step, single=samples.single)
+    whole = image.valid is None
+    data: Any = image.values if whole else single.filled
+    movable = MovableImage(
+        data,
+        periodic=periodic,
+        step=samples.step,
+        single=samples.single,
+        level=image.mean if whole else None,
+    )
     valid, sigma = single.image.valid, single.image.sigma
     bad = None if valid is None or valid.all() else np.flatnonzero(~valid).astype(np.int32)
     weight = np.median(sigma) / sigma if isinstance(sigma, np.ndarray) else None
