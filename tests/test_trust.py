@@ -18,6 +18,7 @@ from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.single import Single
 from coregister.estimator.uncertainty import aliasing
 from coregister.images import prepare
+from coregister.register import fits_of
 from coregister.trust import conclude
 
 SIDE = 96
@@ -282,39 +283,66 @@ def test_dust_that_hides_the_scene_is_told_by_the_scene_left_over(kind, offset):
     assert Status.FIXED_PATTERN in result.flags
 
 
-def on_dust(seed, kind, height, grain=2.0):
+def shown(kind, side, boundary, rng):
+    """A scene, and how images of that side are taken of it."""
+    if boundary == "periodic":
+        return cr.random_scene(kind, (side, side), rng=rng), {"boundary": boundary}
+    return cr.random_scene(kind, (2 * side, 2 * side), rng=rng), {"shape": (side, side)}
+
+
+def on_dust(seed, kind, height, boundary):
     """A scene that moved by a pixel or two, beneath a pattern that stayed."""
     rng = np.random.default_rng([seed, 991])
-    scene = cr.random_scene(kind, (256, 256), rng=rng)
+    scene, cut = shown(kind, 128, boundary, rng)
     truth = rng.uniform(-2, 2, 2)
-    reference, moving = cr.simulate_pair(scene, truth, noise=0, shape=(128, 128), rng=rng)
-    dust = scipy.ndimage.gaussian_filter(rng.normal(size=reference.shape), grain)
+    reference, moving = cr.simulate_pair(scene, truth, noise=0, rng=rng, **cut)
+    dust = scipy.ndimage.gaussian_filter(rng.normal(size=reference.shape), 2.0, mode="wrap")
     dust *= height * reference.std() / dust.std()
     noise = 0.1 * reference.std()
     images = [image + dust + noise * rng.normal(size=dust.shape) for image in (reference, moving)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cr.RegistrationWarning)
-        return cr.register(*images), truth
+        return cr.register(*images, boundary=boundary), truth
 
 
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
 @pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "texture"])
-def test_a_pattern_that_pulls_at_a_small_offset_is_told(kind):
+def test_a_pattern_that_pulls_at_a_small_offset_is_told(kind, boundary):
     """The answers lie between its rest and the scene's: frequencies disagree along the offset."""
     pulls, trusted = [], []
     for seed in range(10):
-        result, truth = on_dust(seed, kind, 0.5)
+        result, truth = on_dust(seed, kind, 0.5, boundary)
         pulls.append(np.abs(result.pull(truth)).max())
         trusted.append(result.trusted)
     assert np.median(pulls) > 5
     assert not any(trusted)
 
 
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
 @pytest.mark.parametrize("kind", ["power-law-2", "power-law-3", "texture"])
-def test_small_offsets_without_a_pattern_are_trusted(kind):
+def test_small_offsets_without_a_pattern_are_trusted(kind, boundary):
     for seed in range(10):
-        result, truth = on_dust(seed, kind, 0.0)
+        result, truth = on_dust(seed, kind, 0.0, boundary)
         assert result.trusted
         assert np.abs(result.pull(truth)).max() < 5
+
+
+@pytest.mark.parametrize("boundary", ["overlap", "periodic"])
+def test_frequencies_that_agree_are_found_to_disagree_by_chance(boundary):
+    """Both probabilities of pairs without a pattern are spread as probabilities are."""
+    anyhow, along = [], []
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 7])
+        scene, cut = shown("power-law-3", 64, boundary, rng)
+        images = cr.simulate_pair(scene, rng.uniform(-2, 2, 2), noise=0.3, rng=rng, **cut)
+        given = prepare(*images, boundary=boundary)
+        first, second = (Single(image, periodic=boundary == "periodic") for image in given.images)
+        fit = fits_of(given, (first, second))[0]
+        anyhow.append(fit.dispersion.anyhow)
+        along.append(fit.dispersion.along)
+    for probability in (anyhow, along):
+        assert 1 <= np.count_nonzero(np.array(probability) < 0.2) <= 24
+        assert min(probability) > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(3))

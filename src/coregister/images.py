@@ -95,7 +95,7 @@ class Pair:
         The offset is looked for within ``initial +- max_offset``.
     rest : (ndim,) array, or 0
         Offset of what stays in place on the detector, px: not 0 of parts that were cut out at
-        different places.
+        different places, and infinite where nothing can.
     """
 
     reference: Image

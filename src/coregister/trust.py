@@ -42,9 +42,6 @@ SECOND_SCENE = 0.01
 REPEATS = 0.75
 #: offset (px) below which frequencies that disagree point to a pattern that stays in place
 FIXED = 0.1
-#: and below which they do if they disagree along it: beyond, a pattern and the scene are opposite
-#: at frequencies that both have
-NEAR = 3.0
 #: bars differ from those of even noise where they do by more than this factor
 UNEVEN = 1.5
 #: share of the smaller image below which an overlap is too small
@@ -116,9 +113,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     apart = min(best.dispersion.anyhow, best.competing, echo if still else 1.0) < limit
     apart = apart or best.contradiction < MAX_CONTRADICTION
     apart = apart or (echo < MAX_CONTRADICTION and second > SECOND_SCENE)
-    near = bool(np.linalg.norm(best.offset - pair.rest) < NEAR)
-    pinned = near and best.dispersion.along < uncommon
-    if pinned and not apart:
+    if best.dispersion.along < uncommon and not apart:
         flags.add(Status.FIXED_PATTERN)
     if apart or (still and best.lines_alone()):
         flags.add(Status.FIXED_PATTERN if still else Status.MISFIT)

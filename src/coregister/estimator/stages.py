@@ -55,7 +55,8 @@ class Dispersion(NamedTuple):
     anyhow : float
         In whatever direction.
     along : float
-        Along the offset: what a pattern that stays in place does to a scene that moved.
+        Along the offset: what a pattern that stays in place does to a scene that moved. 1 where
+        that is too far.
     """
 
     anyhow: float = 1.0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
+from coregister.estimator.single import Single
+from coregister.images import prepare
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
-from coregister.register import register
+from coregister.register import measure
 from coregister.result import Registration, compact_html, plain, round_pdg
 from coregister.sky.plane import SkyPlane, sky_plane
 from coregister.sky.regrid import project
@@ -279,7 +281,7 @@ def register_sky(
     if keeps == 1:
         pair, corners = pair[::-1], corners[::-1]
     start = corners[0] - corners[1]
-    found = register(
+    given = prepare(
         pair[0][0],
         pair[1][0],
         reference_err=pair[0][1],
@@ -287,6 +289,10 @@ def register_sky(
         initial=start,
         max_offset=_pixels(max_offset, grid, shape),
     )
+    # what stays on a detector does not on the grid of the other
+    given = replace(given, rest=np.full(2, np.inf))
+    first, second = (Single(image, periodic=False) for image in given.images)
+    found = measure(given, (first, second))
     offset = found.offset - start
     centre = (low + high - 1) / 2
     own = PixelOffset(offset, found.covariance)

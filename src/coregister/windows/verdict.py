@@ -23,6 +23,7 @@ from coregister.estimator.uncertainty.disagreement import (
     ASK_PIXELS,
     BANDS,
     COARSE_EXCESS,
+    NEAR,
     contradictions,
 )
 from coregister.estimator.uncertainty.misfit import echoes
@@ -33,7 +34,6 @@ from coregister.trust import (
     MAX_DISTORTION,
     MAX_FALSE_ALARM,
     MAX_IF_LIKELY,
-    NEAR,
     PRECISION,
     SECOND_SCENE,
     UNEVEN,
