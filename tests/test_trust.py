@@ -386,6 +386,15 @@ def test_two_halves_that_moved_apart_are_a_misfit():
     assert Status.MISFIT in flags(reference, moving)
 
 
+@pytest.mark.parametrize("shape", [(40, 32), (64, 24)])
+def test_few_stars_of_which_a_corner_matches_do_not_raise(shape):
+    """One or two columns are in common: nothing can be learnt from around a pixel there."""
+    rng = np.random.default_rng(3)
+    scene = cr.random_scene("few-stars", shape, rng=rng)
+    images = cr.simulate_pair(scene, rng.uniform(-3, 3, 2), noise=0, rng=rng)
+    assert flags(*images) & {Status.NO_MATCH, Status.LOW_OVERLAP, Status.NOT_CONVERGED}
+
+
 def test_a_constant_image():
     (reference, _), _, _ = pair(9)
     found = flags(reference, np.full_like(reference, 3.0))

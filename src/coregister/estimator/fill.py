@@ -273,12 +273,16 @@ def _out_of_line(data: NDArray[np.floating[Any]], limit: float) -> NDArray[np.bo
 
 
 def _patches(values: NDArray[np.floating[Any]], places: Places, reach: int) -> Float:
-    """What stands around some pixels, `reach` to every side, mirrored at the edges: (n, pixels)."""
+    """What stands around some pixels, `reach` to every side, mirrored at the edges: (n, pixels).
+
+    Once: what is farther away than an array is wide is at its edge.
+    """
     offsets = np.indices((2 * reach + 1,) * values.ndim).reshape(values.ndim, -1, 1) - reach
     index = []
     for place, offset, n in zip(places, offsets, values.shape, strict=True):
         mirrored = np.abs(place + offset)
-        index.append(np.where(mirrored > n - 1, 2 * (n - 1) - mirrored, mirrored))
+        mirrored = np.where(mirrored > n - 1, 2 * (n - 1) - mirrored, mirrored)
+        index.append(np.clip(mirrored, 0, n - 1))
     return np.asarray(values[tuple(index)])
 
 

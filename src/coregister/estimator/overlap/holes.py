@@ -122,6 +122,8 @@ def filled_from_both(
     """
     equations, spectra = state.equations, state.equations.spectra
     window = Window.at(pair, state.offset, 0)
+    if min(window.shape) < 2:  # nothing is known there
+        return filled
     fraction = state.offset - window.offset
     starts = (window.start, window.moving_start)
     wrap = pair.boundary == "periodic"
