@@ -102,9 +102,7 @@ def register(
         max_offset=max_offset,
         initial=initial,
     )
-    periodic = pair.boundary == "periodic"
-    first, second = (Single(image, periodic=periodic) for image in pair.images)
-    return measure(pair, (first, second))
+    return measure(pair)
 
 
 class Reference:
@@ -186,10 +184,14 @@ class Reference:
         return measure(pair, (self._single, Single(image, periodic=periodic)))
 
 
-def measure(pair: Pair, singles: tuple[Single, Single]) -> Registration:
-    """The stages, one after the other."""
+def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registration:
+    """The stages, one after the other, on what is known of single images where that is kept."""
     if any(image.constant for image in pair.images):
         return unknown(pair)
+    if singles is None:
+        periodic = pair.boundary == "periodic"
+        first, second = (Single(image, periodic=periodic) for image in pair.images)
+        singles = first, second
     return conclude(pair, fits_of(pair, singles))
 
 

@@ -101,7 +101,7 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     excess = _excess(covariance, model_covariance)
     uneven = excess > UNEVEN and best.unevenness < MAX_FALSE_ALARM
     stderr = np.sqrt(covariance.diagonal())
-    still = in_place(best.offset - pair.rest, stderr)
+    still = bool(in_place(best.offset - pair.rest, stderr))
     echo, second = best.echo(0.0 if still or uneven else SECOND_SCENE)
     # noise that only its pixels explain may be a source that moves by itself, or aliasing
     aliased = np.any(best.systematic > np.sqrt(np.diag(model_covariance)))
@@ -174,9 +174,15 @@ def conclude(pair: Pair, fits: list[Fit]) -> Registration:
     )
 
 
-def in_place(offset: Float, stderr: Float) -> bool:
-    """True if an answer is so near to zero that a pattern which stays in place may have made it."""
-    return bool(np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)))
+def in_place(offset: Float, stderr: Float) -> NDArray[np.bool_]:
+    """True for answers so near to zero that a pattern which stays in place may have made them.
+
+    Parameters
+    ----------
+    offset, stderr : (..., ndim) array
+    """
+    near = np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED)
+    return np.asarray(near.all(axis=-1))
 
 
 def unknown(pair: Pair) -> Registration:

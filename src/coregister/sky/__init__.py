@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coregister.errors import InputError, optional
-from coregister.estimator.single import Single
 from coregister.images import prepare
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
 from coregister.register import measure
@@ -290,9 +289,7 @@ def register_sky(
         max_offset=_pixels(max_offset, grid, shape),
     )
     # what stays on a detector does not on the grid of the other
-    given = replace(given, rest=np.full(2, np.inf))
-    first, second = (Single(image, periodic=False) for image in given.images)
-    found = measure(given, (first, second))
+    found = measure(replace(given, rest=np.full(2, np.inf)))
     offset = found.offset - start
     centre = (low + high - 1) / 2
     own = PixelOffset(offset, found.covariance)

@@ -64,9 +64,6 @@ class Link(NamedTuple):
         Bound on what aliasing does to the offset, px; None like the covariance.
     dispersion : float
         Probability of frequencies that disagree this much on the offset, if all see one scene.
-    pinned : bool
-        By that alone, a pattern that stays in place is said to pull at the offset: the pairs of a
-        stack tell it better together.
     """
 
     offset: Float
@@ -75,12 +72,17 @@ class Link(NamedTuple):
     clean: bool = False
     systematic: Float | None = None
     dispersion: float = 1.0
-    pinned: bool = False
 
     @property
     def good(self) -> bool:
-        """True if it can be built upon."""
-        return self.flags <= (ADVISORY | {Status.FIXED_PATTERN} if self.pinned else ADVISORY)
+        """True if it can be built upon.
+
+        A pattern that pulls at an offset is told better by the pairs of a stack together.
+        """
+        rest = self.flags - ADVISORY
+        if rest == {Status.FIXED_PATTERN} and self.covariance is not None:
+            return not in_place(self.offset, np.sqrt(self.covariance.diagonal()))
+        return not rest
 
 
 class Centre:
@@ -153,13 +155,7 @@ class Centre:
         # of two probabilities the lower one is half as unlikely
         dispersion = max(min(1.0, 2 * min(fit.dispersion)) for fit in fits)
         return Link(
-            result.offset,
-            result.covariance,
-            result.flags,
-            clean,
-            result.systematic,
-            dispersion,
-            Status.FIXED_PATTERN in result.flags and not in_place(result.offset, result.stderr),
+            result.offset, result.covariance, result.flags, clean, result.systematic, dispersion
         )
 
 

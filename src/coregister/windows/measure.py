@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.estimator.levels import MOST_EQUAL, coarsely_rounded
-from coregister.estimator.single import Single
 from coregister.estimator.window import MARGIN
 from coregister.images import Image, together
 from coregister.register import measure
@@ -340,8 +339,7 @@ def _alone(job: Job, index: int, measured: Measured) -> None:
         flags.update({Status.UNDETERMINED_AXIS, Status.CONSTANT_IMAGE})
         measured.offset[index] = guess
         return
-    first, second = (Single(i, periodic=False) for i in pair.images)
-    result = measure(pair, (first, second))
+    result = measure(pair)
     measured.offset[index] = result.offset + begin - start
     measured.covariance[index] = result.covariance
     measured.false_alarm[index] = result.false_alarm

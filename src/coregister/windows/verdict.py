@@ -29,7 +29,6 @@ from coregister.estimator.uncertainty.disagreement import (
 from coregister.estimator.uncertainty.misfit import echoes
 from coregister.products import matmul
 from coregister.trust import (
-    FIXED,
     MAX_CONTRADICTION,
     MAX_DISTORTION,
     MAX_FALSE_ALARM,
@@ -37,6 +36,7 @@ from coregister.trust import (
     PRECISION,
     SECOND_SCENE,
     UNEVEN,
+    in_place,
 )
 from coregister.windows.descent import Patches, Settled
 from coregister.windows.equations import DX, DY, X, Y, ring_means
@@ -129,7 +129,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     rest = left.reshape(n, *shape)
     warp = _distortion(rest, pulls.reshape(n, 2, *shape))
     offset, stderr = whole + settled.offset, np.sqrt(np.einsum("nii->ni", covariance))
-    still = np.all(np.abs(offset) < FIXED + np.minimum(2 * stderr, 2 * FIXED), axis=1)
+    still = in_place(offset, stderr)
     second = contradictions(spectra.coherence, count) < MAX_CONTRADICTION
     signal = scene / np.maximum(noise, 1e-300)
     echo, energy = echoes(rest, kernels.frequency, count, signal, closely=still | uneven)

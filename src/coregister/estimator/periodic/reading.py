@@ -50,7 +50,7 @@ class Reading:
     Parameters
     ----------
     images : Sampled
-        Its workspace holds the cross-spectrum with the offset taken out, until the next reading.
+        `aligned` holds the cross-spectrum with the offset taken out, until the next reading.
     offset : (ndim,) array
     last : Reading, optional
         One nearby, whose gain and spectra are a first guess.

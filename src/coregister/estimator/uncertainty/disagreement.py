@@ -28,13 +28,13 @@ COARSE_EXCESS = 10.0
 ASK_PIXELS = 1e-3
 #: frequencies (cycles/px) between the bands that are asked for the offset one by one
 BANDS = (0.03, 0.06, 0.12, 0.25)
-#: the same along the offset alone, which is one number a band: they may be finer
+#: and between those in which the coarse ones may agree elsewhere; what is outside is left out
+COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+#: and between those that are asked along the offset alone: one number a band, they may be finer
 FINER_BANDS = (0.02, 0.03, 0.045, 0.06, 0.09, 0.12, 0.17, 0.25, 0.35)
 #: px from where a pattern stays, within which that is asked: farther away, it and the scene are
 #: opposite at frequencies that both have
 NEAR = 3.0
-#: and between those in which the coarse ones may agree elsewhere; what is outside is left out
-COARSE_BANDS = (1e-9, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
 
 
 class InRings(NamedTuple):
