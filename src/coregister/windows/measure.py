@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.estimator.levels import MOST_EQUAL, coarsely_rounded
-from coregister.estimator.single import Single
 from coregister.estimator.uncertainty.disagreement import FINER_BANDS, NEAR
 from coregister.estimator.window import MARGIN
 from coregister.images import Image, together
-from coregister.register import fits_of
+from coregister.register import measure
 from coregister.status import ADVISORY, Status
-from coregister.trust import MAX_FALSE_ALARM, unknown
-from coregister.trust import conclude as conclude_pair
+from coregister.trust import MAX_FALSE_ALARM
 from coregister.windows.descent import descend
 from coregister.windows.kernels import FARTHEST, REACH, in_units, kernels
 from coregister.windows.places import Cutter, Places, counts
 from coregister.windows.search import Found, WindowSearch
 from coregister.windows.sources import Images, Small
-from coregister.windows.together import disagreeing, pulled_alike
+from coregister.windows.together import pulled_alike
 from coregister.windows.verdict import conclude
 
 Float = NDArray[np.float64]
@@ -64,8 +62,6 @@ class Measured:
     ----------
     pulled : (n, bands) array
         As in `verdict.Verdict`; NaN for windows that were never measured with others.
-    along : (n,) array
-        Of windows measured by themselves: probability of bands that disagree so along the offset.
     """
 
     offset: Float
@@ -73,7 +69,6 @@ class Measured:
     false_alarm: Float
     flags: list[set[Status]]
     pulled: Float
-    along: Float
 
 
 def measure_windows(job: Job) -> Measured:
@@ -85,7 +80,6 @@ def measure_windows(job: Job) -> Measured:
         false_alarm=np.ones(n),
         flags=[set() for _ in range(n)],
         pulled=np.full((n, len(FINER_BANDS) + 1), np.nan),
-        along=np.full(n, np.nan),
     )
     doubt = np.ones(n, dtype=bool)
     varying = any(isinstance(i.sigma, np.ndarray) for i in (job.reference, job.moving))
@@ -97,24 +91,12 @@ def measure_windows(job: Job) -> Measured:
         warnings.simplefilter("ignore", RegistrationWarning)
         for index in np.flatnonzero(doubt):
             _alone(job, int(index), measured)
-    _tell_pattern(job, measured)
+    if pulled_alike(measured.pulled, job.places):
+        near = np.linalg.norm(measured.offset, axis=1) < NEAR  # those beyond are not pulled
+        for index in np.flatnonzero(near):
+            if measured.flags[index] <= ADVISORY:
+                measured.flags[index].add(Status.FIXED_PATTERN)
     return measured
-
-
-def _tell_pattern(job: Job, measured: Measured) -> None:
-    """Flag what a pattern on the detector can have pulled, where all windows tell of one.
-
-    Windows flagged already keep what they have, and windows farther away are not pulled.
-    """
-    sound = np.array([flags <= ADVISORY for flags in measured.flags])
-    near = sound & (np.linalg.norm(measured.offset, axis=1) < NEAR)
-    # windows that came to be alone since their bands disagree are no fair sample
-    alone = near & np.isnan(measured.pulled).all(axis=1)
-    if pulled_alike(measured.pulled, job.places) or disagreeing(
-        np.where(alone, measured.along, np.nan), job.places
-    ):
-        for i in np.flatnonzero(near):
-            measured.flags[i].add(Status.FIXED_PATTERN)
 
 
 def _blocks(job: Job) -> Iterator[Ints]:
@@ -373,13 +355,7 @@ def _alone(job: Job, index: int, measured: Measured) -> None:
         flags.update({Status.UNDETERMINED_AXIS, Status.CONSTANT_IMAGE})
         measured.offset[index] = guess
         return
-    if any(image.constant for image in pair.images):
-        result = unknown(pair)
-    else:
-        first, second = (Single(image, periodic=False) for image in pair.images)
-        fits = fits_of(pair, (first, second))
-        result = conclude_pair(pair, fits)
-        measured.along[index] = max(fit.dispersion.along for fit in fits)
+    result = measure(pair)
     measured.offset[index] = result.offset + begin - start
     measured.covariance[index] = result.covariance
     measured.false_alarm[index] = result.false_alarm

@@ -18,9 +18,6 @@ Float = NDArray[np.float64]
 #: length of the mean direction in which bands of windows differ, below which a pattern moves
 #: the answers by no more than a few bars, however surely it is there
 LEAST_ALIKE = 0.4
-#: probability that bands disagree by chance so in windows of which no more is known, all taken
-#: together (Fisher), below which a pattern is in them: as for the pairs of a stack
-MAX_TOGETHER = 1e-9
 
 
 def pulled_alike(pulled: Float, places: Places) -> bool:
@@ -50,22 +47,3 @@ def pulled_alike(pulled: Float, places: Places) -> bool:
     count = len(votes) / overlaps(places, asked)
     chance = float(chdtrc(freedom, freedom * count * alike**2))
     return alike > LEAST_ALIKE and chance < MAX_DISPERSION
-
-
-def disagreeing(probability: Float, places: Places) -> bool:
-    """Whether bands disagree more than chance allows, in all windows taken together.
-
-    Parameters
-    ----------
-    probability : (n,) array
-        Of bands that disagree so on the offset of one window, along it; NaN where not known.
-    places : Places
-    """
-    from scipy.special import chdtrc
-
-    asked = np.isfinite(probability)
-    if not asked.any():
-        return False
-    unlikely = float(np.mean(-np.log(np.maximum(probability[asked], 1e-300))))
-    freedom = 2 * max(np.count_nonzero(asked) / overlaps(places, asked), 1.0)
-    return float(chdtrc(freedom, freedom * unlikely)) < MAX_TOGETHER
