@@ -1,4 +1,4 @@
-"""The first look: what a lone peak tells is what the whole search tells, and doubt is left to it."""
+"""The first look: a lone peak is what the whole search tells, and doubt is left to that."""
 
 from __future__ import annotations
 
