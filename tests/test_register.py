@@ -8,7 +8,7 @@ import pytest
 import coregister as cr
 from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.single import Single
-from coregister.images import prepare
+from coregister.images import as_image, prepare
 
 
 def pair(scene="power-law-3", noise=0.1, side=96, seed=0, boundary="overlap", truth=(2.3, -3.7)):
@@ -100,3 +100,17 @@ def test_what_larger_steps_cost(scene, holes):
     # 3 % of the information lost, and a margin twice as wide: 0.2 bars apart
     assert np.sqrt(np.mean(np.square(apart))) < 0.4
     assert 0.95 < np.mean(ratio) < 1.1
+
+
+@pytest.mark.parametrize("level", [0.0, 1e4, -1e6])
+def test_the_mean_of_single_precision_is_better_than_its_pixels(level):
+    rng = np.random.default_rng(0)
+    values = (level + rng.normal(size=(300, 517))).astype(np.float32)
+    expected = float(values.mean(dtype=np.float64))
+    least = 1e-2 / np.sqrt(values.size) + 1e-8 * abs(level)  # pixels are known to 6e-8 of it
+    assert abs(as_image(values, name="image").mean - expected) < least
+    line = as_image(values.ravel(), name="image")  # one row: all of it in double precision
+    assert line.mean == pytest.approx(expected, abs=1e-9)
+    huge = np.full((8, 512), 3e38, dtype=np.float32)  # finite, though the sum of a row is not
+    huge[3] /= 2
+    assert as_image(huge, name="image").mean == pytest.approx(float(huge.mean(dtype=np.float64)))

@@ -93,7 +93,7 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
     pieces = min(len(flat) // 2, -(-flat.size * count // COMPLEX_MATRICES))
     if min(count, len(flat)) == 1:
         result = np.einsum("ij,kj->ik", flat, rows)
-    elif pieces > 1 and count <= FEWEST_ROWS and tensor.dtype.kind == "f" and length <= VECTOR:
+    elif pieces > 1 and count <= FEWEST_ROWS and length <= VECTOR and _long(moved):
         result = np.stack([_times(flat, row) for row in rows], axis=1)
     elif pieces <= 1:
         result = flat @ rows.T
@@ -103,6 +103,11 @@ def contract(tensor: NDArray[Any], axis: int, rows: NDArray[Any]) -> NDArray[Any
         for start in range(0, len(flat), few):
             np.matmul(flat[start : start + few], rows.T, out=result[start : start + few])
     return np.asarray(result.reshape(*moved.shape[:-1], count).transpose(back))
+
+
+def _long(lines: NDArray[Any]) -> bool:
+    """True of many real numbers that lie in memory as they are contracted."""
+    return bool(lines.size > PIECE and lines.flags.c_contiguous and lines.dtype.kind == "f")
 
 
 def _times(matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[Any]:

@@ -47,3 +47,15 @@ def test_a_frame_that_wraps_is_moved_in_its_waves(step, single):
         np.testing.assert_allclose(waves.moved(image, offset, 0.5), expected, atol=near)
         beside = waves.moved(image, offset + np.array([0.1, 0.0]), 0.5)
         assert np.max(np.abs(beside - expected)) > 1e-2
+
+
+def test_slopes_are_those_of_the_window():
+    rng = np.random.default_rng(3)
+    image = MovableImage(rng.normal(size=(64, 48)), periodic=True, step=2)
+    waves = basis_of((32, 24), 2, periodic=True)
+    assert isinstance(waves, Waves)
+    fields = image.window((0, 0), (32, 24), np.zeros(2), gradient=True)
+    found = waves.with_slopes(image)
+    for modes, field in zip(found, fields, strict=True):
+        np.testing.assert_allclose(modes, waves.modes(field - field.mean()), atol=1e-12)
+    assert np.max(np.abs(found[1] - found[2])) > 0.1

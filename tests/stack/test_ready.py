@@ -135,6 +135,9 @@ def test_a_frame_is_read_as_often_whatever_the_memory(tmp_path, monkeypatch):
     found = cr.register_stack(narrow, memory=0)
     np.testing.assert_array_equal(found.offsets, expected.offsets)
     assert narrow.reads == wide.reads
+    # once to be linked and made ready and once in a loop, whichever the centre was tried with;
+    # the centre once more, and the first one for the shape and what the run is known by
+    assert wide.reads == 2 * len(movie) + 1 + 2
     assert not list(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
         cr.register_stack(Counted(movie, wide.reads - 2), memory=0)

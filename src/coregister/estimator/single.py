@@ -148,11 +148,8 @@ class Single:
     @cached_property
     def spectrum(self) -> Complex:
         """Half spectrum of an image that wraps and has no holes, its mean taken out."""
-        data, mean = self.given.data, self.given.mean
-        few = data[:: max(1, len(data) // 8)]
-        # a high mean would cost digits in the transform
-        high = abs(mean) > HIGH_MEAN * float(few.max() - few.min())
-        return np.asarray(_without_mean(scipy.fft.rfftn(data - mean if high else data)))
+        data = self.given.data
+        return _without_mean(scipy.fft.rfftn(data - self.given.mean if self._high else data))
 
     @cached_property
     def narrow_spectrum(self) -> NDArray[np.complex64] | None:
@@ -164,16 +161,24 @@ class Single:
         values = self.given.values
         if values.dtype != np.float32 and values.size < MANY:
             return None
-        data = np.empty(values.shape, dtype=np.float32)
+        data, level = values, self.given.mean if self._high else 0.0
         with np.errstate(over="ignore"):
-            np.subtract(values, self.given.mean, out=data, casting="same_kind")
+            if level or values.dtype != np.float32:
+                data = np.empty(values.shape, dtype=np.float32)
+                np.subtract(values, level, out=data, casting="same_kind")
             energy = dot(data, data)
         if not NARROW_RANGE**-2 < energy / values.size < NARROW_RANGE**2:
             return None
-        return np.asarray(_without_mean(scipy.fft.rfftn(data)))
+        return _without_mean(scipy.fft.rfftn(data))
+
+    @property
+    def _high(self) -> bool:
+        """True if the mean would cost digits in the transform."""
+        few = self.given.values[:: max(1, len(self.given.values) // 8)]
+        return abs(self.given.mean) > HIGH_MEAN * (float(few.max()) - float(few.min()))
 
 
-def _without_mean(spectrum: Any) -> Any:
+def _without_mean(spectrum: NDArray[Any]) -> NDArray[Any]:
     spectrum[(0,) * spectrum.ndim] = 0.0
     return spectrum
 

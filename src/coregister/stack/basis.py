@@ -36,6 +36,9 @@ class Basis:
         Square of the frequency along each axis, rad/px: they broadcast to the shape.
     """
 
+    #: modes of which a wave is made, side by side
+    parts = 1
+
     def __init__(self, shape: tuple[int, ...], rings: Rings, squares: list[Float]) -> None:
         self.shape = shape
         self.rings = rings
@@ -43,8 +46,9 @@ class Basis:
 
     @cached_property
     def _by_ring(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Modes sorted by ring, those of none last, and where each ring begins."""
-        ring = self.rings.of_mode
+        """Waves sorted by ring, those of none last, and where each ring begins."""
+        # a part that counts for nothing is of no ring
+        ring = self.rings.of_mode.reshape(-1, self.parts).min(axis=1)
         order = np.argsort(ring, kind="stable")
         return order, np.searchsorted(ring[order], np.arange(self.rings.size + 1))
 
@@ -53,8 +57,10 @@ class Basis:
         if modes.size > MANY:  # to sort them takes more memory than it saves time
             return self.rings.mean(modes * modes)
         order, starts = self._by_ring
-        squares = np.square(modes.take(order))
-        sums = np.add.reduceat(squares, starts, dtype=np.float64)
+        squares = np.square(modes)
+        if self.parts == 2:
+            squares = squares[::2] + squares[1::2]
+        sums = np.add.reduceat(squares.take(order), starts, dtype=np.float64)
         return np.asarray(sums[:-1] / self.rings.count)
 
     def modes(self, field: Float) -> Float:
@@ -93,6 +99,8 @@ class Waves(Basis):
     The half holds some waves twice, with either sign: one of the two counts for nothing.
     """
 
+    parts = 2
+
     def __init__(self, shape: tuple[int, ...], step: int) -> None:
         self._field, size = shape, int(np.prod(shape))
         *rest, last = shape
@@ -122,6 +130,14 @@ class Waves(Basis):
         spectrum: Any = scipy.fft.rfftn(field)
         spectrum *= spectrum.real.dtype.type(self._scale)
         return self._of_spectrum(spectrum)
+
+    def with_slopes(self, image: MovableImage) -> Float:
+        """Of an image, and of its derivatives: (1 + ndim, n)."""
+        spectrum: Any = image.spectrum * (self._scale * self._fade[0])
+        for fade in self._fade[1:]:
+            spectrum *= fade
+        slopes = [spectrum * (1j * k) for k in self._k]
+        return np.stack([self._of_spectrum(s) for s in (spectrum, *slopes)])
 
     def moved(self, image: MovableImage, by: Float, factor: float) -> Float:
         """Of an image moved back by so many pixels, times a factor."""

@@ -53,7 +53,7 @@ def offsets_from_means(frames: Frames, numbers: Sequence[int], options: Options)
         means = Means(frames, numbers, size)
         stack = Frames(means)
         link = partial(_links, stack, options)
-        rough = offsets_of_all(stack, choose_centre(stack, options), options, link)
+        rough = offsets_of_all(stack, choose_centre(stack, options).number, options, link)
         offsets, found = rough.offsets, np.flatnonzero(rough.part == 0)
         if found.size > max(len(means) / 2, 1):
             middles = [float(np.mean(means.blocks[b])) for b in found]

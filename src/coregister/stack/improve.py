@@ -114,10 +114,11 @@ class Improve:
         # of what is left the step takes its part: what stays is looked at
         for along, slope in zip(step, template.gradient, strict=True):
             left += left.dtype.type(along) * slope
+        most = 0.7 * bench.common.step
         improved = replace(
             frame,
-            offset=frame.offset + np.clip(step, -0.7 * bench.common.step, 0.7 * bench.common.step),
-            gain=frame.gain * (1 + float(np.clip(excess, -0.5, 0.5))),
+            offset=frame.offset + np.minimum(np.maximum(step, -most), most),
+            gain=frame.gain * (1 + min(max(excess, -0.5), 0.5)),
             misfit=1.0,
         )
         power = bench.basis.power(left) / (1 - share)

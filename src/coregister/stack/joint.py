@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coregister.estimator.single import Single
 from coregister.stack.chain import linked
 from coregister.stack.faint import found_in_mean, offsets_from_means
 from coregister.stack.folder import shared_folder
 from coregister.stack.frames import Frames
-from coregister.stack.links import Centre, Link, Options, Rough, choose_centre, offsets_of_all
+from coregister.stack.links import Centre, Link, Options, Rough, offsets_of_all
 from coregister.stack.passes import settled
-from coregister.stack.ready import Kept, samples_of
+from coregister.stack.ready import Kept
 from coregister.stack.result import StackRegistration, told_of_aliasing, unknown
 from coregister.stack.run import Run
 from coregister.stack.windows import REACHES, Placed, placed, roomy
@@ -64,10 +62,7 @@ def joint(frames: Frames, options: Options, run: Run, memory: float) -> StackReg
 
 
 def _joint(frames: Frames, options: Options, run: Run, kept: Kept) -> StackRegistration:
-    centre = run.remember("centre", lambda: choose_centre(frames, options))
-    single = Single(frames.read(centre), periodic=options.periodic)
-    if not single.given.constant:
-        options = replace(options, samples=samples_of(single, periodic=options.periodic))
+    centre, options = run.centre(frames, options, kept)
     rough = offsets_of_all(frames, centre, options, partial(run.links, frames, options, kept))
     ndim = len(frames.shape)
     _find_faint(frames, rough, options, run)

@@ -167,8 +167,8 @@ def link_block(
     for index in block:
         other = Centre(frames, index, options)
         links.append((index, hub.beside(other)))
-        if kept is not None and options.samples is not None and not other.image.constant:
-            kept.keep(index, other.ready(options.samples))
+        if kept is not None and not (hub.image.constant or other.image.constant):
+            kept.keep(index, other.ready(hub.samples))
     return links
 
 
@@ -177,7 +177,27 @@ def pair_link(frames: Frames, options: Options, i: int, j: int) -> Link:
     return Centre(frames, i, options).link(frames, j, full=True)
 
 
-def choose_centre(frames: Frames, options: Options) -> int:
+class Chosen(NamedTuple):
+    """The frame that others are linked to.
+
+    Attributes
+    ----------
+    number : int
+    hub : Centre
+        The frame itself.
+    links : dict of int to Link
+        To it, of those it was tried with.
+    ready : Kept
+        These frames, made ready.
+    """
+
+    number: int
+    hub: Centre
+    links: dict[int, Link]
+    ready: Kept
+
+
+def choose_centre(frames: Frames, options: Options) -> Chosen:
     """A frame that most others match: the middle one, unless it is a bad one."""
     count = len(frames)
     tries = sorted(
@@ -185,15 +205,16 @@ def choose_centre(frames: Frames, options: Options) -> int:
         key=lambda index: abs(index - count // 2),
     )
     probes = np.unique(np.linspace(0, count - 1, min(PROBES, count)).round().astype(int))
-    best, most = tries[0], -1.0
+    best, most = None, -1.0
     for index in tries:
-        others = [int(p) for p in probes if p != index]
-        links = link_block(frames, Centre(frames, index, options), others, options)
-        share = sum(link.good for _, link in links) / len(links)
-        if share > 0.5:
-            return index
+        hub, kept = Centre(frames, index, options), Kept(np.inf)
+        links = dict(link_block(frames, hub, [int(p) for p in probes if p != index], options, kept))
+        share = sum(link.good for link in links.values()) / len(links)
         if share > most:
-            best, most = index, share
+            best, most = Chosen(index, hub, links, kept), share
+        if share > 0.5:
+            break
+    assert best is not None
     return best
 
 

@@ -13,21 +13,26 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.fill import clipped
+from coregister.estimator.matrices import principal
 from coregister.estimator.movable import MovableImage
 from coregister.estimator.overlap.search import MIN_OVERLAP
 from coregister.estimator.rings import cosine_rings
-from coregister.estimator.search import pick
+from coregister.estimator.search import SEPARATION, evidence_of, pick
+from coregister.estimator.search.chance import chance_of_peaks
 from coregister.estimator.search.correlation import (
+    around,
     flipped,
     overlap_counts,
     overlap_sums,
     signed_lags,
+    vertex,
 )
 from coregister.estimator.search.filters import auto_filters, independence
-from coregister.estimator.search.sparse import sparse
-from coregister.estimator.search.steps import QUICK_CHANCE, beyond_doubt
+from coregister.estimator.search.sparse import kurtosis, sparse
+from coregister.estimator.search.steps import QUICK_CHANCE, QUICK_RIVAL, beyond_doubt
 from coregister.estimator.single import Single
 from coregister.fourier import TrigPolynomial, frequencies
+from coregister.products import dot
 
 Float = NDArray[np.float64]
 Complex = NDArray[Any]
@@ -38,15 +43,15 @@ class _Filtered(NamedTuple):
 
     Attributes
     ----------
-    field : array
+    kurtosis : float
         Filtered, its few largest values limited.
     spectrum : complex array
-        Its transform, with zeros beyond edges that are real.
+        The transform of that, with zeros beyond edges that are real.
     energy, mirrored : array
         Its sums of squares in the overlap at every lag, and those of its mirror image.
     """
 
-    field: Float
+    kurtosis: float
     spectrum: Complex
     energy: Float
     mirrored: Float
@@ -94,24 +99,37 @@ class Look:
         self._allowed = self._counted
         for lag, reach in zip(self._lags, [] if max_offset is None else max_offset, strict=False):
             self._allowed = self._allowed & (np.abs(lag) <= np.ceil(reach))
+        self._samples = float(np.prod(self._shape)) * self._band
+        heights = np.arange(1.0, 50.0, 0.01)
+        self._reached = float(np.count_nonzero(self._allowed))
+        unlikely = chance_of_peaks(heights, self._reached, self._roughness, ndim) < QUICK_CHANCE
+        self._clear = heights[int(np.argmax(unlikely))] if unlikely.any() else np.inf
         self._own = self._filtered(movable, hub=True)
+        self._conjugate = np.conj(self._own.spectrum)
         self._mirrored = flipped(self._own.spectrum)
+        if periodic:  # the variance that unrelated frames make of another's power
+            size, last = int(np.prod(self._shape)), self._shape[-1]
+            self._unlike = 2 * self._samples / size**2 * np.abs(self._mirrored) ** 2
+            self._unlike[..., [0] if last % 2 else [0, last // 2]] /= 2
 
     def of(self, movable: MovableImage) -> Float | None:
         """Offset of another frame, px, to a fraction of a sample; None where it is in doubt."""
         own, other = self._own, self._filtered(movable, hub=False)
-        if not self._allowed.any() or sparse([own.field, other.field], self._band):
+        if not self._reached or sparse([own.kurtosis, other.kurtosis], self._samples):
             return None
-        product = np.conj(own.spectrum) * other.spectrum
+        product = self._conjugate * other.spectrum
         correlation = scipy.fft.irfftn(product, s=self._full) / _root(own.energy * other.energy)
-        null = scipy.fft.irfftn(self._mirrored * other.spectrum, s=self._full)
+        if self._periodic:
+            lone = self._lone_peak(correlation, other)
+            if lone is not None:
+                return self._summit(product, lone)
+        null = scipy.fft.irfftn(self._mirrored * other.spectrum, s=self._full, overwrite_x=True)
         if not self._periodic:  # lags of the mirror image are counted from its last sample
             null = np.roll(null, 1 - self._shape[-1], axis=-1)
         null /= _root(own.mirrored * other.energy)
-        most = float(np.prod(self._shape)) * self._band
         candidates = pick(
             correlation,
-            most if self._periodic else self._count * self._band,
+            self._samples if self._periodic else self._count * self._band,
             null=null,
             counted=self._counted,
             allowed=self._allowed,
@@ -129,6 +147,23 @@ class Look:
             return None
         return self._summit(product, best.offset)
 
+    def _lone_peak(self, correlation: Float, other: _Filtered) -> Float | None:
+        """Offset of the highest peak where nothing comes near it; None where `pick` is to tell.
+
+        How much unrelated frames scatter follows from the spectra: the null itself is not needed.
+        """
+        rank = np.where(self._allowed, correlation, -np.inf)
+        best = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
+        rank[around(best, rank.shape, SEPARATION)] = -np.inf
+        peak, rival = evidence_of(np.array([correlation[best], max(float(rank.max()), 0.0)]))
+        both = max(float(self._own.energy * other.energy), 1e-300)
+        variance = dot(self._unlike, np.abs(other.spectrum) ** 2) / both
+        clear = self._clear**2 * max(variance, 1.0)
+        if rival >= QUICK_RIVAL * peak or 2 * peak * self._samples <= clear:
+            return None
+        lag = np.array([float(lag.flat[i]) for lag, i in zip(self._lags, best, strict=True)])
+        return None if self._at_edge(lag) else lag + self.step * vertex(correlation, best)
+
     def _filtered(self, movable: MovableImage, *, hub: bool) -> _Filtered:
         field = scipy.fft.irfftn(movable.spectrum * self._factor, s=movable.extended)
         starts = (margin // self.step for margin in movable.margins)
@@ -138,12 +173,12 @@ class Look:
         squares = field * field
         if self._periodic:
             energy = np.asarray(squares.sum(dtype=np.float64))
-            return _Filtered(field, spectrum, energy, energy)
+            return _Filtered(kurtosis(field), spectrum, energy, energy)
         energy = overlap_sums(squares, self._shape, self._full, forward=hub)
         mirrored = energy
         if hub:
             mirrored = overlap_sums(squares[..., ::-1], self._shape, self._full, forward=True)
-        return _Filtered(field, spectrum, energy, mirrored)
+        return _Filtered(kurtosis(field), spectrum, energy, mirrored)
 
     def _summit(self, product: Complex, offset: Float) -> Float:
         """Where the correlation, known between samples too, is highest: a step of Newton's.
@@ -153,7 +188,7 @@ class Look:
         """
         correlation = TrigPolynomial(product, self._full, density=1 / self.step)
         _, gradient, hessian = correlation.derivatives(offset)
-        values, vectors = np.linalg.eigh(-hessian)
+        values, vectors = principal(-hessian)
         if values[0] <= 0:
             return offset
         step = vectors @ ((vectors.T @ gradient) / values)

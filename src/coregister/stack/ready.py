@@ -177,6 +177,11 @@ class Kept:
         except OSError:  # another machine, or a full disk
             self._places.pop(index, None)
 
+    def take(self, other: Kept) -> None:
+        """Keep what another has in memory."""
+        for index, frame in other._kept.items():
+            self.keep(index, frame)
+
     def _store(self, index: int, frame: Ready) -> None:
         if self._folder is not None:
             beside = self._folder / f"{index}-{os.getpid()}-{threading.get_ident()}"

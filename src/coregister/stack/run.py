@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from coregister.errors import InputError
 from coregister.images import Image
 from coregister.stack.frames import Frames
-from coregister.stack.links import Centre, Link, Options, link_block
+from coregister.stack.links import Centre, Link, Options, choose_centre, link_block
 from coregister.stack.ready import Kept
 from coregister.stack.state import State
 from coregister.status import Status
@@ -165,6 +166,8 @@ class Run:
         self._checkpoint = checkpoint
         self._progress = progress
         self._done = self._count = 0
+        self._tried: dict[str, tuple[tuple[int, int], Link]] = {}
+        self._hub: tuple[int, Centre | None] = -1, None
         # links were made anew: states of before are not believed, and go
         self._changed = self._fresh = False
 
@@ -173,13 +176,22 @@ class Run:
         """True if everything is done here: what is kept in memory is found again."""
         return self._executor is None
 
-    def remember(self, name: str, make: Callable[[], int]) -> int:
-        """A number that is found once."""
-        value = self._checkpoint.value(name)
-        if value is None:
-            value = make()
-            self._checkpoint.keep(**{name: value})
-        return int(value)
+    def centre(self, frames: Frames, options: Options, kept: Kept) -> tuple[int, Options]:
+        """The frame that others are linked to, and the options with the samples that it asks for.
+
+        Its links to the frames that it was tried with are known from here on.
+        """
+        number = self._checkpoint.value("centre")
+        if number is None:
+            number, hub, tried, ready = choose_centre(frames, options)
+            kept.take(ready)
+            self._tried = {f"{number}-{i}": ((number, i), link) for i, link in tried.items()}
+            self._checkpoint.keep_links(self._tried, frames)
+            self._checkpoint.keep(centre=number)
+        else:
+            hub = Centre(frames, int(number), options)
+        self._hub = int(number), hub
+        return int(number), replace(options, samples=None if hub.image.constant else hub.samples)
 
     def links(
         self,
@@ -194,7 +206,9 @@ class Run:
         What had to be made ready for them is kept.
         """
         names = {i: (f"{centre}-{i}", (centre, i)) for i in indices}
-        found = self._found(_Linker(frames, centre, options, kept), frames, names)
+        known, hub = self._hub
+        linker = _Linker(frames, centre, options, kept, hub if known == centre else None)
+        found = self._found(linker, frames, names)
         return [(i, found[i]) for i in indices]
 
     def pairs(
@@ -214,8 +228,11 @@ class Run:
         frames: Frames,
         names: dict[K, tuple[str, tuple[int, int]]],
     ) -> dict[K, Link]:
-        known = {k: self._checkpoint.link(*name, frames) for k, name in names.items()}
-        found = {k: entry for k, entry in known.items() if entry is not None}
+        found = {k: self._tried[name][1] for k, (name, _) in names.items() if name in self._tried}
+        for k in names.keys() - found.keys():
+            link = self._checkpoint.link(*names[k], frames)
+            if link is not None:
+                found[k] = link
         missing = [k for k in names if k not in found]
         self._begin(len(names))
         self._tell(len(found))
@@ -276,9 +293,11 @@ def _name(members: Sequence[int] | NDArray[np.intp]) -> str:
 class _Linker:
     """`link_block` with all but the block: goes to another process, and makes the centre there."""
 
-    def __init__(self, frames: Frames, centre: int, options: Options, kept: Kept) -> None:
+    def __init__(
+        self, frames: Frames, centre: int, options: Options, kept: Kept, hub: Centre | None
+    ) -> None:
         self._arguments = frames, centre, options, kept
-        self._hub: Centre | None = None
+        self._hub = hub
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_arguments": self._arguments, "_hub": None}

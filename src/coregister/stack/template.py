@@ -19,6 +19,7 @@ from coregister.estimator.movable import MovableImage
 from coregister.estimator.rings import Rings
 from coregister.estimator.spectrum import Spectra, fit_spectra
 from coregister.products import dot, products
+from coregister.stack.basis import Waves
 from coregister.stack.bench import Bench, Part
 
 Float = NDArray[np.float64]
@@ -180,25 +181,8 @@ def template_of(
     single : bool
         Single precision will do.
     """
-    rings, total, common = bench.rings, sums.total, bench.common
-    halves, filled, weights = sums.uneven or _nothing(bench.common.shape)
-    halves = halves.copy()
-    weights = weights + sums.even.reshape(2, *(1,) * bench.ndim)
-    first = common.starts[0] - common.whole[0]
-    for half, image in zip(halves, sums.images, strict=True):
-        if image is not None:
-            moved = image.window(first, common.shape, np.zeros(bench.ndim), gradient=True)
-            moved[0] -= moved[0].mean()
-            half += moved
-    seen = weights.sum(axis=0)
-    fields = halves.sum(axis=0)
-    blind = seen <= 0  # what no frame shows is what they are filled with
-    fields = np.where(blind, filled, fields) / np.where(blind, total, seen)
-    mean, *slopes = bench.modes(list(fields.copy()))
-    coupled = []
-    for half, held in zip(halves, weights, strict=True):
-        own = np.where(held > 0, half / np.where(held > 0, held, 1.0), fields)
-        coupled.append(bench.modes(list(own)))
+    rings, total = bench.rings, sums.total
+    fields, (mean, *slopes), coupled, weights = _of_waves(bench, sums) or _of_pixels(bench, sums)
     apart = coupled[0][0] - coupled[1][0]
     shares = [float(np.mean(held)) for held in weights]
     rough = bench.basis.power(apart) / sum(1 / max(w, 1e-300) for w in shares)
@@ -227,10 +211,12 @@ def template_of(
     white = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
     field_of = bench.basis.field
     *pulls, shine = (field_of(g * weight * root) for g in (*gradient, mean))
-    informed = None
+    informed = seen = None
     if np.ptp(weights, axis=tuple(range(1, 1 + bench.ndim))).any():
         first, second = (np.stack([field_of(g * weight * root) for g in part]) for part in parts)
         informed = np.einsum("i...,i...->...", first, second)
+        seen = weights.sum(axis=0)
+        seen = np.where(seen > 0, seen, total)
     kind = np.float32 if single else np.float64
     return Template(
         fields,
@@ -241,7 +227,7 @@ def template_of(
         np.stack(pulls).astype(kind, copy=False),
         shine.astype(kind, copy=False),
         informed,
-        None if informed is None else np.where(blind, total, seen),
+        seen,
         values,
         vectors,
         power,
@@ -249,6 +235,62 @@ def template_of(
         total,
         finest,
     )
+
+
+class _Means(NamedTuple):
+    """Means of frames, and their derivatives.
+
+    Attributes
+    ----------
+    fields : (1 + ndim, ...) array
+    modes : (1 + ndim, n) array
+    halves : two (1 + ndim, n) arrays
+        Modes of the mean of each half.
+    weights : (2, ...) array
+        Of what each half shows; broadcasts to the fields.
+    """
+
+    fields: Float
+    modes: Float
+    halves: list[Float]
+    weights: Float
+
+
+def _of_waves(bench: Bench, sums: Sums) -> _Means | None:
+    """Means of frames that wrap and have no holes, without a way through pixels; None of others."""
+    basis, (first, second) = bench.basis, sums.images
+    if sums.uneven is not None or first is None or second is None or not isinstance(basis, Waves):
+        return None
+    of_sums = [basis.with_slopes(image) for image in (first, second)]
+    modes = (of_sums[0] + of_sums[1]) / sums.total
+    return _Means(
+        np.stack([basis.field(one) for one in modes]),
+        modes,
+        [one / weight for one, weight in zip(of_sums, sums.even, strict=True)],
+        sums.even.reshape(2, *(1,) * bench.ndim),
+    )
+
+
+def _of_pixels(bench: Bench, sums: Sums) -> _Means:
+    """Means of all frames: what no frame shows is what they are filled with."""
+    common = bench.common
+    halves, filled, weights = sums.uneven or _nothing(common.shape)
+    halves = halves.copy()
+    weights = weights + sums.even.reshape(2, *(1,) * bench.ndim)
+    first = common.starts[0] - common.whole[0]
+    for half, image in zip(halves, sums.images, strict=True):
+        if image is not None:
+            moved = image.window(first, common.shape, np.zeros(bench.ndim), gradient=True)
+            moved[0] -= moved[0].mean()
+            half += moved
+    seen = weights.sum(axis=0)
+    blind = seen <= 0
+    fields = np.where(blind, filled, halves.sum(axis=0)) / np.where(blind, sums.total, seen)
+    coupled = []
+    for half, held in zip(halves, weights, strict=True):
+        own = np.where(held > 0, half / np.where(held > 0, held, 1.0), fields)
+        coupled.append(bench.modes(list(own)))
+    return _Means(fields, bench.modes(list(fields.copy())), coupled, weights)
 
 
 def spectra_of(rings: Rings, power: Float, noise: Float, total: float, count: int) -> Spectra:

@@ -20,7 +20,7 @@ from coregister.estimator.search.correlation import (
     signed_lags,
 )
 from coregister.estimator.search.filters import auto_coherence, auto_filters, independence
-from coregister.estimator.search.sparse import sparse
+from coregister.estimator.search.sparse import kurtosis, sparse
 from coregister.estimator.search.steps import steps_between_samples
 from coregister.estimator.single import Single
 from coregister.estimator.stages import Candidate
@@ -127,7 +127,7 @@ class OverlapSearch:
             field.ravel() if valid is None else field[valid]
             for field, valid in zip(filtered, valids, strict=True)
         ]
-        few = sparse(samples, band)
+        few = sparse([kurtosis(some) for some in samples], band * min(s.size for s in samples))
         if few and step > 1:
             return []
         shapes = [field.shape for field in fields]

@@ -32,7 +32,7 @@ from coregister.estimator.rings import Rings
 from coregister.estimator.search import pick
 from coregister.estimator.search.correlation import signed_lags
 from coregister.estimator.search.filters import auto_coherence, auto_filters, independence
-from coregister.estimator.search.sparse import sparse
+from coregister.estimator.search.sparse import kurtosis, sparse
 from coregister.estimator.search.steps import (
     QUICK_SIDE,
     QUICK_STEPS,
@@ -144,7 +144,8 @@ class PeriodicRoute:
             _filtered(spectrum, rings.at_bins(values), sums, rings, images.size)
             for spectrum, values, sums in zip(images.spectra, filters, images.sums, strict=True)
         )
-        few = sparse(_rows((first, second), shape), band)
+        rows = _rows((first, second), shape)
+        few = sparse([kurtosis(some) for some in rows], band * rows[0].size)
         if few and images is not self._pixels:
             return []
         correlation = scipy.fft.irfftn(np.conj(first) * second, s=shape, overwrite_x=True)

@@ -25,7 +25,7 @@ BLOCK = 2**13
 #: pixels up to which a half plane is kept for the next pair of that shape
 LARGEST_KEPT = 2**20
 #: modes from which an auto-spectrum is read at first, and every how many rows at most
-THINNED, MOST_THINNED = 2**19, 16
+THINNED, MOST_THINNED = 2**17, 16
 
 
 def _radius(k: Sequence[Float]) -> Float:

@@ -47,7 +47,7 @@ IDENTICAL = 0.9
 SEPARATION = 3
 
 
-def _evidence(correlation: Any) -> Any:
+def evidence_of(correlation: Any) -> Any:
     """Log-likelihood ratio against "no common content", per independent sample."""
     same = 1 - SAME[np.dtype(correlation.dtype)]
     return -0.5 * np.log1p(-(np.clip(correlation, 0.0, same, dtype=np.float64) ** 2))
@@ -104,7 +104,7 @@ def pick(
         rank, root, wide = correlation, np.sqrt(samples), known(null)
     else:
         counts, most = samples, float(samples.max())
-        rank, root = _evidence(correlation) * samples, np.sqrt(known(samples))
+        rank, root = evidence_of(correlation) * samples, np.sqrt(known(samples))
         wide = null[counted & (samples > SYMMETRIC_OVERLAP * most)]
     rank = np.array(rank) if allowed.all() else np.where(allowed, rank, -np.inf)
     # unrelated images scatter by 1 in these units; more, where samples are fewer than thought
@@ -125,7 +125,7 @@ def pick(
     def height(near: tuple[NDArray[np.intp], ...]) -> Float:
         values = correlation[near]
         if not isinstance(samples, float):
-            values = _evidence(values) * samples[near]
+            values = evidence_of(values) * samples[near]
         return np.where(allowed[near], values, -np.inf)
 
     candidates: list[Candidate] = []
@@ -134,7 +134,8 @@ def pick(
         best = tuple(int(i) for i in np.unravel_index(int(np.argmax(rank)), rank.shape))
         if rank[best] == -np.inf:
             break
-        near, top = around(best, rank.shape, SEPARATION), summit(height, best, rank.shape)
+        near = around(best, rank.shape, SEPARATION)
+        top = summit(height, best, rank.shape) if summits else best  # nothing is higher
         rank[near] = -np.inf
         if top in summits:
             continue  # on the flank of a candidate: it would only lead there
@@ -142,7 +143,7 @@ def pick(
         offset = np.array(
             [float(lag.reshape(-1)[index]) for lag, index in zip(lags, best, strict=True)]
         )
-        evidence, count = float(_evidence(correlation[best])), float(counts[best])
+        evidence, count = float(evidence_of(correlation[best])), float(counts[best])
         z = np.sqrt(2 * evidence * count) / scatter
         heights = z * np.array([scatter, 1.0])
         plain, false_alarm = chance_of_peaks(heights, lags_allowed, roughness, rank.ndim).tolist()

@@ -45,23 +45,26 @@ MAX_FEATURES = 300
 FEATURE_SIGMA = 3.5
 
 
-def sparse(fields: Sequence[Float], band: float) -> bool:
+def kurtosis(field: Float) -> float:
+    """Fourth moment over the square of the second: 3 of a Gaussian field."""
+    squares = (field * field).ravel()
+    # not with BLAS, which would wake its threads
+    fourth = float(np.einsum("i,i", squares, squares))
+    return fourth * squares.size / max(float(squares.sum()) ** 2, 1e-300)
+
+
+def sparse(kurtoses: Sequence[float], samples: float) -> bool:
     """True if bright features rule both filtered images: chance peaks are no longer Gaussian.
 
     Parameters
     ----------
-    fields : two arrays
-        Valid pixels.
-    band : float
-        Independent samples a pixel.
+    kurtoses : two of float
+        Of their valid pixels.
+    samples : float
+        Independent samples in the smaller one.
     """
-    squares = [(f * f).ravel() for f in fields]
-    # not with BLAS, which would wake its threads
-    moments = [
-        float(np.einsum("i,i", s, s)) * s.size / max(float(s.sum()) ** 2, 1e-300) for s in squares
-    ]
-    scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(band * min(f.size for f in fields), 1.0))
-    return bool(np.sqrt(np.prod(moments)) > max(SPARSE, 3.0 + scatter))
+    scatter = SPARSE_SIGMA * np.sqrt(24.0 / max(samples, 1.0))
+    return bool(np.sqrt(np.prod(kurtoses)) > max(SPARSE, 3.0 + scatter))
 
 
 def features(field: Float) -> tuple[Float, Float]:
