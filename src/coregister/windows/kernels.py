@@ -126,6 +126,17 @@ class Kernels:
         return (band[:, None] == inside).astype(SINGLE), start
 
     @cached_property
+    def lines(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+        """Modes of rows and columns of one value each; the finer bands; True for those with more.
+
+        The bands are numbered by the edges below them, as far as they have modes.
+        """
+        band = self.rings.band(FINER_BANDS)[self.order]
+        line = np.any(self.k == 0, axis=0)
+        inside = np.unique(band[band >= 0])
+        return np.flatnonzero(line), inside, np.isin(inside, band[~line])
+
+    @cached_property
     def coarse(self) -> Kernels | None:
         """Those of the lower half of the modes; None where these are few."""
         if min(self._pixels) < 2 * FEWEST_COARSE or any(n % 2 for n in self._pixels):

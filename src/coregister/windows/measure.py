@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from coregister.errors import RegistrationWarning
 from coregister.estimator.levels import MOST_EQUAL, coarsely_rounded
+from coregister.estimator.uncertainty.disagreement import FINER_BANDS, NEAR
 from coregister.estimator.window import MARGIN
 from coregister.images import Image, together
 from coregister.register import measure
-from coregister.status import Status
+from coregister.status import ADVISORY, Status
 from coregister.trust import MAX_FALSE_ALARM
 from coregister.windows.descent import descend
 from coregister.windows.kernels import FARTHEST, REACH, in_units, kernels
 from coregister.windows.places import Cutter, Places, counts
 from coregister.windows.search import Found, WindowSearch
 from coregister.windows.sources import Images, Small
+from coregister.windows.together import pulled_alike
 from coregister.windows.verdict import conclude
 
 Float = NDArray[np.float64]
@@ -54,12 +56,19 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """What is known of every window so far."""
+    """What is known of every window so far.
+
+    Attributes
+    ----------
+    pulled : (n, bands) array
+        As in `verdict.Verdict`; NaN for windows that were never measured with others.
+    """
 
     offset: Float
     covariance: Float
     false_alarm: Float
     flags: list[set[Status]]
+    pulled: Float
 
 
 def measure_windows(job: Job) -> Measured:
@@ -70,6 +79,7 @@ def measure_windows(job: Job) -> Measured:
         covariance=np.broadcast_to(np.diag(np.full(2, np.inf)), (n, 2, 2)).copy(),
         false_alarm=np.ones(n),
         flags=[set() for _ in range(n)],
+        pulled=np.full((n, len(FINER_BANDS) + 1), np.nan),
     )
     doubt = np.ones(n, dtype=bool)
     varying = any(isinstance(i.sigma, np.ndarray) for i in (job.reference, job.moving))
@@ -81,6 +91,11 @@ def measure_windows(job: Job) -> Measured:
         warnings.simplefilter("ignore", RegistrationWarning)
         for index in np.flatnonzero(doubt):
             _alone(job, int(index), measured)
+    if pulled_alike(measured.pulled, job.places):
+        near = np.linalg.norm(measured.offset, axis=1) < NEAR  # those beyond are not pulled
+        for index in np.flatnonzero(near):
+            if measured.flags[index] <= ADVISORY:
+                measured.flags[index].add(Status.FIXED_PATTERN)
     return measured
 
 
@@ -281,6 +296,7 @@ class _Batch:
         away = np.abs(offset - self._near[index])
         far = settled.far & np.all(away < np.array(self._reach) + 1, axis=1)
         self._doubt[index] = doubt & ~far
+        measured.pulled[where] = verdict.pulled
         measured.offset[where[far]] = offset[far]
         sure = ~doubt
         measured.offset[where[sure]] = offset[sure]

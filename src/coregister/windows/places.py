@@ -101,6 +101,19 @@ def _check_size(shape: tuple[int, ...], size: tuple[int, int]) -> None:
         )
 
 
+def overlaps(places: Places, some: NDArray[np.bool_]) -> float:
+    """How many of some windows show what one of them does, itself included; 1 if none overlap."""
+    start, size = places.start[some], np.array(places.size)
+    if places.image.any():  # cut already: nobody knows where from
+        return 1.0
+    shown = np.zeros(start.max(axis=0) + size + 1, dtype=np.intp)
+    for corner, sign in (((0, 0), 1), ((0, 1), -1), ((1, 0), -1), ((1, 1), 1)):
+        np.add.at(shown, tuple((start + size * corner).T), sign)
+    np.cumsum(shown, axis=0, out=shown)
+    np.cumsum(shown, axis=1, out=shown)
+    return float(np.sum(shown**2) / np.sum(shown))
+
+
 class Cutter:
     """Images continued beyond their edges, from which windows are cut.
 

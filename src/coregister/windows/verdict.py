@@ -23,6 +23,7 @@ from coregister.estimator.uncertainty.disagreement import (
     ASK_PIXELS,
     BANDS,
     COARSE_EXCESS,
+    FINER_BANDS,
     NEAR,
     contradictions,
 )
@@ -44,6 +45,7 @@ from coregister.windows.kernels import REACH, SINGLE, Kernels
 from coregister.windows.spectra import photometry
 
 Float = NDArray[np.float64]
+Ints = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 #: a whitened residual beyond this may hold an outlier
@@ -60,6 +62,9 @@ class Verdict(NamedTuple):
         Flags.
     doubt : (n,) bool array
         Windows to be measured by themselves.
+    pulled : (n, bands) array
+        What bands of frequencies ask for along the offset beside what all do, each in its own
+        bars; NaN where that is not asked.
     """
 
     covariance: Float
@@ -68,6 +73,7 @@ class Verdict(NamedTuple):
     uneven: Mask
     undersampled: Mask
     doubt: Mask
+    pulled: Float
 
 
 def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float) -> Verdict:
@@ -138,7 +144,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     second |= echoed & still
     # noise that only its pixels explain may be a source that moves by itself
     misfit = (warp < MAX_DISTORTION) | (uneven & (echoed | (warp < MAX_IF_LIKELY)))
-    agreed = _dispersion(kernels, residual, weighted, gradient, white / kept, offset)
+    agreed, pulled = _dispersion(kernels, residual, weighted, gradient, white / kept, offset)
     doubt |= agreed < ASK_PIXELS
     doubt |= _outlying(kernels, residual, left, patches, equations.gain)
     fixed, misfit = second & still, misfit | (second & ~still)
@@ -150,6 +156,7 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
         uneven=uneven,
         undersampled=np.any(systematic > stderr, axis=1),
         doubt=doubt,
+        pulled=pulled,
     )
 
 
@@ -294,26 +301,48 @@ def _distortion(left: Float, pulls: Float) -> Float:
 
 def _dispersion(
     kernels: Kernels, residual: Float, weighted: Float, gradient: Float, white: Float, offset: Float
-) -> Float:
-    """See `uncertainty.dispersion`: the lower one, with the variance that even noise has."""
+) -> tuple[Float, Float]:
+    """See `uncertainty.dispersion`: the lower one, with the variance that even noise has.
+
+    The second: what bands ask for along the offset, (n, bands), rows and columns of one value
+    left out: noise that a detector has row by row is not as even as this.
+    """
     n, (bands, start) = len(residual), kernels.bands
-    score = matmul(weighted * residual[:, None], bands).transpose(0, 2, 1)
     pulls = weighted * white[:, None]
-    even, parts = np.empty((2, n, bands.shape[1], 2, 2))
-    for i in range(2):
-        for j in range(i, 2):
-            even[:, :, i, j] = even[:, :, j, i] = matmul(pulls[:, i] * pulls[:, j], bands)
-            shares = matmul(weighted[:, i] * gradient[:, j], bands)
-            parts[:, :, i, j] = parts[:, :, j, i] = shares
-    anyhow = _disagreement(*(np.add.reduceat(v, start, axis=1) for v in (score, even, parts)))
+
+    def sums(modes: slice | Ints) -> tuple[Float, Float, Float]:
+        """Score, its variance and information, band by band."""
+        of_band, weights, noise = bands[modes], weighted[:, :, modes], pulls[:, :, modes]
+        slopes = gradient[:, :, modes]
+        score = matmul(weights * residual[:, None, modes], of_band).transpose(0, 2, 1)
+        even, parts = np.empty((2, n, of_band.shape[1], 2, 2))
+        for i in range(2):
+            for j in range(i, 2):
+                even[:, :, i, j] = even[:, :, j, i] = matmul(noise[:, i] * noise[:, j], of_band)
+                shares = matmul(weights[:, i] * slopes[:, j], of_band)
+                parts[:, :, i, j] = parts[:, :, j, i] = shares
+        return score, even, parts
+
+    whole = sums(slice(None))
+    anyhow, _ = _disagreement(*(np.add.reduceat(v, start, axis=1) for v in whole))
     length = np.linalg.norm(offset, axis=1)
     direction = offset / np.maximum(length, 1e-300)[:, None]
-    along = _disagreement(score, even, parts, direction)
-    return np.minimum(anyhow, np.where(length < NEAR, along, 1.0))
+    along, _ = _disagreement(*whole, direction)
+    lines, inside, others = kernels.lines
+    score, even, parts = ((w - part)[:, others] for w, part in zip(whole, sums(lines), strict=True))
+    pulled = np.zeros((n, len(FINER_BANDS) + 1))
+    pulled[:, inside[others]] = _disagreement(score, even, parts, direction)[1]
+    pulled[(length >= NEAR) | (length == 0)] = np.nan
+    return np.minimum(anyhow, np.where(length < NEAR, along, 1.0)), pulled
 
 
-def _disagreement(score: Float, even: Float, parts: Float, direction: Float | None = None) -> Float:
-    """Probability that bands ask for offsets as different as these, (n,)."""
+def _disagreement(
+    score: Float, even: Float, parts: Float, direction: Float | None = None
+) -> tuple[Float, Float]:
+    """Probability that bands ask for offsets as different as these, (n,), and what they ask for.
+
+    The second is beside what all bands do, in units of its bars: (n, bands), or (n, 2 bands).
+    """
     from scipy.special import gammaincc
 
     n, count = score.shape[:2]
@@ -330,9 +359,12 @@ def _disagreement(score: Float, even: Float, parts: Float, direction: Float | No
     left_over = (project @ score.reshape(n, -1, 1))[:, :, 0]
     values, vectors = np.linalg.eigh(variance)
     kept = np.abs(values) > 1e-8 * np.abs(values).max(axis=1, keepdims=True)
-    turned = np.einsum("nij,ni->nj", vectors, left_over) ** 2
-    chi2 = np.sum(np.divide(turned, values, out=np.zeros_like(turned), where=kept), axis=1)
-    return np.asarray(gammaincc(np.maximum(kept.sum(axis=1), 1) / 2, np.maximum(chi2, 0) / 2))
+    turned = np.einsum("nij,ni->nj", vectors, left_over)
+    nothing = np.zeros_like(turned)
+    chi2 = np.sum(np.divide(turned**2, values, out=nothing.copy(), where=kept), axis=1)
+    probability = gammaincc(np.maximum(kept.sum(axis=1), 1) / 2, np.maximum(chi2, 0) / 2)
+    in_bars = np.divide(turned, np.sqrt(np.abs(values)), out=nothing, where=kept)
+    return np.asarray(probability), np.einsum("nij,nj->ni", vectors, in_bars)
 
 
 def _outlying(
