@@ -129,3 +129,33 @@ def test_windows_that_overlap_count_as_fewer() -> None:
     assert overlaps(twice, np.ones(6, dtype=bool)) == 3
     assert overlaps(twice, np.arange(6) % 3 == 0) == 1
     assert overlaps(GRID, np.ones(49, dtype=bool)) == pytest.approx((7 + 12 * 0.5) ** 2 / 49)
+
+
+# ---------------------------------------------------------------- aliasing
+
+
+def binned(seed: int, offset: tuple[float, float], noise: float = 0.05) -> tuple[Float, Float]:
+    """A pair whose pixels are too large for its scene: means over 4 x 4 finer ones."""
+    rng = np.random.default_rng(seed)
+    scene = cr.random_scene("power-law-1", (1152, 1152), rng=rng)
+    images = []
+    for by in (np.zeros(2), np.array(offset)):
+        seen = cr.fourier_shift(scene, 4 * by)[64:-64, 64:-64]
+        image = seen.reshape(256, 4, 256, 4).mean(axis=(1, 3))
+        images.append(image + noise * image.std() * rng.normal(size=image.shape))
+    return images[0], images[1]
+
+
+def test_aliasing_is_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It pulls along the offset in all windows alike, and is told as what it is."""
+    asked = []
+    monkeypatch.setattr(
+        windows_measure, "pulled_alike", lambda *args: asked.append(args[0]) or False
+    )
+    images = binned(0, (2.2, 0.5))
+    result = quietly(*images, size=64)
+    assert all(cr.Status.UNDERSAMPLED in flags for flags in result.flags)
+    assert np.isnan(asked[0]).all()
+    dusty = moved(0)
+    quietly(dusty[0] + 0.3 * dusty[3], dusty[1] + 0.3 * dusty[3], size=64)
+    assert np.isfinite(asked[1]).any()  # a control: others vote

@@ -149,12 +149,14 @@ def conclude(kernels: Kernels, settled: Settled, patches: Patches, whole: Float)
     doubt |= _outlying(kernels, residual, left, patches, equations.gain)
     fixed, misfit = second & still, misfit | (second & ~still)
     systematic = _aliasing(kernels, settled, gradient, bread)
+    undersampled = np.any(systematic > stderr, axis=1)
+    pulled[undersampled] = np.nan  # aliasing pulls along the offset, too, in the same way in all
     return Verdict(
         covariance=covariance,
         misfit=misfit,
         fixed=fixed,
         uneven=uneven,
-        undersampled=np.any(systematic > stderr, axis=1),
+        undersampled=undersampled,
         doubt=doubt,
         pulled=pulled,
     )
