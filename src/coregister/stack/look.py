@@ -100,14 +100,15 @@ class Look:
         for lag, reach in zip(self._lags, [] if max_offset is None else max_offset, strict=False):
             self._allowed = self._allowed & (np.abs(lag) <= np.ceil(reach))
         self._samples = float(np.prod(self._shape)) * self._band
-        heights = np.arange(1.0, 50.0, 0.01)
-        self._reached = float(np.count_nonzero(self._allowed))
-        unlikely = chance_of_peaks(heights, self._reached, self._roughness, ndim) < QUICK_CHANCE
-        self._clear = heights[int(np.argmax(unlikely))] if unlikely.any() else np.inf
         self._own = self._filtered(movable, hub=True)
         self._conjugate = np.conj(self._own.spectrum)
         self._mirrored = flipped(self._own.spectrum)
-        if periodic:  # the variance that unrelated frames make of another's power
+        if periodic:  # what a lone peak is told by
+            heights = np.arange(1.0, 50.0, 0.05)
+            lags = float(np.count_nonzero(self._allowed))
+            unlikely = chance_of_peaks(heights, lags, self._roughness, ndim) < QUICK_CHANCE
+            self._clear = heights[int(np.argmax(unlikely))] if unlikely.any() else np.inf
+            # the variance that unrelated frames make of another's power
             size, last = int(np.prod(self._shape)), self._shape[-1]
             self._unlike = 2 * self._samples / size**2 * np.abs(self._mirrored) ** 2
             self._unlike[..., [0] if last % 2 else [0, last // 2]] /= 2
@@ -115,7 +116,7 @@ class Look:
     def of(self, movable: MovableImage) -> Float | None:
         """Offset of another frame, px, to a fraction of a sample; None where it is in doubt."""
         own, other = self._own, self._filtered(movable, hub=False)
-        if not self._reached or sparse([own.kurtosis, other.kurtosis], self._samples):
+        if not self._allowed.any() or sparse([own.kurtosis, other.kurtosis], self._samples):
             return None
         product = self._conjugate * other.spectrum
         correlation = scipy.fft.irfftn(product, s=self._full) / _root(own.energy * other.energy)

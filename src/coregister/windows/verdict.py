@@ -362,10 +362,10 @@ def _disagreement(
     values, vectors = np.linalg.eigh(variance)
     kept = np.abs(values) > 1e-8 * np.abs(values).max(axis=1, keepdims=True)
     turned = np.einsum("nij,ni->nj", vectors, left_over)
-    nothing = np.zeros_like(turned)
-    chi2 = np.sum(np.divide(turned**2, values, out=nothing.copy(), where=kept), axis=1)
-    probability = gammaincc(np.maximum(kept.sum(axis=1), 1) / 2, np.maximum(chi2, 0) / 2)
-    in_bars = np.divide(turned, np.sqrt(np.abs(values)), out=nothing, where=kept)
+    bars = np.sqrt(np.abs(values))
+    in_bars = np.divide(turned, bars, out=np.zeros_like(turned), where=kept)
+    chi2 = np.sum(in_bars**2, axis=1)
+    probability = gammaincc(np.maximum(kept.sum(axis=1), 1) / 2, chi2 / 2)
     return np.asarray(probability), np.einsum("nij,nj->ni", vectors, in_bars)
 
 
