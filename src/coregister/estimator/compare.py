@@ -24,13 +24,12 @@ from coregister.estimator.equations import (
     MOST_ABSORBED,
     Equations,
     absorbed,
-    information_noise,
     subtract,
     unabsorbed,
 )
 from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
-from coregister.estimator.rings import cosine_rings
+from coregister.estimator.rings import cosine_fourths, cosine_rings
 from coregister.estimator.spectrum import Spectra, fit_spectra, photometry
 from coregister.estimator.window import Window, pixel_weight
 from coregister.fourier import along
@@ -343,6 +342,10 @@ class Comparison:
         field *= self._seen
         return np.asarray(scipy.fft.dctn(field, norm="ortho", overwrite_x=True)).ravel()
 
+    def where_measured(self, field: Float) -> Float:
+        """A field, 0 in the holes that were filled and count like the rest."""
+        return field if self._seen is None else field * (self._seen > 0)
+
     def observed(self, left: Float, pulls: Float) -> Float:
         """Information where a pixel counts by the share of its noise that was measured.
 
@@ -382,11 +385,5 @@ class Comparison:
 
     def _information_noise(self, spectra: Spectra) -> Float:
         """Fourth moments of frequency, weighted by the noise of both images."""
-        frequency = self.rings.frequency
-
-        def noise(where: Float) -> Float:
-            product = np.interp(where, frequency, spectra.noise_product)
-            return np.asarray(product * np.interp(where, frequency, spectra.weight) ** 2)
-
-        field = self.rings.spread_function(noise, self.dtype).reshape(self.window.shape)
-        return information_noise(field, self.k)
+        noise, weight = (self.rings.at_bins(v) for v in (spectra.noise_product, spectra.weight))
+        return np.asarray(cosine_fourths(self.window.shape, self.step) @ (noise * weight**2))

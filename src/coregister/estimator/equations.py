@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from coregister.estimator.matrices import inverse, principal, pseudo_inverse, root
 from coregister.estimator.spectrum import Spectra
-from coregister.fourier import pairs_of_axes
 from coregister.products import contract, dot, energy, pieces, products
 
 Float = NDArray[np.float64]
@@ -103,20 +102,6 @@ def moments(field: NDArray[np.floating[Any]], rows: Sequence[Float]) -> Float:
     for axis in reversed(range(field.ndim)):
         field = contract(field, axis, rows[axis].astype(field.dtype, copy=False))
     return field.astype(np.float64, copy=False)
-
-
-def information_noise(field: NDArray[np.floating[Any]], k: Sequence[Float]) -> Float:
-    """Fourth moments of frequency, weighted by a power of all modes; see `Equations`.
-
-    Parameters
-    ----------
-    field : array
-        Product of the noise powers of both images, times the square of the weight.
-    k : sequence of array
-        Frequencies along each axis, rad/px.
-    """
-    powers = [np.stack([f.ravel() ** p for p in (0, 2, 4)]) for f in k]
-    return np.asarray(moments(field, powers)[pairs_of_axes(field.ndim)])
 
 
 def subtract(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -282,3 +282,28 @@ def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
     if np.prod(shape) <= LARGEST_KEPT_LAST and rings not in _last_large:
         _last_large.append(rings)
     return rings
+
+
+def cosine_sums(shape: Sequence[int], step: int, factors: Sequence[Float]) -> Float:
+    """Sums over the narrow bins of those rings, of the product of a factor along each axis."""
+    field = reduce(np.multiply.outer, [f.astype(np.float32) for f in factors])
+    return cosine_rings(shape, step).sums(field)
+
+
+@lru_cache(maxsize=24)
+def cosine_fourths(shape: tuple[int, ...], step: int) -> Float:
+    """The same, of the squares of two frequencies (rad/px) multiplied: (ndim, ndim, bins)."""
+    squares = [(np.pi * np.arange(n) / (n * step)) ** 2 for n in shape]
+    ones = [np.ones(n) for n in shape]
+    ndim = len(shape)
+    rows: list[list[Float]] = [[] for _ in shape]
+    for i in range(ndim):
+        for j in range(ndim):
+            if j < i:
+                rows[i].append(rows[j][i])
+                continue
+            factors = list(ones)
+            for axis in (i, j):
+                factors[axis] = factors[axis] * squares[axis]
+            rows[i].append(cosine_sums(shape, step, factors))
+    return np.array(rows)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
-from coregister.estimator.equations import Equations, moments
+from coregister.estimator.equations import Equations
 from coregister.estimator.movable import FADE, faded
-from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.rings import Rings, cosine_rings, cosine_sums
 from coregister.fourier import along
 from coregister.products import dot
 
@@ -33,10 +34,9 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
         return np.zeros(len(bread))
     shape, dtype = comparison.window.shape, comparison.dtype
     fades = [faded(k.ravel()) for k in comparison.k]
-    twice = [fade**2 for fade in fades]  # what is left of a power
     passed = _passed(shape, comparison.step)
     folded = rings.at_bins(
-        folded_power(rings, equations.powers[2], spectra.scene, spectra.noise_product, passed)
+        folded_power(rings, equations.powers[2], spectra.scene, spectra.noise_product, passed.share)
     )
     weight, scene = rings.at_bins(spectra.weight), rings.at_bins(spectra.scene)
     meeting = np.sqrt(folded * scene) * weight
@@ -48,14 +48,8 @@ def aliasing(comparison: Comparison, equations: Equations, offset: Float, bread:
             field *= along(factor.astype(dtype, copy=False), axis, len(shape))
         return field.ravel()
 
-    def along_axes(values: Float, factors: Sequence[Float]) -> Float:
-        """Sums of them over the modes, times the frequency along each axis."""
-        rows = [np.stack([f, f * k.ravel()]) for f, k in zip(factors, comparison.k, strict=True)]
-        sums = moments(rings.at_modes(values, dtype).reshape(shape), rows)
-        return np.asarray(sums[tuple(np.eye(len(shape), dtype=np.intp))])
-
-    coherent, alike = along_axes(folded * weight, twice), along_axes(meeting, fades)
-    power = at_modes(folded * weight**2, twice)
+    coherent, alike = passed.powers @ (folded * weight), passed.amplitudes @ meeting
+    power = at_modes(folded * weight**2, [fade**2 for fade in fades])
     chance = np.empty_like(bread)
     pulled = np.empty_like(power)
     for i, row in enumerate(equations.gradient):
@@ -99,14 +93,38 @@ def features(density: Float, power: Float) -> float:
     return max(3.0 * modes / peaked, 1.0)
 
 
+class _Passed(NamedTuple):
+    """What is left of the modes of images that were both moved.
+
+    Attributes
+    ----------
+    share : (size,) array
+        Of the power on each ring.
+    amplitudes, powers : (ndim, bins) array
+        Sums over the narrow bins of the rings, times the frequency along each axis.
+    """
+
+    share: Float
+    amplitudes: Float
+    powers: Float
+
+
 @lru_cache(maxsize=24)
-def _passed(shape: tuple[int, ...], step: int) -> Float:
-    """Share of the power on each ring that is left where both images were moved."""
-    total = np.ones((), np.float32)
-    for n in shape:
-        fade = faded(np.pi * np.arange(n) / (n * step))
-        total = np.multiply.outer(total, (fade**2).astype(np.float32))
-    return cosine_rings(shape, step).mean(total)
+def _passed(shape: tuple[int, ...], step: int) -> _Passed:
+    rings = cosine_rings(shape, step)
+    k = [np.pi * np.arange(n) / (n * step) for n in shape]
+    fades = [faded(f) for f in k]
+
+    def along_axes(factors: Sequence[Float]) -> Float:
+        sums = []
+        for axis, frequency in enumerate(k):
+            turned = [*factors[:axis], factors[axis] * frequency, *factors[axis + 1 :]]
+            sums.append(cosine_sums(shape, step, turned))
+        return np.stack(sums)
+
+    twice = [fade**2 for fade in fades]
+    share = rings.average(cosine_sums(shape, step, twice))
+    return _Passed(share, along_axes(fades), along_axes(twice))
 
 
 def folded_power(
