@@ -162,6 +162,18 @@ class TrigPolynomial:
         spectrum = scipy.fft.rfftn(samples, norm="forward")
         return cls(spectrum, samples.shape, density=density)
 
+    def moved(self, by: Sequence[float] | NDArray[np.generic]) -> TrigPolynomial:
+        """The same function, displaced by so many pixels along every axis."""
+        spectrum = self._spectrum
+        for n, k, density, d in zip(
+            self.shape, frequencies(self.shape), self.density, by, strict=True
+        ):
+            turn = np.exp(-1j * density * k * float(d))
+            if n % 2 == 0:  # a cosine
+                turn = np.where(np.abs(k) == np.pi, turn.real, turn)
+            spectrum = spectrum * turn
+        return TrigPolynomial(spectrum, self.shape, density=self.density)
+
     def _basis(self, axis: int, positions: NDArray[np.float64], order: int) -> Complex:
         """Taylor coefficients of exp(i k d) at `positions`: (order + 1, len(positions), n_k).
 

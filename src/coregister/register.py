@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from coregister.errors import InputError
@@ -39,8 +41,9 @@ def register(
     reference, moving : array_like
         Real, the same number of axes (1 to 3 or more), any sizes that can overlap, any dtype and
         byte order. Also `numpy.ma`, ``NDData``/``CCDData``, ``xarray.DataArray``, images of
-        SimpleITK, dask and zarr arrays, or the path of a file. NaN and infinite pixels are left
-        out. Never modified.
+        SimpleITK, dask and zarr arrays, or the path of a file. Never modified. NaN and infinite
+        pixels are left out, and so are rows and columns at the rim that hold one value where the
+        next ones do not: an earlier shift or crop was padded with it.
     reference_err, moving_err : float or array_like, optional
         1-sigma noise of the pixels. None = learnt from the pair. Only the variation over the
         field matters: the level is learnt in any case. A scalar 0 means noiseless; array
@@ -145,11 +148,19 @@ class Reference:
         valid: ArrayLike | None = None,
         boundary: Literal["overlap", "periodic"] = "overlap",
     ) -> None:
-        self._image = as_image(reference, err=err, valid=valid, name="reference", err_name="err")
+        self._periodic = boundary == "periodic"
+        self._image = as_image(
+            reference,
+            err=err,
+            valid=valid,
+            name="reference",
+            err_name="err",
+            padded=not self._periodic,
+        )
         self._boundary = boundary
         # any pair tells if the boundary is known
         together(self._image, self._image, boundary=boundary, max_offset=None, initial=None)
-        self._single = Single(self._image, periodic=boundary == "periodic")
+        self._single = Single.of(self._image, periodic=self._periodic)
 
     def register(
         self,
@@ -176,12 +187,13 @@ class Reference:
         InputError
             If the input cannot be used.
         """
-        image = as_image(moving, err=moving_err, valid=moving_valid, name="moving")
+        image = as_image(
+            moving, err=moving_err, valid=moving_valid, name="moving", padded=not self._periodic
+        )
         pair = together(
             self._image, image, boundary=self._boundary, max_offset=max_offset, initial=initial
         )
-        periodic = self._boundary == "periodic"
-        return measure(pair, (self._single, Single(image, periodic=periodic)))
+        return measure(pair, (self._single, Single.of(image, periodic=self._periodic)))
 
 
 def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registration:
@@ -190,9 +202,18 @@ def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registr
         return unknown(pair)
     if singles is None:
         periodic = pair.boundary == "periodic"
-        first, second = (Single(image, periodic=periodic) for image in pair.images)
+        first, second = (Single.of(image, periodic=periodic) for image in pair.images)
         singles = first, second
-    return conclude(pair, fits_of(pair, singles))
+    reference, moving = singles
+    away = moving.start - reference.start
+    parts = replace(
+        pair,
+        reference=reference.given,
+        moving=moving.given,
+        initial=pair.initial - away,
+        rest=np.asarray(pair.rest - away, dtype=np.float64),
+    )
+    return conclude(pair, [fit.seen_from(away) for fit in fits_of(parts, singles)])
 
 
 def fits_of(pair: Pair, singles: tuple[Single, Single]) -> list[Fit]:

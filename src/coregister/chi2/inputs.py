@@ -123,8 +123,8 @@ def images(im1: Any, im2: Any, err: ArrayLike | None, zeromean: bool) -> tuple[I
 
     `sigma` of the data is above 0, or None if it is to be learnt.
     """
-    model = as_image(im1, name="im1", err_name="err", kept=False)
-    data = as_image(im2, err=err, name="im2", err_name="err", kept=False)
+    model = as_image(im1, name="im1", err_name="err", kept=False, padded=False)
+    data = as_image(im2, err=err, name="im2", err_name="err", kept=False, padded=False)
     for image, name in ((model, "im1"), (data, "im2")):
         if image.data.ndim != 2:
             raise InputError(

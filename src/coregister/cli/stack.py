@@ -183,7 +183,7 @@ def stack(
                 progress=progress,
             )
     click.echo(str(result))
-    opened = Frames(source)
+    opened = Frames.behind(result, source)
     scale = getattr(source, "scale", None)
     about = _provenance(frames, context.params)
     fits = any(p is not None and p.suffix.lower() == ".fits" for p in (output, mean_path))

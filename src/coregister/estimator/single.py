@@ -46,13 +46,32 @@ class Single:
         It continues at its other side.
     clean : bool
         Pixels far above or below all around them are known to be left out already.
+
+    Attributes
+    ----------
+    start : (ndim,) int array
+        Its first pixel in the image that it was cut from.
     """
 
     def __init__(self, image: Image, *, periodic: bool, clean: bool = False) -> None:
         self.given = image
+        self.start = np.zeros(image.values.ndim, dtype=np.intp)
         self._periodic = periodic
         self._clean = clean
         self._movable: dict[tuple[int, bool], MovableImage] = {}
+
+    @classmethod
+    def of(cls, image: Image, *, periodic: bool) -> Single:
+        """The part of an image with real edges in which pixels are valid.
+
+        Beyond it there is nothing to fill up and to weigh: it is a smaller image.
+        """
+        if periodic or image.valid is None:
+            return cls(image, periodic=periodic)
+        part = image.measured
+        single = cls(image.cut(part), periodic=periodic)
+        single.start[:] = [p.start for p in part]
+        return single
 
     @cached_property
     def image(self) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -149,6 +149,15 @@ class Fit:
     surface: Callable[[], TrigPolynomial]
     n_iter: int
     converged: bool
+
+    def seen_from(self, away: NDArray[np.intp]) -> Fit:
+        """The same fit where all offsets are larger: of images that these were cut from."""
+        return replace(
+            self,
+            offset=self.offset + away,
+            candidate=replace(self.candidate, offset=self.candidate.offset + away),
+            surface=lambda: self.surface().moved(away),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ class Registration(InOtherCoordinates):
     gain, background : float
         ``moving = gain * reference + background``.
     overlap : float
-        Share of the smaller image that both have.
+        Share of the smaller image that both have; of what is valid of them, where a rim is not.
     coherence : Coherence
         Correlation of the two images against frequency.
     n_iter : int

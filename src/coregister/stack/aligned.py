@@ -22,8 +22,7 @@ def aligned(
     result: StackRegistration, frames: Any, interpolation: Interpolation = "cubic"
 ) -> Iterator[Float]:
     """See `StackRegistration.aligned`."""
-    source = frames if isinstance(frames, Frames) else Frames(frames)
-    source.must_match(len(result), result.shape)
+    source = Frames.behind(result, frames)
     for t, good in enumerate(result.trusted):
         if not good:
             yield np.full(source.shape, np.nan)

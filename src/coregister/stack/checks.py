@@ -49,8 +49,7 @@ def loops(result: StackRegistration, frames: Any, most: int) -> list[Loop]:
     most : int
         Loops; those with a pair that cannot be built upon are left out.
     """
-    source = frames if isinstance(frames, Frames) else Frames(frames)
-    source.must_match(len(result), result.shape)
+    source = Frames.behind(result, frames)
     good = np.flatnonzero(result.trusted).tolist()
     options = Options(boundary="periodic" if result.periodic else "overlap", max_offset=None)
     found = []

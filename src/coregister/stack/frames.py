@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from coregister.errors import InputError
 from coregister.images import Image, as_image
 from coregister.io.times import Times, times_of
+
+if TYPE_CHECKING:
+    from coregister.stack.result import StackRegistration
 
 Float = NDArray[np.float64]
 
@@ -30,6 +33,8 @@ class Frames:
         One mask for all frames, or one a frame along the first axis.
     before : image or path, optional
         Counts as a frame before the first.
+    padded : bool
+        As for `coregister.images.as_image`.
 
     Raises
     ------
@@ -38,7 +43,13 @@ class Frames:
     """
 
     def __init__(
-        self, source: Any, *, err: Any = None, valid: Any = None, before: Any = None
+        self,
+        source: Any,
+        *,
+        err: Any = None,
+        valid: Any = None,
+        before: Any = None,
+        padded: bool = True,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             from coregister.io import open_stack
@@ -55,7 +66,7 @@ class Frames:
                 f"frames is a {type(source).__name__}; an array whose first axis counts frames, or "
                 "a list of images or paths, is needed"
             )
-        self._source, self._before = source, before
+        self._source, self._before, self._padded = source, before, padded
         self._valid = valid
         if len(self) < 2:
             raise InputError(f"a stack of {len(source)} frames was given; at least 2 are needed")
@@ -79,23 +90,26 @@ class Frames:
             return self._source[index], index
         return (self._before, None) if index == 0 else (self._source[index - 1], index - 1)
 
-    def must_match(self, count: int, shape: tuple[int, ...]) -> None:
-        """Refuse frames that cannot be those that were registered.
+    @classmethod
+    def behind(cls, result: StackRegistration, frames: Any) -> Frames:
+        """The frames that were registered, once more.
 
         Raises
         ------
         InputError
             If their number or shape is another.
         """
-        if len(self) != count:
+        source = frames if isinstance(frames, cls) else cls(frames, padded=not result.periodic)
+        if len(source) != len(result):
             raise InputError(
-                f"{len(self)} frames were given and {count} registered; they must agree"
+                f"{len(source)} frames were given and {len(result)} registered; they must agree"
             )
-        if self.shape != tuple(shape):
+        if source.shape != tuple(result.shape):
             raise InputError(
-                f"frames of shape {self.shape} were given and {tuple(shape)} registered; offsets "
+                f"frames of shape {source.shape} were given and {result.shape} registered; offsets "
                 "count pixels of one grid: give frames on that grid"
             )
+        return source
 
     @property
     def scale(self) -> tuple[tuple[float, str], ...] | None:
@@ -143,6 +157,7 @@ class Frames:
             name=name,
             err_name="err",
             kept=False,  # read anew for whatever is done later
+            padded=self._padded,
         )
         if self.shape and image.values.shape != self.shape:
             raise InputError(

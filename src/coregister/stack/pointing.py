@@ -136,8 +136,7 @@ def write_places(
     overwrite: bool,
 ) -> None:
     """An OME-Zarr store with every trusted frame and its translation; see `save_ngff`."""
-    source = frames if isinstance(frames, Frames) else Frames(frames)
-    source.must_match(len(result), result.shape)
+    source = Frames.behind(result, frames)
     if Path(path).suffix.lower() != ".zarr":
         raise InputError(f"{path} has the suffix {Path(path).suffix!r}; .zarr is needed")
     check_stack_output(path, overwrite=overwrite)

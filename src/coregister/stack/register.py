@@ -119,7 +119,7 @@ def register_stack(
         raise InputError(f"drift={drift!r} is not known; use 'smooth', or leave it out")
     external = _external(reference)
     how = "all" if external is not None else reference
-    stack = Frames(frames, err=err, valid=valid, before=external)
+    stack = Frames(frames, err=err, valid=valid, before=external, padded=boundary != "periodic")
     when = stack.times() if times is None else as_times(times, len(stack) - (external is not None))
     number = _number(how, len(stack)) if external is None else 0
     first = stack.read(0)

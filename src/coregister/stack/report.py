@@ -47,8 +47,7 @@ def write_report(
     from coregister.plotting import plot_loops
 
     jinja2 = optional("jinja2", "report")
-    source = frames if isinstance(frames, Frames) else Frames(frames)
-    source.must_match(len(result), result.shape)
+    source = Frames.behind(result, frames)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     folder = Path(__file__).parents[1] / "templates"
     template = environment.from_string((folder / "stack.html.j2").read_text("utf-8"))

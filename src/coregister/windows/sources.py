@@ -63,10 +63,12 @@ class Images:
 
     def part(self, image: int, start: Ints, stop: Ints) -> Image:
         """A piece of one of them."""
-        where = (image, slice(start[0], stop[0]), slice(start[1], stop[1]))
-        valid = None if self.valid is None or self.valid[where].all() else self.valid[where]
-        sigma = self.sigma[where] if isinstance(self.sigma, np.ndarray) else self.sigma
-        return Image(values=np.ascontiguousarray(self.data[where]), valid=valid, sigma=sigma)
+        whole = Image(
+            values=self.data[image],
+            valid=None if self.valid is None else self.valid[image],
+            sigma=self.sigma[image] if isinstance(self.sigma, np.ndarray) else self.sigma,
+        )
+        return whole.cut(tuple(slice(*ends) for ends in zip(start, stop, strict=True)))
 
 
 class Small(NamedTuple):
