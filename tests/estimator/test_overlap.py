@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
 import coregister as cr
+from coregister.estimator.compare import Comparison
 from coregister.simulate import Observation, random_scene
 from coregister.simulate.bounds import bound_of
 
@@ -48,6 +51,7 @@ def errors_and_pulls(scene, noise, *, spoil=None, **options):
     ("scene", "noise", "options"),
     [
         ("power-law-2", 0.5, {"holes": 0.3}),
+        ("texture", 0.1, {"holes": 0.4}),
         ("power-law-3", 0.1, {"holes": 0.1, "hole_size": 4}),
         ("blobs", 0.1, {"holes": 0.3, "hole_size": 3, "holes_on": "sky"}),
         ("power-law-2", 0.1, {"spoil": border}),
@@ -65,6 +69,37 @@ def test_defects_cost_what_they_hide_and_the_bars_say_so(scene, noise, options):
     assert untrusted <= 1
     assert not low < np.sum((pulls / 0.6) ** 2) < high
     assert not low < np.sum((pulls * 0.6) ** 2) < high
+
+
+@pytest.mark.filterwarnings("ignore::coregister.RegistrationWarning")
+def test_guesses_that_do_not_settle_are_told():
+    # so little noise that errors of the guesses rule: they are not in the bars
+    _, pulls, untrusted = errors_and_pulls("power-law-2", 0.004, holes=0.5)
+    assert np.sqrt(np.mean(pulls**2)) > 2
+    assert untrusted >= 0.9 * PAIRS
+    # the control: as many pixels that are missing, and enough noise
+    _, pulls, untrusted = errors_and_pulls("power-law-2", 0.1, holes=0.5)
+    assert np.sqrt(np.mean(pulls**2)) < 1.5
+    assert untrusted <= 2
+
+
+@pytest.mark.parametrize("seen", ["measured", "guessed, too"])
+def test_what_stands_in_a_hole_is_no_witness(seen, monkeypatch):
+    # it agrees with the other image, in coarse frequencies most of all
+    if seen != "measured":  # the control
+        monkeypatch.setattr(Comparison, "where_measured", lambda self, field: field)
+    untrusted = 0
+    for i in range(12):
+        rng = np.random.default_rng([3, i])
+        field = random_scene("power-law-3", (256, 256), rng=rng)
+        images = Observation(noise=0.4, shape=(128, 128)).take(field, rng.uniform(-2, 2, 2), rng)
+        for image in images:
+            row, column = rng.integers(4, 92, 2)
+            image[row : row + 32, column : column + 32] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cr.RegistrationWarning)
+            untrusted += not cr.register(*images).trusted
+    assert untrusted == 0 if seen == "measured" else untrusted >= 2
 
 
 def test_a_track_beyond_the_overlap_is_not_felt():

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from coregister.estimator.fill import eroded
 from coregister.estimator.movable import MovableImage
 from coregister.estimator.overlap.descent import Movables, Rims, State, descend
-from coregister.estimator.overlap.holes import bridged, filled_from_both, scene_of, variance_beside
+from coregister.estimator.overlap.holes import (
+    MANY_MISSING,
+    bridged,
+    deep,
+    filled_from_both,
+    scene_of,
+    variance_beside,
+    worth_bridging,
+)
 from coregister.estimator.overlap.rays import seen_once
 from coregister.estimator.overlap.search import OverlapSearch
 from coregister.estimator.overlap.shot_noise import with_learnt_noise
@@ -194,10 +202,13 @@ class OverlapRoute:
     def _without_holes(self, state: State, around: Rims) -> State:
         """Refinement in which invalid pixels count for nothing and those beside them for less."""
         pair, filled = self._pair, (self._singles[0].filled, self._singles[1].filled)
-        if self._step == 1:
-            exact = bridged(pair, filled, state, around)
+        settled = True
+        if self._step == 1 and worth_bridging(pair, around):
+            exact = bridged(pair, filled, state)
             if exact is not None:
                 return exact
+            missing = max(single.missing for single in self._singles)
+            settled = missing < MANY_MISSING or deep(pair)
         scene = scene_of(state)
         state = descend(
             self._sampled_pair, self._movables(), state.offset, MARGIN, around=around, scene=scene
@@ -209,7 +220,9 @@ class OverlapRoute:
             MovableImage(data, periodic=pair.boundary == "periodic", single=state.comparison.single)
             for data in filled_from_both(pair, filled, state)
         )
-        return descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
+        state = descend(pair, (first, second), state.offset, MARGIN, around=around, scene=scene)
+        # where guesses are most of what is moved, their errors are not in the bars
+        return state if settled else replace(state, converged=False)
 
     def _again(self, singles: tuple[Single, Single], **changes: Any) -> OverlapRoute:
         """The same route, but for what is changed."""

@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.compare import Comparison
-from coregister.estimator.fill import TAILS, rims
+from coregister.estimator.fill import TAILS, eroded, rims
 from coregister.estimator.movable import MovableImage, faded
 from coregister.estimator.overlap.descent import LINEAR, MAX_STEP, TOLERANCE, Rims, State, overlaps
 from coregister.estimator.rings import interpolator
@@ -28,6 +28,10 @@ MAX_BRIDGES, CONJUGATE_STEPS, BRIDGE_TOLERANCE = 8, 4, 0.05
 #: distance from the conditional mean, in units of what is not known of a pixel, that is no matter:
 #: in the first pass, whose spectra are those of guesses from one image, and after
 NEAR_AT_FIRST, NEAR_ENOUGH = 0.1, 0.01
+#: pixels from its middle to its rim that a hole has, beyond which it is deep
+DEEP = 2
+#: share of the pixels from which guesses that do not settle leave the bars in doubt
+MANY_MISSING = 0.15
 #: frequencies at which the power of scene and noise is worked out
 TABLE = 4096
 
@@ -50,17 +54,30 @@ def variance_beside(pair: Pair, state: State, step: int) -> Rims:
     return reference, moving
 
 
-def bridged(pair: Pair, filled: tuple[Float, Float], state: State, around: Rims) -> State | None:
+def deep(pair: Pair) -> bool:
+    """True if a hole is more than a few pixels across: most pixels are not beside one, then."""
+    masks = [~image.valid for image in pair.images if image.valid is not None]
+    return any(bool(eroded(mask, 2 * DEEP).any()) for mask in masks)
+
+
+def worth_bridging(pair: Pair, around: Rims) -> bool:
+    """True if `bridged` gains more than it costs.
+
+    Not where a hole is so deep that guesses err by more than the noise: pixels beside it count for
+    less, and are few, where of many small holes all pixels would be beside one.
+    """
+    if any(isinstance(image.sigma, np.ndarray) for image in pair.images):
+        return False
+    largest = max(float(np.max(r)) for r in around if r is not None)
+    return largest <= TAILS[0] ** 2 or not deep(pair)
+
+
+def bridged(pair: Pair, filled: tuple[Float, Float], state: State) -> State | None:
     """Refinement with every hole filled by what both images make most likely.
 
     The exact score of the pixels that were measured, by the principle of missing information
-    (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x). Only where holes are so small that
-    guesses err by less than the noise; None where it does not settle.
+    (Louis 1982, doi:10.1111/j.2517-6161.1982.tb01203.x). None where it does not settle.
     """
-    if any(isinstance(image.sigma, np.ndarray) for image in pair.images):
-        return None
-    if max(float(np.max(r)) for r in around if r is not None) > TAILS[0] ** 2:
-        return None
     offset = state.offset
     # guesses from one image are part of what is left over; what was measured tells of the noise
     comparison = state.comparison.bridging(pair)

@@ -87,6 +87,8 @@ def conclude_fit(
     student = dof / (dof - 2.0)
     if comparison.bridged:
         student *= together(equations, pulls, left, loosened)
+    # what stands in a hole agrees with the other image, in coarse frequencies most of all
+    measured = comparison.where_measured(left)
     smaller = min(image.values.size for image in pair.images)
     used = comparison.pixel_weight
     pixels = float(np.prod(comparison.window.shape) if used is None else np.count_nonzero(used))
@@ -101,14 +103,14 @@ def conclude_fit(
         modes=pixels,
         dof=dof,
         outlying=outlying,
-        distortion=distortion(left, pulls) if tested else 1.0,
+        distortion=distortion(measured, comparison.where_measured(pulls)) if tested else 1.0,
         echo=lambda faintest: (
-            echo(left, rings.frequency * comparison.step, count, spectra, faintest=faintest)
+            echo(measured, rings.frequency * comparison.step, count, spectra, faintest=faintest)
             if noisy
             else Echo(1.0, 0.0)
         ),
         lines_alone=lambda: noisy and lines_alone(comparison, equations),
-        dispersion=dispersion(comparison, equations, left, in_rings, offset - pair.rest)
+        dispersion=dispersion(comparison, equations, measured, in_rings, offset - pair.rest)
         if tested
         else Dispersion(),
         contradiction=contradiction(spectra.coherence, count) if noisy else 1.0,

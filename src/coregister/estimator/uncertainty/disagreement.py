@@ -82,7 +82,7 @@ def dispersion(
     Parameters
     ----------
     left : array
-        Whitened residual, in pixels.
+        Whitened residual, in the pixels that were measured.
     in_rings : InRings
     offset : (ndim,) array
         px, from where a pattern stays.
@@ -192,7 +192,7 @@ def _disagreement(
     if direction is not None:
         project = np.kron(np.eye(len(scores)), direction) @ project
 
-    def disagreement(variance: Float) -> tuple[float, int]:
+    def disagreement(score: Float, variance: Float) -> tuple[float, int]:
         values, vectors = principal(project @ variance @ project.T)
         known = np.abs(values) > 1e-8 * np.abs(values).max()
         left_over = vectors.T @ project @ score  # the fit may have stopped short of its zero
@@ -202,12 +202,12 @@ def _disagreement(
     number = np.arange(len(even))
     apart = np.zeros((len(even), ndim, len(even), ndim))
     apart[number, :, number] = even
-    chi2, parameters = disagreement(apart.reshape(score.size, -1))
+    chi2, parameters = disagreement(score, apart.reshape(score.size, -1))
     probability = float(gammaincc(parameters / 2, chi2 / 2))
     if probability > ASK_PIXELS:
         return probability
     pieces = np.concatenate(in_pixels())
-    chi2, parameters = disagreement(products(pieces, pieces))
+    chi2, parameters = disagreement(pieces.sum(axis=1, dtype=np.float64), products(pieces, pieces))
     size = np.sum(pieces**2 / np.maximum(np.sum(pieces**2, axis=1, keepdims=True), 1e-300), axis=0)
     dof = max(float(2 * size.sum() ** 2 / np.sum(size**2)) - parameters + 1, 1.0)
     # the variance too is an estimate: Hotelling's distribution
