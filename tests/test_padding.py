@@ -122,6 +122,18 @@ def test_padded_windows(pair):
     assert pulls.max() < 5
 
 
+def test_a_blank_window_above_others_is_no_rim():
+    rng = np.random.default_rng(6)
+    scenes = [scene_pair(seed, shape=(48, 48)) for seed in (1, 2, 3)]
+    reference, moving = (np.stack(images) for images in zip(*scenes, strict=True))
+    moving[0] = 0.0
+    reference[0] = rng.normal(size=(48, 48))
+    with pytest.warns(cr.RegistrationWarning, match="1 of 3 windows"):
+        result = cr.register_windows(reference, moving)
+    assert result.trusted.tolist() == [False, True, True]
+    assert cr.Status.CONSTANT_IMAGE in result.flags[0]
+
+
 # ------------------------------------------------------------ what is padding, and what is not
 
 RNG = np.random.default_rng(0)

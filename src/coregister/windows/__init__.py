@@ -208,7 +208,8 @@ def _stacks(
         values = source if hasattr(source, "reshape") else np.asarray(source)
         e = e if e is None or np.ndim(e) == 0 else np.reshape(e, tall)
         v = None if v is None else np.reshape(v, tall)
-        return as_image(values.reshape(tall), err=e, valid=v, name=name)
+        # the rim of all of them, one above the other, is not that of each
+        return as_image(values.reshape(tall), err=e, valid=v, name=name, padded=False)
 
     first, second = (
         Images.of(one(*parts), n)
