@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import coregister as cr
 from coregister.estimator.overlap import OverlapRoute
@@ -114,3 +115,83 @@ def test_the_mean_of_single_precision_is_better_than_its_pixels(level):
     huge = np.full((8, 512), 3e38, dtype=np.float32)  # finite, though the sum of a row is not
     huge[3] /= 2
     assert as_image(huge, name="image").mean == pytest.approx(float(huge.mean(dtype=np.float64)))
+
+
+@pytest.mark.parametrize("end", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "shapes", [((180,), (40,)), ((150, 120), (32, 40)), ((80, 60, 50), (16,) * 3)]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("hole", [False, True])
+def test_a_small_image_is_found_all_over_a_large_one(shapes, end, swapped, hole):
+    rng = np.random.default_rng(8)
+    scene = cr.random_scene("texture", shapes[0], rng=rng)
+    start = [int(end * (n - m)) for n, m in zip(*shapes, strict=True)]
+    small = scene[tuple(slice(s, s + m) for s, m in zip(start, shapes[1], strict=True))]
+    large, small = (image + 0.05 * rng.normal(size=image.shape) for image in (scene, small))
+    if hole:
+        small[(slice(5, 7),) * small.ndim] = np.nan
+    images = (small, large) if swapped else (large, small)
+    result = cr.register(*images)
+    assert result.trusted
+    np.testing.assert_allclose(result.offset, np.array(start) * (1 if swapped else -1), atol=0.1)
+    if len(start) < 3:  # the posterior looks everywhere, too
+        likely = result.posterior().modes[0]
+        np.testing.assert_allclose(likely.offset, result.offset, atol=0.1)
+
+
+def damaged(rng):
+    """A pair of small images of which rims, lines and pixels are lost, and some limits."""
+    ndim = int(rng.integers(1, 4))
+    most = (0, 60, 40, 14)[ndim]
+    scene = gaussian_filter(rng.normal(size=(most + 10,) * ndim), rng.uniform(0, 2))
+    images = []
+    for _ in range(2):
+        shape = rng.integers(8, most, ndim)
+        corner = [rng.integers(0, most + 11 - n) for n in shape]
+        image = scene[tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))].copy()
+        image += rng.choice([0, 0.01, 0.3]) * rng.normal(size=image.shape)
+        for _ in range(rng.integers(0, 4)):
+            lines = np.moveaxis(image, rng.integers(ndim), 0)
+            lines = lines[::-1] if rng.random() < 0.5 else lines
+            lines[: rng.integers(1, len(lines))] = rng.choice([0.0, np.nan, 5.0])
+        if rng.random() < 0.3:
+            image[rng.random(image.shape) < rng.uniform(0, 0.6)] = np.nan
+        images.append(image)
+    options = {}
+    if rng.random() < 0.3:
+        options["max_offset"] = rng.uniform(0.5, 10)
+    if rng.random() < 0.3:
+        options["initial"] = rng.uniform(-5, 5, ndim)
+    if rng.random() < 0.2:
+        options["moving_err"] = np.abs(rng.normal(size=images[1].shape))
+    return images, options
+
+
+@pytest.mark.filterwarnings("ignore::coregister.RegistrationWarning")
+@pytest.mark.parametrize("seed", range(8))
+def test_pairs_of_which_little_is_left_come_back_flagged(seed):
+    rng = np.random.default_rng([11, seed])
+    flagged = 0
+    for _ in range(25):
+        images, options = damaged(rng)
+        try:
+            result = cr.register(*images, **options)
+        except cr.InputError:
+            continue
+        flagged += not result.trusted
+        assert np.all(np.isfinite(result.offset))
+        assert np.all(result.stderr > 0)
+    assert flagged > 12
+
+
+def test_pairs_that_show_nothing_together_have_no_overlap():
+    rng = np.random.default_rng(5)
+    reference, moving = rng.normal(size=(2, 32, 32))
+    # valid in two corners of each, which never lie on those of the other
+    reference[1:, :], moving[:, 1:] = np.nan, np.nan
+    reference[31, 31] = moving[31, 31] = 1.0
+    with pytest.warns(cr.RegistrationWarning, match="LOW_OVERLAP"):
+        result = cr.register(reference, moving)
+    assert result.flags == {cr.Status.LOW_OVERLAP, cr.Status.UNDETERMINED_AXIS}
+    assert np.all(np.isinf(result.stderr))

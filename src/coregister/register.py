@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,9 +13,10 @@ from coregister.errors import InputError
 from coregister.estimator.overlap import OverlapRoute
 from coregister.estimator.periodic import PeriodicRoute
 from coregister.estimator.single import Single
-from coregister.estimator.stages import Fit, Route
+from coregister.estimator.stages import Fit, NothingSharedError, Route
 from coregister.images import Pair, as_image, prepare, together
 from coregister.result import Registration
+from coregister.status import Status
 from coregister.trust import conclude, rivals, unknown
 
 
@@ -199,7 +201,7 @@ class Reference:
 def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registration:
     """The stages, one after the other, on what is known of single images where that is kept."""
     if any(image.constant for image in pair.images):
-        return unknown(pair)
+        return unknown(pair, Status.CONSTANT_IMAGE)
     if singles is None:
         periodic = pair.boundary == "periodic"
         first, second = (Single.of(image, periodic=periodic) for image in pair.images)
@@ -213,11 +215,15 @@ def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registr
         initial=pair.initial - away,
         rest=np.asarray(pair.rest - away, dtype=np.float64),
     )
-    return conclude(pair, [fit.seen_from(away) for fit in fits_of(parts, singles)])
+    fits = [fit.seen_from(away) for fit in fits_of(parts, singles)]
+    return conclude(pair, fits) if fits else unknown(pair, Status.LOW_OVERLAP)
 
 
 def fits_of(pair: Pair, singles: tuple[Single, Single]) -> list[Fit]:
-    """Refinements of the candidate offsets that rival each other, at least one."""
+    """Refinements of the candidate offsets that rival each other.
+
+    None where there is no offset at which both images show something.
+    """
     route = route_of(pair, singles)
     fits = _refined(route)
     if isinstance(route, PeriodicRoute) and any(fit.outlying for fit in fits):
@@ -229,7 +235,12 @@ def fits_of(pair: Pair, singles: tuple[Single, Single]) -> list[Fit]:
 
 
 def _refined(route: Route) -> list[Fit]:
-    return [route.refine(candidate) for candidate in rivals(route.search())]
+    candidates = route.search()
+    fits = []
+    for candidate in rivals(candidates) if candidates else []:
+        with suppress(NothingSharedError):
+            fits.append(route.refine(candidate))
+    return fits
 
 
 def route_of(pair: Pair, singles: tuple[Single, Single]) -> Route:

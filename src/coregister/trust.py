@@ -185,8 +185,8 @@ def in_place(offset: Float, stderr: Float) -> NDArray[np.bool_]:
     return np.asarray(near.all(axis=-1))
 
 
-def unknown(pair: Pair) -> Registration:
-    """The result for a pair of which one image is constant: nothing is known."""
+def unknown(pair: Pair, why: Status) -> Registration:
+    """The result for a pair of which nothing is known, and the flag that says why."""
     ndim = pair.ndim
     covariance = np.where(np.eye(ndim, dtype=bool), np.inf, 0.0)
     nothing = np.zeros(0)
@@ -198,7 +198,7 @@ def unknown(pair: Pair) -> Registration:
             information=np.zeros((ndim, ndim)),
             systematic=np.zeros(ndim),
             dof=np.inf,
-            flags=frozenset({Status.UNDETERMINED_AXIS, Status.CONSTANT_IMAGE}),
+            flags=frozenset({Status.UNDETERMINED_AXIS, why}),
             false_alarm=1.0,
             modes=(Mode(offset=pair.initial.copy(), covariance=covariance, probability=1.0),),
             gain=1.0,

@@ -31,9 +31,10 @@ from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
 from coregister.estimator.rings import cosine_fourths, cosine_rings
 from coregister.estimator.spectrum import Spectra, fit_spectra, photometry
+from coregister.estimator.stages import NothingSharedError
 from coregister.estimator.window import Window, pixel_weight
 from coregister.fourier import along
-from coregister.images import Pair
+from coregister.images import MIN_SIDE, Pair
 from coregister.products import dot, products
 
 Float = NDArray[np.float64]
@@ -89,6 +90,11 @@ class Comparison:
     bridged : bool
         Holes hold what both images make most likely, so that all pixels count; the invalid ones
         are left out of what is read of the noise, and lessen the information.
+
+    Raises
+    ------
+    NothingSharedError
+        If the window has hardly a pixel that is valid in both.
     """
 
     def __init__(
@@ -109,6 +115,8 @@ class Comparison:
         self._moving = moving
         self._gain = gain
         shape = window.shape
+        if min(shape) < 1:
+            raise NothingSharedError
         self.step = window.step
         self.k = [
             along(np.pi * np.arange(n) / (n * self.step), a, pair.ndim) for a, n in enumerate(shape)
@@ -116,9 +124,7 @@ class Comparison:
         self.rings = cosine_rings(shape, self.step)
         self._scene = scene
         self.dtype = reference.dtype
-        weight = pixel_weight(pair, window, rims) if weighted else None
-        if weight is not None:
-            weight = weight.astype(self.dtype, copy=False)
+        weight = self._counting(pixel_weight(pair, window, rims)) if weighted else None
         self.pixel_weight = None if bridged else weight
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
@@ -277,9 +283,16 @@ class Comparison:
     def bridging(self, pair: Pair) -> Comparison:
         """The same windows, of which the invalid pixels tell nothing of the noise."""
         other = copy.copy(self)
-        weight = pixel_weight(pair, self.window)
-        other._seen = None if weight is None else weight.astype(self.dtype, copy=False)
+        other._seen = self._counting(pixel_weight(pair, self.window))
         return other
+
+    def _counting(self, weight: Float | None) -> Float | None:
+        """Weights in the precision of the images, if they are not 0 nearly everywhere."""
+        if weight is None:
+            return None
+        if np.count_nonzero(weight) < MIN_SIDE:
+            raise NothingSharedError
+        return weight.astype(self.dtype, copy=False)
 
     def apart(self, equations: Equations) -> tuple[Float, Float]:
         """Modes of either image, what the fit took out aside."""

@@ -194,11 +194,21 @@ class Coherence(NamedTuple):
     correlation: Float
 
 
+class NothingSharedError(Exception):
+    """Both images have hardly a valid pixel in common near an offset."""
+
+
 class Route(Protocol):
     """One way of comparing a pair: real edges, or periodic images."""
 
     def search(self) -> list[Candidate]:
-        """Whole-pixel candidates, the best first; never empty."""
+        """Whole-pixel candidates, the best first; none where both images have nothing to show."""
 
     def refine(self, candidate: Candidate) -> Fit:
-        """The optimum near a candidate."""
+        """The optimum near a candidate.
+
+        Raises
+        ------
+        NothingSharedError
+            If there is none.
+        """

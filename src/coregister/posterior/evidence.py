@@ -188,7 +188,7 @@ class Periodic(Evidence):
         self.powers = [
             ring_power((s.real**2 + s.imag**2) / size, self._rings) for s in (first, second)
         ]
-        self.lags = signed_lags(list(shape))
+        self.lags = signed_lags(shape)
         self.allowed = np.ones(shape, dtype=bool)
         self.period = shape
         self._limit(pair)
@@ -234,7 +234,7 @@ class Overlap(Evidence):
         self._pixels = np.rint(self._sums(ones[0], 0))
         smaller = min(image.values.size for image in images)
         self.allowed = self._pixels >= max(MIN_OVERLAP * smaller, MIN_SIDE)
-        self.lags = signed_lags(self._full)
+        self.lags = signed_lags(self._full, None if self._wraps else self._shapes[1])
         self.period = self._shapes[0] if self._wraps else None
         anywhere = self.allowed
         self._limit(pair)

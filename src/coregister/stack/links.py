@@ -149,6 +149,8 @@ class Centre:
             initial=None,
         )
         fits = fits_of(pair, (self.single, other.single))
+        if not fits:
+            return Link(np.zeros(pair.ndim), None, frozenset({Status.LOW_OVERLAP}), clean)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RegistrationWarning)
             result = conclude(pair, fits)

@@ -115,6 +115,7 @@ class OverlapSearch:
         """The best first; between samples `step` px apart by interpolation.
 
         None in a first look at a sparse scene: a few stars on coarse samples are too few to tell.
+        None, either, where there is no offset at which both show something.
         """
         pair = self._pair
         fields, band, roughness = self._filtered(step)
@@ -140,12 +141,15 @@ class OverlapSearch:
         energy, null_energy, count = self._energies(filtered, valids, full)
         counted = count >= max(MIN_OVERLAP * min(field.size for field in fields), MIN_SIDE)
         allowed = counted
-        lags = [step * lag for lag in signed_lags(full)]
+        ahead = None if self._periodic else shapes[1]
+        lags = [step * lag for lag in signed_lags(full, ahead)]
         if pair.max_offset is not None:
             for lag, centre, reach in zip(lags, pair.initial, pair.max_offset, strict=True):
                 allowed = allowed & (np.abs(lag - np.rint(centre)) <= np.ceil(reach))
         if not allowed.any():
-            counted = allowed = count >= count.max()
+            counted = allowed = count >= max(float(count.max()), MIN_SIDE)
+            if not allowed.any():
+                return []
 
         correlation, null = normalised_correlation(
             filtered[0], filtered[1], full, energy, null_energy

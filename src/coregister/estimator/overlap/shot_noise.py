@@ -43,6 +43,8 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
     left, pulls = state.whitened
     used = _valid(pair, state)
     inside = np.square(left.ravel()[used])
+    if inside.size == 0:
+        return None
     even = float(np.mean(inside))
     peaked = dot(inside, inside) / inside.size / max(even**2, 1e-300) - 3.0
     if peaked < PEAKED_SIGMA * np.sqrt(24.0 / inside.size):

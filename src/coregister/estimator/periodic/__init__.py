@@ -152,7 +152,7 @@ class PeriodicRoute:
         correlation *= images.size
         null = scipy.fft.irfftn(_reversed_product(first, second), s=shape, overwrite_x=True)
         null *= np.float32(images.size)
-        lags = [step * lag for lag in signed_lags(list(shape))]
+        lags = [step * lag for lag in signed_lags(shape)]
         counted = allowed = np.ones(shape, dtype=bool)
         pair = self._pair
         if pair.max_offset is not None:

@@ -80,9 +80,7 @@ def _overlapped(
     n: int, m: int, full: int, *, forward: bool
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """First index, and one beyond the last, of `n` pixels that `m` others cover at each lag."""
-    lag = scipy.fft.fftfreq(full, 1.0 / full).round().astype(np.intp)
-    if not forward:
-        lag = -lag
+    lag = _lags(full, m) if forward else -_lags(full, n)
     first = np.clip(-lag, 0, n)
     return first, np.maximum(np.clip(m - lag, 0, n), first)
 
@@ -101,12 +99,28 @@ def _cumulative(values: Float, axis: int) -> Float:
     return sums
 
 
-def signed_lags(shape: list[int]) -> list[Float]:
-    """Lag of every sample along each axis of a circular correlation."""
-    ndim = len(shape)
+def signed_lags(shape: Sequence[int], ahead: Sequence[int] | None = None) -> list[Float]:
+    """Lag of every sample along each axis of a circular correlation.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    ahead : sequence of int, optional
+        How many of them are 0 or more; half if not given. As many as the moving image has samples,
+        if none but those with overlap count: a small image in a large one has more on one side.
+    """
+    ahead = [(n + 1) // 2 for n in shape] if ahead is None else ahead
     return [
-        along(scipy.fft.fftfreq(n, 1.0 / n).round(), axis, ndim) for axis, n in enumerate(shape)
+        along(_lags(n, m).astype(np.float64), axis, len(shape))
+        for axis, (n, m) in enumerate(zip(shape, ahead, strict=True))
     ]
+
+
+def _lags(full: int, ahead: int) -> NDArray[np.intp]:
+    """Lags along an axis, 0 or more at first, then those below."""
+    lag = np.arange(full)
+    lag[ahead:] -= full
+    return lag
 
 
 def vertex(values: Float, peak: Sequence[int | np.intp]) -> Float:
