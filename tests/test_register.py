@@ -134,10 +134,10 @@ def test_a_small_image_is_found_all_over_a_large_one(shapes, end, swapped, hole)
     images = (small, large) if swapped else (large, small)
     result = cr.register(*images)
     assert result.trusted
-    np.testing.assert_allclose(result.offset, np.array(start) * (1 if swapped else -1), atol=0.1)
+    np.testing.assert_allclose(result.offset, np.array(start) * (1 if swapped else -1), atol=0.2)
     if len(start) < 3:  # the posterior looks everywhere, too
         likely = result.posterior().modes[0]
-        np.testing.assert_allclose(likely.offset, result.offset, atol=0.1)
+        np.testing.assert_allclose(likely.offset, result.offset, atol=0.2)
 
 
 def damaged(rng):

@@ -113,8 +113,10 @@ class Evidence:
             half = np.array(self.period) / 2
             self.low, self.high = pair.initial - half, pair.initial + half
         else:
+            known = np.nonzero(self.allowed)
+            places = [lag.reshape(-1)[i] for lag, i in zip(self.lags, known, strict=True)]
             self.low, self.high = (
-                np.array([pick(lag) for lag in self.lags]) + sign * 0.5
+                np.array([pick(place) for place in places]) + sign * 0.5
                 for pick, sign in ((np.min, -1), (np.max, 1))
             )
         if pair.max_offset is None:
@@ -217,9 +219,13 @@ class Overlap(Evidence):
             powers.append(ring_power(transform**2, rings))
             self._transforms.append(transform)
             self._rings.append(rings)
-        self.frequency, self.count = self._rings[0].frequency, self._rings[0].count
-        elsewhere = self._rings[1].frequency
-        self.powers = [powers[0], np.exp(np.interp(self.frequency, elsewhere, np.log(powers[1])))]
+        # of the larger image: it has frequencies that the other does not tell of
+        larger = max(self._rings, key=lambda rings: float(rings.count.sum()))
+        self.frequency, self.count = larger.frequency, larger.count
+        self.powers = [
+            np.exp(np.interp(self.frequency, rings.frequency, np.log(power)))
+            for rings, power in zip(self._rings, powers, strict=True)
+        ]
         self._valid = [image.valid for image in images]
         self._full = [
             n if self._wraps else scipy.fft.next_fast_len(n + m - 1, real=True)
@@ -233,7 +239,8 @@ class Overlap(Evidence):
         self._seen = [scipy.fft.rfftn(one, s=self._full) for one in ones]
         self._pixels = np.rint(self._sums(ones[0], 0))
         smaller = min(image.values.size for image in images)
-        self.allowed = self._pixels >= max(MIN_OVERLAP * smaller, MIN_SIDE)
+        fewest = min(max(MIN_OVERLAP * smaller, MIN_SIDE), float(self._pixels.max()))
+        self.allowed = self._pixels >= fewest
         self.lags = signed_lags(self._full, None if self._wraps else self._shapes[1])
         self.period = self._shapes[0] if self._wraps else None
         anywhere = self.allowed
