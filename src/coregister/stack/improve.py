@@ -168,7 +168,7 @@ def judged(
     number = rings.count[inside]
     for one in seen:
         power = one.frame.weight * one.power[inside] / noise[inside]
-        level = float(number @ power / number.sum())
+        level = max(float(number @ power / number.sum()), 1e-300)
         chi2 = float(number @ (power / level - 1) ** 2) / 2
         one.frame.weight /= max(level, 1e-12)
         one.frame.misfit = min(one.frame.misfit, _tail(chi2, number.size))
