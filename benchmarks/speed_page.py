@@ -275,7 +275,7 @@ no cost what is computed between the transforms (fits of spectra, sums over ring
 contractions, the sandwich, bands of frequencies, peaks, trust), and times what is left. Of pairs
 that wrap: 512 px in double precision 2.9 -> 2.1 times the floor, in single precision 4.5 -> 3.1,
 1024 px in single precision 2.4 -> 1.8. Of real edges: power-law-2 16.5 -> 12.6 at 512 px and
-11.0 -> 9.8 at 1024 px, texture 16.1 -> 12.0 and 10.1 -> 8.2. No kernel is free, so none was built."""
+11.0 -> 9.8 at 1024 px, texture 16.1 -> 12.0 and 10.1 -> 8.2. No kernel is free: none was built."""
 
 
 def page(
