@@ -167,7 +167,7 @@ def test_padding_is_found(image, core):
         np.maximum(20.0 - ROW, 0.0) * (COLUMN + 1.0),  # fades to nothing
         np.exp(-((ROW - 20.0) ** 2 + (COLUMN - 25.0) ** 2) / 2).round(12),  # a star without noise
         ((ROW - 20) ** 2 + (COLUMN - 25) ** 2 < 15**2).astype(float),  # a disc, its limb sharp
-        ((ROW > 10) & (ROW < 30) & (COLUMN > 5) & (COLUMN < 45)).astype(float) * (2 + 0 * NOISE),
+        ((ROW > 10) & (ROW < 30) & (COLUMN > 5) & (COLUMN < 45)).astype(float),  # a box
         (ROW // 4 % 2).astype(float),  # stripes without noise
         np.minimum(NOISE + np.linspace(9, -1, 40)[:, None], 1.0),  # saturated at one side
         padded(NOISE[:6, :6], 0.0, (30, 4), (20, 24)),  # too little would be left

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coregister.containers import check_kind, unpack
 from coregister.errors import InputError
-from coregister.padding import unpadded
+from coregister.padding import holding, unpadded
 from coregister.place import Place
 
 Boundary = Literal["overlap", "periodic"]
@@ -78,12 +78,8 @@ class Image:
         whole = tuple(slice(0, n) for n in self.values.shape)
         if self.valid is None:
             return whole
-        part = []
-        for axis in range(self.valid.ndim):
-            others = tuple(a for a in range(self.valid.ndim) if a != axis)
-            lines = np.flatnonzero(self.valid.any(axis=others))
-            part.append(slice(int(lines[0]), int(lines[-1]) + 1))
-        return tuple(part) if min(p.stop - p.start for p in part) >= MIN_SIDE else whole
+        part = holding(self.valid)
+        return part if min(p.stop - p.start for p in part) >= MIN_SIDE else whole
 
     def cut(self, part: tuple[slice, ...]) -> Image:
         """A part of it, in space wherever it is."""

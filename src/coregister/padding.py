@@ -13,6 +13,15 @@ SAME = 0.05
 FEW = 8
 
 
+def holding(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest part of an array that holds all that is True, or all of it if nothing is."""
+    part = []
+    for axis, n in enumerate(mask.shape):
+        lines = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        part.append(slice(int(lines[0]), int(lines[-1]) + 1) if lines.size else slice(0, n))
+    return tuple(part)
+
+
 def unpadded(data: NDArray[np.floating[Any]], least: int) -> tuple[slice, ...]:
     """The part of an image that padding leaves.
 
@@ -40,7 +49,7 @@ def unpadded(data: NDArray[np.floating[Any]], least: int) -> tuple[slice, ...]:
     depths = [_depths(np.moveaxis(data, axis, 0)) for axis in range(data.ndim)]
     if not any(map(any, depths)):
         return whole
-    while True:
+    while True:  # what is no padding along one axis is data, and asked along the others
         core = tuple(slice(a, n - b) for (a, b), n in zip(depths, data.shape, strict=True))
         before = list(depths)
         for axis, (first, last) in enumerate(before):
@@ -50,7 +59,7 @@ def unpadded(data: NDArray[np.floating[Any]], least: int) -> tuple[slice, ...]:
                 first if _ends(lines, first) else 0,
                 last if _ends(lines[::-1], last) else 0,
             )
-        if depths == before:  # else what is no padding along one axis is data along the others
+        if depths == before:
             break
     left = [part.stop - part.start for part in core]
     return core if min(left) >= least else whole

@@ -150,19 +150,14 @@ class Reference:
         valid: ArrayLike | None = None,
         boundary: Literal["overlap", "periodic"] = "overlap",
     ) -> None:
-        self._periodic = boundary == "periodic"
+        periodic = boundary == "periodic"
         self._image = as_image(
-            reference,
-            err=err,
-            valid=valid,
-            name="reference",
-            err_name="err",
-            padded=not self._periodic,
+            reference, err=err, valid=valid, name="reference", err_name="err", padded=not periodic
         )
         self._boundary = boundary
         # any pair tells if the boundary is known
         together(self._image, self._image, boundary=boundary, max_offset=None, initial=None)
-        self._single = Single.of(self._image, periodic=self._periodic)
+        self._single = Single.of(self._image, periodic=periodic)
 
     def register(
         self,
@@ -189,13 +184,14 @@ class Reference:
         InputError
             If the input cannot be used.
         """
+        periodic = self._boundary == "periodic"
         image = as_image(
-            moving, err=moving_err, valid=moving_valid, name="moving", padded=not self._periodic
+            moving, err=moving_err, valid=moving_valid, name="moving", padded=not periodic
         )
         pair = together(
             self._image, image, boundary=self._boundary, max_offset=max_offset, initial=initial
         )
-        return measure(pair, (self._single, Single.of(image, periodic=self._periodic)))
+        return measure(pair, (self._single, Single.of(image, periodic=periodic)))
 
 
 def measure(pair: Pair, singles: tuple[Single, Single] | None = None) -> Registration:

@@ -29,12 +29,12 @@ from coregister.estimator.equations import (
 )
 from coregister.estimator.matrices import inverse
 from coregister.estimator.movable import FADE, MovableImage
-from coregister.estimator.rings import cosine_fourths, cosine_rings
+from coregister.estimator.rings import cosine_fourths, cosine_rings, cosine_waves
 from coregister.estimator.spectrum import Spectra, fit_spectra, photometry
 from coregister.estimator.stages import NothingSharedError
 from coregister.estimator.window import Window, pixel_weight
 from coregister.fourier import along
-from coregister.images import MIN_SIDE, Pair
+from coregister.images import Pair
 from coregister.products import dot, products
 
 Float = NDArray[np.float64]
@@ -94,7 +94,7 @@ class Comparison:
     Raises
     ------
     NothingSharedError
-        If the window has hardly a pixel that is valid in both.
+        If the window is empty; if pixels are weighed, see `window.pixel_weight`, too.
     """
 
     def __init__(
@@ -119,12 +119,14 @@ class Comparison:
             raise NothingSharedError
         self.step = window.step
         self.k = [
-            along(np.pi * np.arange(n) / (n * self.step), a, pair.ndim) for a, n in enumerate(shape)
+            along(k, axis, pair.ndim) for axis, k in enumerate(cosine_waves(shape, self.step))
         ]
         self.rings = cosine_rings(shape, self.step)
         self._scene = scene
         self.dtype = reference.dtype
-        weight = self._counting(pixel_weight(pair, window, rims)) if weighted else None
+        weight = pixel_weight(pair, window, rims) if weighted else None
+        if weight is not None:
+            weight = weight.astype(self.dtype, copy=False)
         self.pixel_weight = None if bridged else weight
         self._seen = weight if bridged else None
         self._background = Background(shape, self.pixel_weight, self.dtype)
@@ -283,16 +285,9 @@ class Comparison:
     def bridging(self, pair: Pair) -> Comparison:
         """The same windows, of which the invalid pixels tell nothing of the noise."""
         other = copy.copy(self)
-        other._seen = self._counting(pixel_weight(pair, self.window))
+        weight = pixel_weight(pair, self.window)
+        other._seen = None if weight is None else weight.astype(self.dtype, copy=False)
         return other
-
-    def _counting(self, weight: Float | None) -> Float | None:
-        """Weights in the precision of the images, if they are not 0 nearly everywhere."""
-        if weight is None:
-            return None
-        if np.count_nonzero(weight) < MIN_SIDE:
-            raise NothingSharedError
-        return weight.astype(self.dtype, copy=False)
 
     def apart(self, equations: Equations) -> tuple[Float, Float]:
         """Modes of either image, what the fit took out aside."""
@@ -369,7 +364,7 @@ class Comparison:
         """
         assert self._seen is not None
         seen = self._seen > 0
-        known = left * seen
+        known = self.where_measured(left)
         power, count = dot(known, known), np.count_nonzero(seen)
         guessed = np.subtract(left, known, out=known)
         deviation = np.sqrt([dot(guessed, guessed) / (left.size - count), power / count])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coregister.estimator.rings import cosine_rings
 from coregister.images import Image
+from coregister.padding import holding
 from coregister.products import dot
 
 Float = NDArray[np.float64]
@@ -131,13 +132,9 @@ def _around(missing: NDArray[np.bool_], margin: int | None = None) -> tuple[slic
     With `margin`, so many pixels around them.
     """
     box = []
-    for axis, n in enumerate(missing.shape):
-        lines = np.flatnonzero(missing.any(axis=tuple(a for a in range(missing.ndim) if a != axis)))
-        if lines.size == 0:
-            return tuple(slice(None) for _ in missing.shape)
-        first, last = int(lines[0]), int(lines[-1]) + 1
-        around = max(SURROUNDINGS, (last - first) // 2) if margin is None else margin
-        box.append(slice(max(0, first - around), min(n, last + around)))
+    for part, n in zip(holding(missing), missing.shape, strict=True):
+        around = max(SURROUNDINGS, (part.stop - part.start) // 2) if margin is None else margin
+        box.append(slice(max(0, part.start - around), min(n, part.stop + around)))
     return tuple(box)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache, reduce
+from itertools import combinations_with_replacement
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -284,6 +285,11 @@ def cosine_rings(shape: Sequence[int], step: int = 1) -> Rings:
     return rings
 
 
+def cosine_waves(shape: Sequence[int], step: int = 1) -> list[Float]:
+    """Angular frequencies (rad/px) of those modes along each axis."""
+    return [np.pi * np.arange(n) / (n * step) for n in shape]
+
+
 def cosine_sums(shape: Sequence[int], step: int, factors: Sequence[Float]) -> Float:
     """Sums over the narrow bins of those rings, of the product of a factor along each axis."""
     field = reduce(np.multiply.outer, [f.astype(np.float32) for f in factors])
@@ -293,17 +299,12 @@ def cosine_sums(shape: Sequence[int], step: int, factors: Sequence[Float]) -> Fl
 @lru_cache(maxsize=24)
 def cosine_fourths(shape: tuple[int, ...], step: int) -> Float:
     """The same, of the squares of two frequencies (rad/px) multiplied: (ndim, ndim, bins)."""
-    squares = [(np.pi * np.arange(n) / (n * step)) ** 2 for n in shape]
-    ones = [np.ones(n) for n in shape]
+    squares = [k**2 for k in cosine_waves(shape, step)]
     ndim = len(shape)
-    rows: list[list[Float]] = [[] for _ in shape]
-    for i in range(ndim):
-        for j in range(ndim):
-            if j < i:
-                rows[i].append(rows[j][i])
-                continue
-            factors = list(ones)
-            for axis in (i, j):
-                factors[axis] = factors[axis] * squares[axis]
-            rows[i].append(cosine_sums(shape, step, factors))
-    return np.array(rows)
+    table = np.empty((ndim, ndim, cosine_rings(shape, step).bin_frequency.size))
+    for i, j in combinations_with_replacement(range(ndim), 2):
+        factors = [np.ones(n) for n in shape]
+        for axis in (i, j):
+            factors[axis] *= squares[axis]
+        table[i, j] = table[j, i] = cosine_sums(shape, step, factors)
+    return table

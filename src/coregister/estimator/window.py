@@ -10,7 +10,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from coregister.images import Pair
+from coregister.estimator.stages import NothingSharedError
+from coregister.images import MIN_SIDE, Pair
 
 Float = NDArray[np.float64]
 
@@ -120,7 +121,13 @@ def fast_length(length: int, *, parity: bool = True) -> int:
 def pixel_weight(
     pair: Pair, window: Window, rims: tuple[Float | None, Float | None] = (None, None)
 ) -> Float | None:
-    """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike."""
+    """1/sigma, 0 where either image has no valid pixel; None if all pixels count alike.
+
+    Raises
+    ------
+    NothingSharedError
+        If hardly a pixel is valid in both.
+    """
     weight: Float | None = None
     wrap = pair.boundary == "periodic"
     starts = (window.start, window.moving_start)
@@ -140,4 +147,6 @@ def pixel_weight(
             valid = window.of(image.valid, start, wrap=wrap)
             if not valid.all():
                 weight = valid * (1.0 if weight is None else weight)
+    if weight is not None and np.count_nonzero(weight) < MIN_SIDE:
+        raise NothingSharedError
     return weight

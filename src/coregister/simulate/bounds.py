@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError
 from coregister.estimator.fill import fill
 from coregister.estimator.movable import MovableImage
-from coregister.estimator.rings import Rings
+from coregister.estimator.rings import Rings, cosine_waves
 from coregister.fourier import along, frequencies
 from coregister.images import as_image
 from coregister.simulate.checks import as_numbers
@@ -203,9 +203,7 @@ def expected_stderr(
     signal, slopes = modes[0] * np.sqrt(weight), modes[1:] * np.sqrt(weight)
     information = _projected(slopes, signal[None])
     k = np.stack(
-        np.broadcast_arrays(
-            *(along(np.pi * np.arange(n) / n, a, ndim) for a, n in enumerate(shape))
-        )
+        np.broadcast_arrays(*(along(waves, a, ndim) for a, waves in enumerate(cosine_waves(shape))))
     ).reshape(ndim, -1)
     noise_share = np.diag((weight * own) @ (k**2).T)
     return np.asarray(np.sqrt(np.diag(_inverse(information - noise_share))))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from coregister.errors import InputError, optional
 from coregister.images import prepare
 from coregister.io.sky import SkyOffset, carried_covariance, carry, tangents
+from coregister.padding import holding
 from coregister.register import measure
 from coregister.result import Registration, compact_html, plain, round_pdg
 from coregister.sky.plane import SkyPlane, sky_plane
@@ -270,10 +271,10 @@ def register_sky(
     keeps = 1 if areas[1] < 0.98 * areas[0] else 0  # alike: the reference
     grid, shape = worlds[keeps], images[keeps].image.data.shape
     brought, err = _brought(images[1 - keeps], grid, shape)
-    low, high = _box(np.isfinite(brought))
+    inner = holding(np.isfinite(brought))
+    low, high = (np.array([getattr(part, end) for part in inner]) for end in ("start", "stop"))
     outer_low = np.maximum(low - MARGIN, 0)
     outer = tuple(slice(*ends) for ends in zip(outer_low, high + MARGIN, strict=True))
-    inner = tuple(slice(*ends) for ends in zip(low, high, strict=True))
     kept, kept_err = images[keeps].gaps[outer], _cut(images[keeps].image.sigma, outer)
     pair = [(kept, kept_err), (brought[inner], _cut(err, inner))]
     corners = [outer_low, low]
@@ -328,12 +329,6 @@ def _brought(moved: SkyPlane, grid: Any, shape: Any) -> tuple[Float, float | Flo
     # splines of higher degree can swing below 0; the level is learnt, its variation counts
     variance = np.where(np.isnan(gaps), np.nan, sigma**2)
     return data, np.sqrt(project(variance, moved.wcs, grid, shape, {"order": "bilinear"}))
-
-
-def _box(known: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last index (one beyond) of what is known, along each axis."""
-    lines = [np.flatnonzero(known.any(axis=1 - axis)) for axis in (0, 1)]
-    return np.array([n[0] for n in lines]), np.array([n[-1] + 1 for n in lines])
 
 
 def _pixels(angle: Any, wcs: Any, shape: tuple[int, ...]) -> float | None:

@@ -14,7 +14,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from coregister.estimator.movable import MovableImage, faded
-from coregister.estimator.rings import Rings, cosine_rings
+from coregister.estimator.rings import Rings, cosine_rings, cosine_waves
 from coregister.fourier import along, frequencies
 
 Float = NDArray[np.float64]
@@ -76,10 +76,8 @@ class Cosines(Basis):
     """Modes of a window with real edges, its samples `step` px apart."""
 
     def __init__(self, shape: tuple[int, ...], step: int) -> None:
-        squares = [
-            along((np.pi * np.arange(n) / (n * step)) ** 2, axis, len(shape))
-            for axis, n in enumerate(shape)
-        ]
+        waves = cosine_waves(shape, step)
+        squares = [along(k**2, axis, len(shape)) for axis, k in enumerate(waves)]
         super().__init__(shape, cosine_rings(shape, step), squares)
 
     def modes(self, field: Float) -> Float:

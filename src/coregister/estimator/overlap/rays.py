@@ -57,8 +57,6 @@ def seen_once(
     def found(field: Float) -> Places:
         if weight is None:
             return outliers(field)
-        if not used.any():
-            return np.nonzero(used)
         size = np.abs(field * weight)
         # what counts for nothing is neither quiet nor loud
         size[~used] = np.median(size[used][:: max(1, np.count_nonzero(used) // SAMPLE)])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coregister.estimator.overlap.descent import State
+from coregister.estimator.window import pixel_weight
 from coregister.images import Pair
 from coregister.products import dot
 
@@ -41,10 +42,9 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
     comparison, equations = state.comparison, state.equations
     window, spectra = comparison.window, equations.spectra
     left, pulls = state.whitened
-    used = _valid(pair, state)
+    weight = pixel_weight(pair, window)
+    used = slice(None) if weight is None else weight.ravel() > 0
     inside = np.square(left.ravel()[used])
-    if inside.size == 0:
-        return None
     even = float(np.mean(inside))
     peaked = dot(inside, inside) / inside.size / max(even**2, 1e-300) - 3.0
     if peaked < PEAKED_SIGMA * np.sqrt(24.0 / inside.size):
@@ -79,18 +79,6 @@ def with_learnt_noise(pair: Pair, state: State) -> Pair | None:
             sigma[window.places(first, sigma.shape)] = deviation
         images.append(replace(image, sigma=sigma))
     return replace(pair, reference=images[0], moving=images[1])
-
-
-def _valid(pair: Pair, state: State) -> NDArray[np.bool_] | slice:
-    """Where both images have a valid pixel, in the flattened window."""
-    window = state.comparison.window
-    starts = (window.start, window.moving_start)
-    seen = [
-        window.of(image.valid, start, wrap=pair.boundary == "periodic")
-        for image, start in zip(pair.images, starts, strict=True)
-        if image.valid is not None
-    ]
-    return np.all(seen, axis=0).ravel() if seen else slice(None)
 
 
 def _rising(light: Float, squares: Float) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coregister.estimator.compare import Comparison
 from coregister.estimator.equations import Equations
 from coregister.estimator.movable import FADE, faded
-from coregister.estimator.rings import Rings, cosine_rings, cosine_sums
+from coregister.estimator.rings import Rings, cosine_rings, cosine_sums, cosine_waves
 from coregister.fourier import along
 from coregister.products import dot
 
@@ -112,7 +112,7 @@ class _Passed(NamedTuple):
 @lru_cache(maxsize=24)
 def _passed(shape: tuple[int, ...], step: int) -> _Passed:
     rings = cosine_rings(shape, step)
-    k = [np.pi * np.arange(n) / (n * step) for n in shape]
+    k = cosine_waves(shape, step)
     fades = [faded(f) for f in k]
 
     def along_axes(factors: Sequence[Float]) -> Float:
