@@ -364,7 +364,7 @@ class Comparison:
         """
         assert self._seen is not None
         seen = self._seen > 0
-        known = self.where_measured(left)
+        known = left * seen
         power, count = dot(known, known), np.count_nonzero(seen)
         guessed = np.subtract(left, known, out=known)
         deviation = np.sqrt([dot(guessed, guessed) / (left.size - count), power / count])
